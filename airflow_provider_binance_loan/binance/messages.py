@@ -1,0 +1,159 @@
+"""One request, one answer, and what an answer that is not data means. Sends nothing, waits for nothing.
+
+Codes: https://developers.binance.com/docs/institutional_loan/error-code
+Limits: https://developers.binance.com/docs/institutional_loan/general-info
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, NamedTuple, NoReturn
+
+from airflow_provider_binance_loan.binance.windows import to_datetime
+from airflow_provider_binance_loan.exceptions import (
+    AuthRefusedError,
+    BadResponseError,
+    ClockError,
+    RateLimitedError,
+    RequestRefusedError,
+    TransientError,
+)
+
+CLOCK_CODE = -1021
+_TOO_MANY_REQUESTS = -1003
+_TRANSIENT_CODES = frozenset({-1000, -1001, -1004, -1006, -1007, -1008, -3000, -3044})
+_AUTH_CODES = frozenset({-1002, -1022, -1099, -2008, -2014, -2015, -4004})
+
+_HINTS = {
+    -1022: "check that the secret or private key belongs to the API key, and has no white space around it",
+    -1002: "check the key's permissions",
+    -2014: "check the API key in the connection's login",
+    -2015: "check the API key, its permission to read, and its list of allowed IP addresses",
+    -3003: "the key must be the credit account's own, and the account enabled for institutional loans",
+    -3999: "the key must be the credit account's own, and the account enabled for institutional loans",
+}
+
+# How long to wait when Binance does not say; a ban starts at two minutes.
+_LIMIT_MS = 60_000
+_BAN_MS = 120_000
+_SECONDS = re.compile(r"[0-9]{1,7}")
+_BANNED_UNTIL = re.compile(r"banned until (\d{13})\b")
+
+
+class Request(NamedTuple):
+    """A GET to send: its path and its parameters in order, without recvWindow, timestamp and signature."""
+
+    path: str
+    params: tuple[tuple[str, int], ...] = ()
+
+
+class Response:
+    """An answer as it came.
+
+    :param request: what was asked.
+    :param status: the HTTP status.
+    :param headers: the headers; names in lower case.
+    :param body: the body, decompressed.
+    :param received_ms: when it came, in epoch milliseconds, UTC.
+    """
+
+    def __init__(
+        self, request: Request, status: int, headers: Mapping[str, str], body: bytes, received_ms: int
+    ) -> None:
+        self.request = request
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.received_ms = received_ms
+
+    @cached_property
+    def payload(self) -> Any:
+        """The body as JSON; a number with a fraction or an exponent stays the text that was sent.
+
+        :raises BadResponseError: the body is not JSON.
+        """
+        try:
+            text = self.body.decode("utf-8")
+            payload = json.loads(text, parse_float=str, parse_constant=_refuse_constant)
+            if "\\ud" in text.lower():  # half of a surrogate pair cannot be written out again
+                json.dumps(payload, ensure_ascii=False).encode("utf-8")
+        except (ValueError, RecursionError):  # every JSON and Unicode error is a ValueError
+            raise BadResponseError(
+                f"{self.request.path} answered {self._summary()}, which is not JSON: "
+                "check what stands between this machine and Binance.",
+                status=self.status,
+            ) from None
+        return payload
+
+    def _summary(self) -> str:
+        kind = self.headers.get("content-type", "no content type")
+        return f"HTTP {self.status} with {len(self.body)} bytes of {kind[:60]}"
+
+    def raise_for_error(self) -> None:
+        """Return when the answer is data; raise what it means when it is not.
+
+        :raises BinanceLoanError: one of its subclasses, by what the caller should do.
+        """
+        code, text = self._error()
+        if self.status == 200 and code is None:
+            return
+        what = f"{self.request.path} answered HTTP {self.status}"
+        if code is not None:
+            what += f", code {code}: {text.rstrip('.')}"
+        if self.status in {418, 429} or code == _TOO_MANY_REQUESTS:
+            self._raise_rate_limited(what, code, text)
+        if code == CLOCK_CODE:
+            raise ClockError(f"{what}.", status=self.status, code=code)
+        if self.status >= 500 or code in _TRANSIENT_CODES:
+            raise TransientError(f"{what}; try again later.", status=self.status, code=code)
+        hint = _HINTS.get(code or 0)
+        if self.status == 403 and code is None:
+            hint = "Binance's web firewall refuses this IP address or region"
+        if 300 <= self.status < 400:
+            hint = "redirects are not followed, since they would carry the API key elsewhere; check the host"
+        refusal = (
+            AuthRefusedError if code in _AUTH_CODES or self.status in {401, 403} else RequestRefusedError
+        )
+        raise refusal(f"{what}; {hint}." if hint else f"{what}.", status=self.status, code=code)
+
+    def _error(self) -> tuple[int | None, str]:
+        """Return Binance's code and text, also where they come with status 200; None and "" without."""
+        try:
+            payload = self.payload
+        except BadResponseError:
+            if self.status == 200:
+                raise
+            return None, ""
+        if not isinstance(payload, dict) or "rows" in payload:
+            return None, ""
+        code, text = payload.get("code"), payload.get("msg")
+        if not isinstance(code, int) or isinstance(code, bool):
+            return None, ""
+        # One short line, whatever came: it ends up in logs and alerts.
+        return code, " ".join(str(text or "no message").split())[:300]
+
+    def _raise_rate_limited(self, what: str, code: int | None, text: str) -> NoReturn:
+        banned = self.status == 418
+        after = self.headers.get("retry-after", "")
+        until = _BANNED_UNTIL.search(text)
+        if _SECONDS.fullmatch(after):
+            ends_at_ms = self.received_ms + int(after) * 1000
+        elif until:
+            ends_at_ms = int(until[1])
+        else:
+            ends_at_ms = self.received_ms + (_BAN_MS if banned else _LIMIT_MS)
+        raise RateLimitedError(
+            f"{what}; {'this IP address is banned' if banned else 'wait'} "
+            f"until {to_datetime(ends_at_ms).isoformat(timespec='seconds')}.",
+            status=self.status,
+            code=code,
+            ends_at_ms=ends_at_ms,
+            banned=banned,
+        )
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)

@@ -1,0 +1,88 @@
+"""What Airflow's discovery reads of this package. Pure data: imports nothing but the version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_binance_loan import __version__
+
+_PACKAGE = "airflow_provider_binance_loan"
+_INTEGRATION = "Binance Institutional Loan"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's description in the form of Airflow's `provider_info.schema.json`."""
+    return {
+        "package-name": "airflow-provider-binance-loan",
+        "name": _INTEGRATION,
+        "description": "Force-liquidation records of Binance institutional loans, complete and exact.",
+        "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": _INTEGRATION,
+                "external-doc-url": "https://developers.binance.com/docs/institutional_loan",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.hooks"]}],
+        "operators": [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.operators"]}],
+        "connection-types": [
+            {
+                "connection-type": "binance_loan",
+                "hook-class-name": f"{_PACKAGE}.hooks.BinanceLoanHook",
+                "hook-name": _INTEGRATION,
+                "ui-field-behaviour": {
+                    # The port stays: without it the form's test button sends 0, which the server refuses.
+                    "hidden-fields": ["schema"],
+                    "relabeling": {"login": "API key", "password": "HMAC secret", "host": "Base URL"},
+                    "placeholders": {
+                        "host": "https://api.binance.com",
+                        "login": "the API key of the credit account",
+                        "password": "empty when a private key signs",
+                    },
+                },
+                "conn-fields": {
+                    "private_key": {
+                        "label": "Private key",
+                        "description": "PEM of an Ed25519 or RSA key, instead of the HMAC secret.",
+                        "schema": {"type": ["string", "null"], "format": "multiline"},
+                    },
+                    "private_key_passphrase": {
+                        "label": "Private key passphrase",
+                        "description": "Only for an encrypted private key.",
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
+                    "private_key_file": {
+                        "label": "Private key file",
+                        "description": "Path of the PEM on every worker and triggerer.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "recv_window": {
+                        "label": "recvWindow (ms)",
+                        "description": "How old a request may be when Binance reads it; 5000 when empty.",
+                        "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 59999},
+                    },
+                    "timeout": {
+                        "label": "Timeout (s)",
+                        "description": "How long to wait for an answer; 15 when empty. Binance may take 10.",
+                        "schema": {"type": ["number", "null"], "minimum": 1, "maximum": 600},
+                    },
+                    "max_concurrency": {
+                        "label": "Requests side by side",
+                        "description": "In pulls of many pages; 8 when empty.",
+                        "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 32},
+                    },
+                    "proxies": {
+                        "label": "Proxy",
+                        "description": "URL of a proxy; the environment's when empty.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "verify": {
+                        "label": "Verify certificates",
+                        "description": "true, false, or the path of a CA bundle; true when empty.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                },
+            }
+        ],
+    }

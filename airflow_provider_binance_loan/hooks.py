@@ -1,0 +1,131 @@
+"""The hook: the records of a connection's account, in one call."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from airflow_provider_binance_loan.binance.liquidations import (
+    read_closed_units,
+    read_force_liquidations,
+    to_risk_units,
+)
+from airflow_provider_binance_loan.binance.records import ClosedRiskUnit, ForceLiquidation, record_key
+from airflow_provider_binance_loan.binance.windows import to_window
+from airflow_provider_binance_loan.connection import Settings, to_settings
+from airflow_provider_binance_loan.doors import AsyncDoor, Clock, SyncDoor, open_session
+from airflow_provider_binance_loan.exceptions import BinanceLoanError, ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    import requests
+
+    from airflow_provider_binance_loan.binance.liquidations import Reading, Record, RiskUnitsArgument
+
+
+class BinanceLoanHook(BaseHook):
+    """Read the force-liquidation records of Binance institutional loans.
+
+    A risk unit is force-liquidated on 2026-03-01 at 09:17 UTC. A pull of `[09:00, 10:00)` returns its record
+    as Binance reports it, every amount digit for digit as a decimal string; a pull of `[10:00, 11:00)` does
+    not, so that neighbouring windows neither repeat nor lose one.
+
+    :param binance_loan_conn_id: the connection that holds the credit account's API key.
+    :param clock: the clock to use; the machine's own by default.
+    """
+
+    conn_name_attr = "binance_loan_conn_id"
+    default_conn_name = "binance_loan_default"
+    conn_type = "binance_loan"
+    hook_name = "Binance Institutional Loan"
+
+    def __init__(self, binance_loan_conn_id: str = default_conn_name, *, clock: Clock | None = None) -> None:
+        super().__init__()
+        self.binance_loan_conn_id = binance_loan_conn_id
+        self._clock = clock or Clock()
+
+    def get_force_liquidations(
+        self, start: datetime, end: datetime, *, risk_units: RiskUnitsArgument = "all"
+    ) -> list[ForceLiquidation]:
+        """Return the records of the window `[start, end)`, oldest first, each once.
+
+        :param start: with time zone; records that start at it belong to the window.
+        :param end: with time zone; records that start at it belong to the next window.
+        :param risk_units: `"all"`, also those that are closed by now; `"active"`, those that are active
+            now; or ids of risk units, as a list or separated by commas.
+        :raises ConfigurationError: the connection or an argument is wrong; no request was made.
+        :raises BinanceLoanError: one of its subclasses, by what to do; nothing partial is ever returned.
+        """
+        return _oldest_first(self.iter_force_liquidations(start, end, risk_units=risk_units))
+
+    def iter_force_liquidations(
+        self, start: datetime, end: datetime, *, risk_units: RiskUnitsArgument = "all"
+    ) -> Iterator[ForceLiquidation]:
+        """Yield the records of :meth:`get_force_liquidations`, holding at most 99 days of them in memory."""
+        readings = read_force_liquidations(to_window(start, end), to_risk_units(risk_units))
+        return self._iter(readings, self._settings())
+
+    async def aget_force_liquidations(
+        self, start: datetime, end: datetime, *, risk_units: RiskUnitsArgument = "all"
+    ) -> list[ForceLiquidation]:
+        """Return what :meth:`get_force_liquidations` returns, without blocking the event loop."""
+        readings = read_force_liquidations(to_window(start, end), to_risk_units(risk_units))
+        settings = await self._asettings()
+        records: list[Record] = []
+        async with AsyncDoor(settings, self._clock) as door:
+            for reading in readings:
+                records += await door.run(reading)
+        return _oldest_first(records)
+
+    def get_closed_risk_units(self) -> list[ClosedRiskUnit]:
+        """Return the risk units of the account that are closed.
+
+        :raises BinanceLoanError: one of its subclasses, by what to do.
+        """
+        with SyncDoor(self._settings(), self._clock) as door:
+            return cast("list[ClosedRiskUnit]", door.run(read_closed_units()))
+
+    def get_conn(self) -> requests.Session:
+        """Return a session with the connection's API key, proxy and certificate checks; it signs nothing."""
+        return open_session(self._settings())
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Tell whether the account's records can be read with this connection, and if not, why."""
+        try:
+            self.get_closed_risk_units()
+        except BinanceLoanError as error:
+            return False, str(error)
+        return True, "Binance accepts the key for the institutional loan records of its account."
+
+    def _iter(
+        self, readings: Iterable[Reading[list[Record]]], settings: Settings
+    ) -> Iterator[ForceLiquidation]:
+        with SyncDoor(settings, self._clock) as door:
+            for reading in readings:
+                yield from cast("list[ForceLiquidation]", door.run(reading))
+
+    def _settings(self) -> Settings:
+        try:
+            return to_settings(self.get_connection(self.binance_loan_conn_id))
+        except AirflowNotFoundException:
+            raise ConfigurationError(
+                f"Connection {self.binance_loan_conn_id!r} is not defined: add it, of type {self.conn_type}."
+            ) from None
+
+    async def _asettings(self) -> Settings:
+        try:
+            connection = await self.aget_connection(self.binance_loan_conn_id)
+        except AirflowNotFoundException:
+            # `dag.test()` finds a connection in the database in the synchronous way only.
+            return await asyncio.to_thread(self._settings)
+        # In a thread: masking a secret and reading a key file block.
+        return await asyncio.to_thread(to_settings, connection)
+
+
+def _oldest_first(records: Iterable[Any]) -> list[ForceLiquidation]:
+    return sorted(records, key=record_key)

@@ -1,0 +1,403 @@
+"""The sandbox's HTTP: Binance's endpoints, as strict as the real ones, admin calls, and a server in a thread.
+
+Checks requests and signatures by itself; what the answers hold is decided in `exchange.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import re
+import socket
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote, unquote
+
+import uvicorn
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from fastapi import FastAPI, Request, Response
+from fastapi.middleware.gzip import GZipMiddleware
+
+from airflow_provider_binance_loan.sandbox.exchange import (
+    SANDBOX_API_KEY,
+    SANDBOX_API_SECRET,
+    ApiKey,
+    Behaviour,
+    Exchange,
+    LoggedRequest,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+DAY_MS = 24 * 60 * 60 * 1000
+WEIGHT_LIMIT = 12_000  # a minute, for each endpoint and address
+
+Params = list[tuple[str, str]]
+Asked = dict[str, int]
+
+
+class Refusal(Exception):  # noqa: N818
+    """Refuse a request with Binance's code, text and status."""
+
+    def __init__(self, code: int, msg: str, status: int = 400) -> None:
+        super().__init__(code, msg, status)
+        self.code, self.msg, self.status = code, msg, status
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint: what answers it, its parameters and what they are called there, its weight and access."""
+
+    answer: Callable[..., object] | None
+    params: dict[str, str] = field(default_factory=dict)
+    weight: int = 1
+    credit_only: bool = True
+
+
+# https://developers.binance.com/docs/institutional_loan/trade, and beside it account, risk-unit, transfer
+_UNIT = {"groupId": "group_id"}
+_WINDOW = {"startTime": "start_ms", "endTime": "end_ms"}
+_PAGE = {"current": "current", "size": "size"}
+ENDPOINTS = {
+    "/sapi/v1/margin/loan-group/force-liquidation": Endpoint(
+        Exchange.force_liquidations, _UNIT | _WINDOW | _PAGE
+    ),
+    "/sapi/v1/margin/loan-groups/closed": Endpoint(Exchange.closed_units, _PAGE),
+    "/sapi/v1/margin/loan-group/ltv-details": Endpoint(
+        Exchange.ltv_details, _UNIT, weight=200, credit_only=False
+    ),
+    "/sapi/v1/margin/loan-group/force-liquidation-transfer-record": Endpoint(
+        Exchange.transfer_records, _WINDOW | _PAGE
+    ),
+    "/sapi/v1/account/apiRestrictions": Endpoint(None, credit_only=False),
+}
+
+
+# The checks
+
+
+def _admit(exchange: Exchange, endpoint: Endpoint, header: str | None, query: bytes) -> tuple[ApiKey, Asked]:
+    """Check a request in Binance's order, and return its key and the arguments of the answering method.
+
+    https://developers.binance.com/docs/institutional_loan/general-info
+    """
+    now_ms = exchange.now_ms()
+    if not header:
+        raise Refusal(-2014, "API-key format invalid.", 401)
+    key = exchange.keys.get(header)
+    if key is None:
+        raise Refusal(-2015, "Invalid API-key, IP, or permissions for action.", 401)
+    asked = _read(_params(query), endpoint)
+    _complete(asked, endpoint, now_ms)
+    if asked["timestamp"] >= now_ms + 1000:
+        raise Refusal(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
+    if now_ms - asked["timestamp"] > asked["recvWindow"]:
+        raise Refusal(-1021, "Timestamp for this request is outside of the recvWindow.")
+    if not _signed(key, query):
+        raise Refusal(-1022, "Signature for this request is not valid.")
+    if not (key.ip_allowed and key.can_read):
+        raise Refusal(-2015, "Invalid API-key, IP, or permissions for action.", 401)
+    if endpoint.credit_only and key.account != "credit":
+        raise Refusal(
+            -3999, "This function can only be available for invited users who meet the requirement."
+        )
+    return key, {name: asked[sent] for sent, name in endpoint.params.items() if sent in asked}
+
+
+def _params(query: bytes) -> Params:
+    """Split a raw query string, and drop or merge nothing as a web framework's parser would."""
+    pairs = (part.partition("=") for part in query.decode("latin-1").split("&") if part)
+    return [(unquote(name), unquote(value)) for name, _, value in pairs]
+
+
+def _read(params: Params, endpoint: Endpoint) -> Asked:
+    """Read the parameters that were sent, each a whole number."""
+    sent = dict(params)
+    for name in ("timestamp", "signature"):
+        if not sent.get(name) or (name == "timestamp" and not _whole(sent[name])):
+            raise Refusal(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
+    read = sent.keys() & {*endpoint.params, "timestamp", "signature", "recvWindow"}
+    if len(read) < len(sent):
+        what = f"read '{len(read)}' parameter(s) but was sent '{len(sent)}'"
+        raise Refusal(-1104, f"Not all sent parameters were read; {what}.")
+    if len(sent) < len(params):
+        raise Refusal(-1101, "Duplicate values for a parameter detected.")
+    del sent["signature"]
+    for name, value in sent.items():
+        if not value:
+            raise Refusal(-1105, f"Parameter '{name}' was empty.")
+        if not _whole(value):
+            what = f"'{name}'; legal range is '^[0-9]{{1,20}}$'"
+            raise Refusal(-1100, f"Illegal characters found in parameter {what}.")
+    return {name: int(value) for name, value in sent.items()}
+
+
+def _whole(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,20}", text) is not None
+
+
+def _complete(asked: Asked, endpoint: Endpoint, now_ms: int) -> None:
+    """Add the documented defaults, and check the ranges.
+
+    https://developers.binance.com/docs/institutional_loan/trade
+    """
+    if not 0 < asked.setdefault("recvWindow", 5000) < 60_000:
+        raise Refusal(-1131, "recvWindow must be less than 60000")
+    if not 1 <= asked.get("size", 10) <= 100:
+        raise Refusal(-1130, "Data sent for parameter 'size' is not valid.")
+    if asked.get("current", 1) < 1:
+        raise Refusal(-1130, "Data sent for parameter 'current' is not valid.")
+    if "endTime" in endpoint.params:
+        end_ms = asked.setdefault("endTime", now_ms)
+        start_ms = asked.setdefault("startTime", end_ms - 7 * DAY_MS)
+        if start_ms > end_ms:
+            raise Refusal(-1127, "startTime is after endTime.")
+        if end_ms - start_ms > 100 * DAY_MS:
+            raise Refusal(-1127, "More than 100 days between startTime and endTime.")
+
+
+def _signed(key: ApiKey, query: bytes) -> bool:
+    """Tell whether the key signed the bytes that were sent; the signature comes last.
+
+    https://developers.binance.com/docs/institutional_loan/general-info
+    """
+    payload, _, sent = query.rpartition(b"&signature=")
+    if key.secret is not None:
+        expected = hmac.new(key.secret.encode(), payload, hashlib.sha256).hexdigest()
+        return hmac.compare_digest(expected.encode(), sent.lower())
+    text = unquote(sent.decode("latin-1"))
+    if quote(text, safe="").encode() != sent:
+        return False  # the + / = of base64 are to be percent-encoded
+    try:
+        signature = base64.b64decode(text, validate=True)
+        if isinstance(key.public_key, RSAPublicKey):
+            key.public_key.verify(signature, payload, PKCS1v15(), SHA256())
+        elif key.public_key is not None:
+            key.public_key.verify(signature, payload)
+    except (binascii.Error, ValueError, InvalidSignature):
+        return False
+    return key.public_key is not None
+
+
+# The app
+
+
+class _Meter:
+    """Count the weight that each address used of each endpoint in the current minute."""
+
+    def __init__(self) -> None:
+        self._minute = 0
+        self._used: Counter[tuple[str, str]] = Counter()
+
+    def count(self, now_s: float, address: str, path: str, weight: int) -> int:
+        """Add a request's weight, and return what is used by now."""
+        if self._minute != now_s // 60:
+            self._minute = int(now_s // 60)
+            self._used.clear()
+        self._used[address, path] += weight
+        return self._used[address, path]
+
+
+def create_app(exchange: Exchange) -> FastAPI:  # noqa: C901 - a small function for each route
+    """Make the app that speaks for an exchange."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)
+    meter = _Meter()
+
+    def reply(request: Request, body: object, status: int = 200, weight: int = 0, **headers: str) -> Response:
+        """Write the answer, and log the request."""
+        path, query = request.scope["path"], request.scope["query_string"]
+        exchange.requests.append(
+            LoggedRequest(request.method, path, query.decode("latin-1"), _params(query), status, weight)
+        )
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return Response(write_json(body), status, named, "application/json;charset=UTF-8")
+
+    @app.get("/api/v3/ping")
+    async def ping(request: Request) -> Response:
+        return reply(request, {})
+
+    @app.get("/api/v3/time")
+    async def server_time(request: Request) -> Response:
+        return reply(request, {"serverTime": exchange.now_ms()})
+
+    @app.api_route("/sapi/{path:path}", methods=["GET", "POST", "PUT", "DELETE"])
+    async def sapi(request: Request) -> Response:
+        path, now_s = request.scope["path"], exchange.clock()
+        endpoint = ENDPOINTS.get(path)
+        if endpoint is None or request.method != "GET":
+            return reply(request, {"code": -1, "msg": f"There is no {request.method} {path}."}, 404)
+        used = meter.count(now_s, request.client.host if request.client else "", path, endpoint.weight)
+        headers = {"X_SAPI_USED_IP_WEIGHT_1M": str(used)}
+        if used > WEIGHT_LIMIT:
+            msg = f"Too much request weight used; current limit is {WEIGHT_LIMIT} per 1 MINUTE."
+            headers["Retry_After"] = str(60 - int(now_s % 60))
+            return reply(request, {"code": -1003, "msg": msg}, 429, endpoint.weight, **headers)
+        try:
+            api_key = request.headers.get("X-MBX-APIKEY")
+            key, asked = _admit(exchange, endpoint, api_key, request.scope["query_string"])
+        except Refusal as refusal:
+            body = {"code": refusal.code, "msg": refusal.msg}
+            return reply(request, body, refusal.status, endpoint.weight, **headers)
+        if exchange.behaviour.latency_s:
+            with suppress(asyncio.CancelledError):  # a server that stops answers at once
+                await asyncio.sleep(exchange.behaviour.latency_s)
+        answer = endpoint.answer(exchange, **asked) if endpoint.answer else _restrictions(key)
+        return reply(request, answer, 200, endpoint.weight, **headers)
+
+    @app.get("/sandbox/state")
+    async def state(request: Request) -> Response:
+        return reply(request, exchange.state() | {"behaviour": asdict(exchange.behaviour)})
+
+    @app.post("/sandbox/{action}")
+    async def admin(request: Request, action: str) -> Response:
+        try:
+            return reply(request, _act(exchange, action, dict(request.query_params), await request.body()))
+        except LookupError as error:
+            return reply(request, {"error": str(error)}, 404)
+        except ValueError as error:
+            return reply(request, {"error": str(error)}, 400)
+
+    return app
+
+
+def _restrictions(key: ApiKey) -> dict[str, object]:
+    return {
+        "ipRestrict": key.ip_restrict,
+        "createTime": 1_735_689_600_000,
+        "enableReading": key.can_read,
+        "enableWithdrawals": key.enable_withdrawals,
+        "enableInternalTransfer": False,
+        "enableMargin": False,
+        "enableFutures": False,
+        "permitsUniversalTransfer": False,
+        "enableVanillaOptions": False,
+        "enableSpotAndMarginTrading": False,
+        "enablePortfolioMarginTrading": False,
+    }
+
+
+_ACTIONS = {
+    "liquidate": ("group_id",),
+    "finish": ("group_id", "start_ms"),
+    "close": ("group_id",),
+    "behaviour": tuple(knob.name for knob in fields(Behaviour)),
+}
+
+
+def _act(exchange: Exchange, action: str, given: dict[str, Any], body: bytes) -> object:
+    """Do what an admin call asks for.
+
+    :raises LookupError: for what is not there, and ValueError for what cannot be.
+    """
+    if action not in _ACTIONS:
+        msg = f"There is no action {action}, only {', '.join(_ACTIONS)}."
+        raise LookupError(msg)
+    try:
+        given |= json.loads(body or b"{}")
+    except (TypeError, ValueError):
+        msg = "The body has to be a JSON object."
+        raise ValueError(msg) from None
+    if unknown := given.keys() - set(_ACTIONS[action]):
+        msg = f"{action} does not know {', '.join(sorted(unknown))}, only {', '.join(_ACTIONS[action])}."
+        raise ValueError(msg)
+    if action == "behaviour":
+        exchange.behaviour = replace(exchange.behaviour, **given)
+        return asdict(exchange.behaviour)
+    for name, value in given.items():
+        if not _whole(str(value)):
+            msg = f"{name} is a whole number, not {value!r}."
+            raise ValueError(msg)
+    whole = {name: int(value) for name, value in given.items()}
+    if action == "liquidate":
+        return exchange.row(exchange.liquidate(**whole))
+    if "group_id" not in whole:
+        msg = f"{action} needs a group_id."
+        raise ValueError(msg)
+    if action == "finish":
+        return exchange.row(exchange.finish(**whole))
+    return asdict(exchange.close(**whole))
+
+
+# The server
+
+
+def airflow_connection(url: str) -> str:
+    """Write the JSON of an AIRFLOW_CONN_... variable that leads to the sandbox at that address."""
+    connection = {
+        "conn_type": "binance_loan",
+        "host": url,
+        "login": SANDBOX_API_KEY,
+        "password": SANDBOX_API_SECRET,
+    }
+    return json.dumps(connection)
+
+
+class SandboxServer:
+    """Serve an exchange from a thread, for as long as the `with` block lasts.
+
+    In `with SandboxServer(Exchange()) as server:`, `server.url` answers from the block's first line on.
+    """
+
+    def __init__(self, exchange: Exchange, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.exchange = exchange
+        self.host = host
+        self.port = port
+
+    @property
+    def url(self) -> str:
+        """Write the address."""
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+
+    def __enter__(self) -> Self:
+        """Start, and return once the server answers.
+
+        :raises OSError: when the port is taken.
+        """
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        try:
+            listener = socket.create_server((self.host, self.port), family=family)
+        except OSError as error:
+            msg = f"The sandbox cannot listen on {self.host}, port {self.port}: {error.strerror}."
+            raise OSError(error.errno, msg) from error
+        self.port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            create_app(self.exchange),
+            lifespan="off",
+            log_config=None,  # the logging of the program around us is not ours to configure
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listener],), name="binance-loan-sandbox", daemon=True
+        )
+        self._thread.start()
+        while not self._server.started:
+            if not self._thread.is_alive():
+                msg = "The sandbox did not start; its log says why."
+                raise RuntimeError(msg)
+            time.sleep(0.001)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop, and return once the server has stopped."""
+        self._server.should_exit = self._server.force_exit = True
+        self._thread.join()

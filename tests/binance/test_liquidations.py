@@ -1,0 +1,213 @@
+"""The reading: whatever Binance means and however its list moves, the records come out right or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from airflow_provider_binance_loan.binance.liquidations import (
+    CLOSED_UNITS_PATH,
+    FORCE_LIQUIDATION_PATH,
+    PAGE_SIZE,
+    RiskUnits,
+    read_closed_units,
+    read_force_liquidations,
+    to_risk_units,
+)
+from airflow_provider_binance_loan.binance.messages import Request, Response
+from airflow_provider_binance_loan.binance.windows import MAX_SPAN_MS, Span
+from airflow_provider_binance_loan.exceptions import ConfigurationError
+
+DAY = 24 * 60 * 60 * 1000
+NOW = 1_772_366_400_000
+
+
+@dataclass
+class Ledger:
+    """A Binance of a few lines: rows as (start, group), and every request that was made."""
+
+    rows: list[tuple[int, int]]
+    closed: dict[int, tuple[int, int]] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+
+    def run(self, reading: Any) -> Any:
+        responses = None
+        while True:
+            try:
+                batch = reading.send(responses)
+            except StopIteration as stop:
+                return stop.value
+            self.batches.append(len(batch))
+            responses = [self.answer(request) for request in batch]
+
+    def read(self, start: int, end: int, risk_units: RiskUnits = "all") -> list[tuple[int, int]]:
+        """Return the keys of the records, in the order in which they come."""
+        return [
+            (record["liquidationStartTime"], record["groupId"])
+            for reading in read_force_liquidations(Span(start, end), risk_units)
+            for record in self.run(reading)
+        ]
+
+    def answer(self, request: Request) -> Response:
+        self.requests.append(request)
+        asked = dict(request.params)
+        rows: list[dict[str, Any]]
+        if request.path == CLOSED_UNITS_PATH:
+            rows = [
+                {"groupId": group, "createTime": created, "closeTime": closed}
+                for group, (created, closed) in self.closed.items()
+            ]
+        else:
+            assert request.path == FORCE_LIQUIDATION_PATH
+            assert 0 < asked["endTime"] - asked["startTime"] <= MAX_SPAN_MS
+            wanted: Callable[[int], bool] = (
+                (lambda group: group == asked["groupId"])
+                if "groupId" in asked
+                else (lambda group: group not in self.closed)
+            )
+            rows = [
+                {"groupId": group, "liquidationStartTime": start}
+                for start, group in sorted(self.rows, reverse=True)
+                if wanted(group) and asked["startTime"] <= start <= asked["endTime"]
+            ]
+        first = (asked["current"] - 1) * asked["size"]
+        body = {"total": len(rows), "rows": rows[first : first + asked["size"]]}
+        return Response(request, 200, {}, json.dumps(body).encode(), NOW)
+
+
+def evenly(count: int, start: int, end: int, group: int = 1) -> list[tuple[int, int]]:
+    return [(start + (end - start) * number // count, group) for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 250, 5000])
+def test_reads_any_number_of_records(count: int) -> None:
+    """Every record of the window comes once, oldest first, whether it fits a page or not."""
+    rows = evenly(count, NOW - 30 * DAY, NOW)
+    assert Ledger(rows).read(NOW - 30 * DAY, NOW) == sorted(rows)
+
+
+def test_one_request_reads_a_page() -> None:
+    """A window that fits a page costs one request, and one for the list of closed units."""
+    ledger = Ledger(evenly(99, NOW - DAY, NOW))
+    ledger.read(NOW - DAY, NOW)
+    assert [request.path for request in ledger.requests] == [FORCE_LIQUIDATION_PATH, CLOSED_UNITS_PATH]
+    assert ledger.requests[0].params == (
+        ("startTime", NOW - DAY),
+        ("endTime", NOW),
+        ("current", 1),
+        ("size", PAGE_SIZE),
+    )
+
+
+def test_a_window_takes_its_start_and_leaves_its_end() -> None:
+    """A record at the start belongs to the window, one at the end to the next, though Binance sends both."""
+    rows = [(NOW - 1, 1), (NOW, 1), (NOW + 1, 1), (NOW + DAY - 1, 1), (NOW + DAY, 1), (NOW + DAY + 1, 1)]
+    assert Ledger(rows).read(NOW, NOW + DAY) == rows[1:4]
+
+
+def test_a_record_between_two_spans_comes_once() -> None:
+    """A record where one span ends and the next begins is neither lost nor repeated."""
+    rows = [(NOW + edge, 1) for edge in (MAX_SPAN_MS - 1, MAX_SPAN_MS, MAX_SPAN_MS + 1)]
+    assert Ledger(rows).read(NOW, NOW + 3 * MAX_SPAN_MS) == rows
+
+
+def test_an_empty_span_does_not_end_the_walk() -> None:
+    """Years without a record before the only one do not hide it."""
+    rows = [(NOW - 1, 1)]
+    assert Ledger(rows).read(NOW - 1000 * DAY, NOW) == rows
+
+
+def test_many_records_at_one_time_all_come() -> None:
+    """More than a page of records within one millisecond is read by page, and comes whole."""
+    rows = [(NOW + 5, group) for group in range(1, 351)] + evenly(50, NOW, NOW + DAY, 999)
+    assert Ledger(rows).read(NOW, NOW + DAY) == sorted(rows)
+
+
+def test_asks_side_by_side_where_records_are_dense() -> None:
+    """A long read goes out in batches, so that a door can run them side by side."""
+    ledger = Ledger(evenly(5000, NOW - 90 * DAY, NOW))
+    ledger.read(NOW - 90 * DAY, NOW)
+    assert max(ledger.batches) == 16
+    assert len(ledger.batches) < 20
+
+
+def test_reads_closed_units_that_lived_in_the_window() -> None:
+    """A closed unit's records come too; one whose life does not touch the window is not asked for."""
+    ledger = Ledger(
+        rows=[(NOW + 1, 1), (NOW + 2, 7), (NOW + 3, 8)],
+        closed={7: (NOW - DAY, NOW + 10), 8: (0, NOW - 1), 9: (NOW + DAY, NOW + 2 * DAY)},
+    )
+    assert ledger.read(NOW, NOW + DAY) == [(NOW + 1, 1), (NOW + 2, 7)]
+    assert [dict(request.params).get("groupId") for request in ledger.requests] == [None, None, 7]
+
+
+@pytest.mark.parametrize(
+    ("risk_units", "keys"),
+    [("active", [(NOW + 1, 1)]), ((7,), [(NOW + 2, 7)]), ((7, 1), [(NOW + 1, 1), (NOW + 2, 7)])],
+)
+def test_reads_the_units_that_are_named(risk_units: RiskUnits, keys: list[tuple[int, int]]) -> None:
+    """`active` is the plain query alone; ids are read one by one, and nothing else is asked for."""
+    ledger = Ledger([(NOW + 1, 1), (NOW + 2, 7)], closed={7: (0, NOW + 10)})
+    assert ledger.read(NOW, NOW + DAY, risk_units) == keys
+    assert {request.path for request in ledger.requests} == {FORCE_LIQUIDATION_PATH}
+
+
+def test_reads_many_units_side_by_side() -> None:
+    """Fifty closed units are asked for in a few batches, not one after another."""
+    closed = dict.fromkeys(range(100, 150), (0, NOW + DAY))
+    rows = [(NOW + group, group) for group in closed]
+    ledger = Ledger(rows, closed)
+    assert ledger.read(NOW, NOW + DAY) == rows
+    assert ledger.batches == [1, 1, 16, 16, 16, 2]
+
+
+def test_lists_more_than_a_page_of_closed_units() -> None:
+    """A list of closed units that fills pages is read until two passes agree."""
+    closed = dict.fromkeys(range(1, 251), (1, 2))
+    ledger = Ledger([], closed)
+    assert [unit["groupId"] for unit in ledger.run(read_closed_units())] == list(closed)
+    assert len(ledger.requests) == 6
+
+
+@pytest.mark.parametrize(
+    ("value", "units"),
+    [
+        ("all", "all"),
+        ("active", "active"),
+        (6, (6,)),
+        ("6", (6,)),
+        (" 6, 7 ,6", (6, 7)),
+        ([6, "7"], (6, 7)),
+        ((6,), (6,)),
+    ],
+)
+def test_takes_risk_units_in_each_form(value: Any, units: RiskUnits) -> None:
+    """Risk units may be a word, an id, several ids, or a text of ids."""
+    assert to_risk_units(value) == units
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("", "risk_units holds ''"),
+        ("ALL", "risk_units holds 'ALL': use 'all', 'active', or ids"),
+        ("6,", "risk_units holds ''"),
+        ("6;7", "risk_units holds '6;7'"),
+        ("-6", "risk_units holds '-6'"),
+        (["all"], "risk_units holds 'all'"),
+        ([], "risk_units is an empty list"),
+        (True, "risk_units holds True"),
+        ([6.5], "risk_units holds 6.5"),
+        (None, "risk_units is None"),
+        (6.5, "risk_units is 6.5"),
+    ],
+)
+def test_refuses_what_names_no_unit(value: Any, says: str) -> None:
+    """Anything else is an error that says what came."""
+    with pytest.raises(ConfigurationError, match=says):
+        to_risk_units(value)

@@ -1,0 +1,143 @@
+"""What all tests share: an Airflow of their own, and real servers to talk to."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+# Before any import of Airflow, which reads them once.
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-home-")
+os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "True"
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from airflow_provider_binance_loan.hooks import BinanceLoanHook
+from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_KEY, SANDBOX_API_SECRET, Exchange
+from airflow_provider_binance_loan.sandbox.server import SandboxServer
+
+DATA = Path(__file__).parent / "data"
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+class FakeClock:
+    """A clock that moves only when somebody waits on it."""
+
+    def __init__(self, now: datetime = NOW) -> None:
+        self.ms = int(now.timestamp() * 1000)
+        self.waits: list[float] = []
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def time(self) -> float:
+        return self.ms / 1000
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.ms += round(seconds * 1000)
+
+    async def asleep(self, seconds: float) -> None:
+        self.sleep(seconds)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def sandbox(clock: FakeClock) -> Iterator[SandboxServer]:
+    """A local Binance without history, on the fake clock."""
+    with SandboxServer(Exchange(clock=clock.time, history=False)) as server:
+        yield server
+
+
+@pytest.fixture
+def exchange(sandbox: SandboxServer) -> Exchange:
+    """What the local Binance holds: two units, 1 and 2, that are active all the time."""
+    sandbox.exchange.behaviour.total = "rows"
+    sandbox.exchange.add_unit(1)
+    sandbox.exchange.add_unit(2)
+    return sandbox.exchange
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch, sandbox: SandboxServer) -> Callable[..., None]:
+    """Define the default connection, to the sandbox unless told otherwise."""
+
+    def define(**fields: Any) -> None:
+        extra = fields.pop("extra", {})
+        connection = {
+            "conn_type": "binance_loan",
+            "host": sandbox.url,
+            "login": SANDBOX_API_KEY,
+            "password": SANDBOX_API_SECRET,
+            **fields,
+            "extra": extra,
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_BINANCE_LOAN_DEFAULT", json.dumps(connection))
+
+    define()
+    return define
+
+
+class Doors:
+    """Both ways to the same records, so that one table of scenarios runs through both."""
+
+    def __init__(self, kind: str, clock: FakeClock) -> None:
+        self.kind = kind
+        self.hook = BinanceLoanHook(clock=clock)
+
+    def pull(self, start: datetime, end: datetime, **arguments: Any) -> list[Any]:
+        if self.kind == "sync":
+            return self.hook.get_force_liquidations(start, end, **arguments)
+        return asyncio.run(self.hook.aget_force_liquidations(start, end, **arguments))
+
+
+@pytest.fixture(params=["sync", "async"])
+def door(request: pytest.FixtureRequest, connect: object, clock: FakeClock) -> Doors:
+    return Doors(request.param, clock)
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """A local S3 endpoint."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client of the local S3 endpoint with an empty bucket `lake`, and the connection `aws_default`."""
+    connection = {
+        "conn_type": "aws",
+        "login": "testing",
+        "password": "testing",
+        "extra": {"endpoint_url": s3_url, "region_name": "us-east-1"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_url,
+        region_name="us-east-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
+    client.create_bucket(Bucket="lake")
+    yield client
+    for item in client.list_objects_v2(Bucket="lake").get("Contents", []):
+        client.delete_object(Bucket="lake", Key=item["Key"])
+    client.delete_bucket(Bucket="lake")

@@ -1,0 +1,496 @@
+"""The model behind the sandbox: its history, its rows, its readings of the open questions. No HTTP."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from airflow_provider_binance_loan.sandbox.exchange import (
+    HISTORY_START_MS,
+    HOUR_MS,
+    Behaviour,
+    Exchange,
+    number,
+    write_json,
+)
+
+DAY_MS = 24 * HOUR_MS
+NOW_MS = 1_775_000_000_000  # 2026-03-31T23:33:20Z
+CLOSED = [3, 8, 11]
+
+EXAMPLE = (
+    '{"groupId":6,"startLtv":1,"endLtv":0,"liquidationStartTime":1748381716906,'
+    '"liquidationEndTime":1748525848742,"totalNetEquity":16671.5507973,"totalMaintenanceMargin":0,'
+    '"totalLiability":16667.926,"liquidationSnapshot":{"snapshots":['
+    '{"subEmail":"1000255973134@test.com","memberType":"CREDIT","walletType":"PORTFOLIO_MARGIN",'
+    '"netEquity":"12671.05079731","maintainMargin":"0E-8"},'
+    '{"subEmail":"1000255973134@test.com","memberType":"CREDIT","walletType":"SPOT",'
+    '"netEquity":"0E-8","maintainMargin":"0E-8"},'
+    '{"subEmail":"1000255973138@test.com","memberType":"COLLATERAL","walletType":"PORTFOLIO_MARGIN",'
+    '"netEquity":"1000.25333000","maintainMargin":"0E-8"},'
+    '{"subEmail":"1000255973137@test.com","memberType":"COLLATERAL","walletType":"PORTFOLIO_MARGIN",'
+    '"netEquity":"1000.24667000","maintainMargin":"0E-8"},'
+    '{"subEmail":"1000255973135@test.com","memberType":"COLLATERAL","walletType":"CROSS_MARGIN",'
+    '"netEquity":"1000.00000000","maintainMargin":"0E-8"},'
+    '{"subEmail":"1000255973136@test.com","memberType":"COLLATERAL","walletType":"CROSS_MARGIN",'
+    '"netEquity":"1000.00000000","maintainMargin":"0E-8"}],'
+    '"liabilities":{"assetName":"USDT","principal":"11667.92600000","interest":"5000.00000000"}}}'
+)
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    now_ms: int = NOW_MS
+
+    def __call__(self) -> float:
+        """Return the seconds that `time.time` would."""
+        return self.now_ms / 1000
+
+
+def empty(clock: Clock | None = None, **knobs: Any) -> Exchange:
+    """Make an exchange with the units 1 and 2 and no liquidation."""
+    exchange = Exchange(clock=clock or Clock(), behaviour=Behaviour(**knobs), history=False)
+    exchange.add_unit(1)
+    exchange.add_unit(2)
+    return exchange
+
+
+def starts(answer: dict[str, Any]) -> list[int]:
+    """List the start times of an answer."""
+    return [row["liquidationStartTime"] for row in answer["rows"]]
+
+
+def amounts(row: dict[str, Any]) -> list[str]:
+    """List the top-level figures of a row, without the marks of numbers."""
+    names = ("startLtv", "endLtv", "totalNetEquity", "totalMaintenanceMargin", "totalLiability")
+    return [row[name].strip("\0") for name in names]
+
+
+@pytest.fixture(scope="module")
+def history() -> Exchange:
+    """Hold the history of seed 1; tests only read it."""
+    return Exchange(clock=Clock())
+
+
+# --- history
+
+
+def test_history_does_not_depend_on_when_it_is_drawn() -> None:
+    """An exchange that runs for months tells the same history as one that starts afterwards."""
+    clock = Clock(HISTORY_START_MS + 5 * HOUR_MS // 2)
+    early = Exchange(clock=clock)
+    assert len(early.liquidations()) < 10
+    for clock.now_ms in (HISTORY_START_MS + 40 * DAY_MS, HISTORY_START_MS + 41 * DAY_MS + 1, NOW_MS):
+        early.liquidations()
+    assert early.liquidations() == Exchange(clock=Clock()).liquidations()
+
+
+def test_another_seed_is_another_history(history: Exchange) -> None:
+    """Two seeds share the documented example and nothing else."""
+    mine = {(one.group_id, one.start_ms) for one in history.liquidations()}
+    other = {(one.group_id, one.start_ms) for one in Exchange(seed=2, clock=Clock()).liquidations()}
+    assert mine & other == {(6, 1_748_381_716_906)}
+
+
+def test_history_has_one_to_three_liquidations_an_hour(history: Exchange) -> None:
+    """Every whole hour since the start of the history holds between one and three liquidations."""
+    counts: dict[int, int] = {}
+    for one in history.liquidations():
+        counts[(one.start_ms - HISTORY_START_MS) // HOUR_MS] = (
+            counts.get((one.start_ms - HISTORY_START_MS) // HOUR_MS, 0) + 1
+        )
+    hours = range((NOW_MS - HISTORY_START_MS) // HOUR_MS)
+    assert {counts.get(hour, 0) for hour in hours} == {1, 2, 3}
+
+
+def test_history_is_varied(history: Exchange) -> None:
+    """Keys are unique, groups share a millisecond at times, and lengths go from minutes to 40 hours."""
+    drawn = history.liquidations()[1:]
+    lengths = [one.end_ms - one.start_ms for one in drawn if one.end_ms is not None]
+    assert len({(one.group_id, one.start_ms) for one in drawn}) == len(drawn) == len(lengths)
+    assert len({one.start_ms for one in drawn}) < len(drawn)
+    assert max(lengths) > 38 * HOUR_MS
+    assert min(lengths) < HOUR_MS // 10
+    assert {one.group_id for one in drawn} == set(range(1, 13))
+
+
+def test_history_is_in_order(history: Exchange) -> None:
+    """Liquidations are listed oldest first, and answered newest first."""
+    listed_ms = [one.start_ms for one in history.liquidations()]
+    assert listed_ms == sorted(listed_ms)
+    answered_ms = starts(history.force_liquidations(NOW_MS - 20 * DAY_MS, NOW_MS, size=100))
+    assert len(answered_ms) == 100
+    assert answered_ms == sorted(answered_ms, reverse=True)
+
+
+def test_closed_units_have_lives_that_hold_their_liquidations(history: Exchange) -> None:
+    """Nothing starts before a unit is created, or ends after it is closed."""
+    units = {unit["groupId"]: unit for unit in history.state()["units"]}
+    assert sorted(group_id for group_id, unit in units.items() if not unit["active"]) == CLOSED
+    for one in history.liquidations():
+        assert units[one.group_id]["createTime"] <= one.start_ms
+        if one.group_id in CLOSED:
+            assert one.end_ms is not None
+            assert one.end_ms <= units[one.group_id]["closeTime"]
+
+
+def test_nothing_is_told_before_it_starts() -> None:
+    """A liquidation is not in the list a millisecond before its start, and is in it from its start on."""
+    clock = Clock()
+    last = Exchange(clock=clock).liquidations()[-1]
+    clock.now_ms = last.start_ms - 1
+    exchange = Exchange(clock=clock)
+    assert last not in exchange.liquidations()
+    assert last.start_ms not in starts(exchange.force_liquidations(0, 2 * NOW_MS))
+    clock.now_ms += 1
+    assert exchange.liquidations()[-1] == last
+    assert last.start_ms in starts(exchange.force_liquidations(0, 2 * NOW_MS, last.group_id))
+
+
+def test_an_exchange_without_history_is_empty() -> None:
+    """There is nothing but a key to sign with."""
+    exchange = Exchange(clock=Clock(), history=False)
+    assert exchange.liquidations() == exchange.state()["units"] == []
+    assert len(exchange.keys) == 1
+
+
+# --- rows
+
+
+def test_the_documented_example_is_there_verbatim(history: Exchange) -> None:
+    """The example of Binance's page comes out character for character, without the blanks."""
+    answer = history.force_liquidations(1_748_000_000_000, 1_749_000_000_000, 6)
+    assert write_json(answer).decode() == '{"total":1,"rows":[' + EXAMPLE + "]}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0", "1", "16671.5507973", "0E-8", "98765432109.12345678", "-0.10", "123456789012345678901234567890"],
+)
+def test_numbers_are_written_digit_for_digit(text: str) -> None:
+    """A marked text is a JSON number with the very same digits; an unmarked one stays a string."""
+    assert write_json({"a": number(text), "b": text, "c": [number(text)]}).decode() == (
+        f'{{"a":{text},"b":"{text}","c":[{text}]}}'
+    )
+
+
+def test_rows_come_in_both_documented_mixtures(history: Exchange) -> None:
+    """Totals are numbers or strings, liabilities an object or a list, zeros "0E-8", digits beyond a float."""
+    text = write_json(history.force_liquidations(NOW_MS - 7 * DAY_MS, NOW_MS, size=100)).decode()
+    rows = json.loads(text, parse_float=Decimal)["rows"]
+    assert {type(row["totalLiability"]) for row in rows} == {Decimal, str}
+    liabilities = [row["liquidationSnapshot"]["liabilities"] for row in rows]
+    assert {type(each) for each in liabilities} == {dict, list}
+    assert {len(each) for each in liabilities if isinstance(each, list)} == {1, 2}
+    assert '"0E-8"' in text
+    assert any(Decimal(float(row["totalLiability"])) != Decimal(row["totalLiability"]) for row in rows)
+
+
+def test_totals_are_the_sums_of_their_parts(history: Exchange) -> None:
+    """A row's totals add up to the last digit."""
+    for one in history.liquidations()[1:200]:
+        row = history.row(one)
+        wallets = row["liquidationSnapshot"]["snapshots"]
+        loans = row["liquidationSnapshot"]["liabilities"]
+        _, _, equity, margin, owed = map(Decimal, amounts(row))
+        assert equity == sum(Decimal(wallet["netEquity"]) for wallet in wallets)
+        assert margin == sum(Decimal(wallet["maintainMargin"]) for wallet in wallets)
+        assert owed == sum(
+            Decimal(loan["principal"]) + Decimal(loan["interest"])
+            for loan in ([loans] if isinstance(loans, dict) else loans)
+        )
+
+
+@pytest.mark.parametrize(("knob", "expected"), [("null", None), ("zero", 0), ("absent", "absent")])
+def test_a_running_liquidation_has_other_figures_and_no_end(knob: str, expected: object) -> None:
+    """Until it ends a liquidation has no end time; then it has one, its initial LTV, and other figures."""
+    clock = Clock()
+    exchange = empty(clock, running_end=knob)
+    one = exchange.add_liquidation(1, NOW_MS - 5, NOW_MS + 5)
+    running = exchange.row(one)
+    assert running.get("liquidationEndTime", "absent") == expected
+    assert exchange.row(one) == running
+    clock.now_ms += 5
+    ended = exchange.row(one)
+    assert ended["liquidationEndTime"] == NOW_MS + 5
+    assert amounts(ended)[0] == amounts(running)[0]
+    assert all(a != b for a, b in zip(amounts(ended)[2:], amounts(running)[2:], strict=True))
+
+
+def test_given_fields_overrule_the_drawn_ones() -> None:
+    """A field that a test gives, known or not, is written as given."""
+    exchange = empty()
+    one = exchange.add_liquidation(1, 1, 2, totalLiability=number("1.50"), endLtv="0.1", isNew=[True, None])
+    text = write_json(exchange.row(one)).decode()
+    assert '"totalLiability":1.50,' in text
+    assert '"endLtv":"0.1",' in text
+    assert text.endswith(',"isNew":[true,null]}')
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [("object", {dict}), ("list", {list}), ("null", {type(None)}), ("mixed", {dict, list, type(None)})],
+)
+def test_the_snapshot_takes_each_shape(shape: str, expected: set[type]) -> None:
+    """The snapshot is an object, a list of one object, null, or each of them in turn."""
+    exchange = empty(snapshot_shape=shape)
+    rows = [exchange.row(exchange.add_liquidation(1, start_ms, start_ms)) for start_ms in range(1, 30)]
+    assert {type(row["liquidationSnapshot"]) for row in rows} == expected
+    lists = [row["liquidationSnapshot"] for row in rows if isinstance(row["liquidationSnapshot"], list)]
+    assert all(len(each) == 1 and each[0]["snapshots"] for each in lists)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ("object", {(dict, 1), (list, 2)}),
+        ("list", {(list, 1), (list, 2)}),
+        ("null", {(type(None), 0)}),
+        ("mixed", {(dict, 1), (list, 1), (list, 2)}),
+    ],
+)
+def test_liabilities_take_each_shape(shape: str, expected: set[tuple[type, int]]) -> None:
+    """Liabilities are a list, null, or an object, which can stand for one liability only."""
+    exchange = empty(liabilities_shape=shape)
+    seen = set()
+    for start_ms in range(1, 60):
+        row = exchange.row(exchange.add_liquidation(1, start_ms, start_ms))
+        liabilities = row["liquidationSnapshot"]["liabilities"]
+        seen.add((type(liabilities), 1 if isinstance(liabilities, dict) else len(liabilities or [])))
+    assert seen == expected
+
+
+# --- the list
+
+
+def listed(**knobs: Any) -> Exchange:
+    """Make an exchange with five liquidations, of which the one of 400 runs."""
+    exchange = empty(**knobs)
+    for group_id, start_ms, end_ms in ((1, 100, 350), (2, 200, 200), (1, 300, 900), (2, 500, 600)):
+        exchange.add_liquidation(group_id, start_ms, end_ms)
+    exchange.add_liquidation(1, 400)
+    return exchange
+
+
+@pytest.mark.parametrize(
+    ("knobs", "window", "expected"),
+    [
+        ({}, (200, 400), [400, 300, 200]),
+        ({}, (201, 399), [300]),
+        ({"end_inclusive": False}, (200, 400), [300, 200]),
+        ({"filter_field": "end"}, (200, 600), [500, 200, 100]),
+        ({"filter_field": "end"}, (351, NOW_MS), [500, 400, 300]),
+        ({"filter_field": "end", "end_inclusive": False}, (351, 600), []),
+        ({"filter_field": "update"}, (200, 600), [500, 200, 100]),
+        ({"filter_field": "update"}, (901, NOW_MS), [400]),
+        ({"filter_field": "overlap"}, (350, 400), [400, 300, 100]),
+        ({"filter_field": "overlap"}, (351, 400), [400, 300]),
+        ({"filter_field": "overlap", "end_inclusive": False}, (351, 400), [300]),
+        ({"filter_field": "overlap"}, (1000, NOW_MS), [400]),
+        ({"order": "oldest"}, (100, 500), [100, 200, 300, 400, 500]),
+        ({"page_cap": 2}, (100, 500), [500, 400]),
+    ],
+)
+def test_a_window_under_each_reading(
+    knobs: dict[str, Any], window: tuple[int, int], expected: list[int]
+) -> None:
+    """The window selects by the field, the closed or open end, the order and the cap of the behaviour."""
+    assert starts(listed(**knobs).force_liquidations(*window)) == expected
+
+
+@pytest.mark.parametrize(
+    ("total", "group_id", "expected"),
+    [
+        ("units", None, 2),
+        ("units", 1, 1),
+        ("units", 77, 0),
+        ("rows", None, 5),
+        ("rows", 2, 2),
+        ("string", None, "5"),
+        ("zero", None, 0),
+        ("absent", None, "absent"),
+    ],
+)
+def test_total_counts_what_the_reading_says(total: str, group_id: int | None, expected: object) -> None:
+    """The total is of units, of rows, a string, zero, or absent; it has nothing to do with the page."""
+    answer = listed(total=total).force_liquidations(0, 1000, group_id, size=1)
+    assert answer.get("total", "absent") == expected
+    assert len(answer["rows"]) == (group_id != 77)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "size", "pages"),
+    [({}, 2, [[500, 400], [300, 200], [100], []]), ({"page_cap": 3}, 100, [[500, 400, 300], [200, 100], []])],
+)
+def test_pages_are_positions(knobs: dict[str, Any], size: int, pages: list[list[int]]) -> None:
+    """A page is a slice of the list, counted with the capped size; past the end it is empty."""
+    exchange = listed(**knobs)
+    answers = [
+        exchange.force_liquidations(0, 1000, current=page + 1, size=size) for page in range(len(pages))
+    ]
+    assert [starts(answer) for answer in answers] == pages
+
+
+def test_random_order_is_another_one_in_each_answer() -> None:
+    """The same query gives the same rows in several orders."""
+    exchange = listed(order="random")
+    answers = [tuple(starts(exchange.force_liquidations(0, 1000))) for _ in range(20)]
+    assert len(set(answers)) > 1
+    assert {tuple(sorted(answer)) for answer in answers} == {(100, 200, 300, 400, 500)}
+
+
+def test_closed_units_vanish_from_the_plain_query(history: Exchange) -> None:
+    """Without a unit only active ones answer; with its id a closed one does; an unknown one has no rows."""
+    window = (HISTORY_START_MS + 30 * DAY_MS, HISTORY_START_MS + 60 * DAY_MS)
+    plain = [
+        row for page in range(1, 20) for row in history.force_liquidations(*window, None, page, 100)["rows"]
+    ]
+    assert {row["groupId"] for row in plain} == set(range(1, 10)) - set(CLOSED)
+    for group_id in CLOSED[:2]:
+        rows = history.force_liquidations(*window, group_id)["rows"]
+        assert {row["groupId"] for row in rows} == {group_id}
+    assert history.force_liquidations(*window, 99) == {"total": 0, "rows": []}
+
+
+# --- what moves it
+
+
+def test_a_liquidation_starts_and_finishes() -> None:
+    """A liquidation starts now, runs, and ends at the time of finishing."""
+    clock = Clock()
+    exchange = empty(clock)
+    one = exchange.liquidate(2)
+    assert (one.group_id, one.start_ms, one.end_ms) == (2, NOW_MS, None)
+    clock.now_ms += 10
+    assert exchange.finish(2) is one
+    assert one.end_ms == NOW_MS + 10
+    with pytest.raises(LookupError, match="Unit 2 has no running liquidation"):
+        exchange.finish(2)
+
+
+def test_finishing_ends_the_newest_or_the_named_one() -> None:
+    """Of two running liquidations the newest ends, unless a start is given."""
+    exchange = empty()
+    first, second, third = (exchange.liquidate(1, at_ms=start_ms) for start_ms in (10, 20, 30))
+    assert exchange.finish(1) is third
+    assert exchange.finish(1, 10) is first
+    assert second.end_ms is None
+
+
+def test_liquidating_no_unit_in_particular_takes_an_active_one() -> None:
+    """Closed units are not liquidated by chance."""
+    clock = Clock()
+    exchange = empty(clock)
+    exchange.close(1)
+    for _ in range(10):
+        clock.now_ms += 1
+        assert exchange.liquidate().group_id == 2
+
+
+def test_closing_a_unit_ends_what_runs_and_stops_its_history() -> None:
+    """After closing, a unit's rows answer only to its id, nothing runs, and the drawn history skips it."""
+    clock = Clock()
+    exchange = Exchange(clock=clock)
+    exchange.liquidate(6, at_ms=NOW_MS - 1)
+    assert 6 in {row["groupId"] for row in exchange.force_liquidations(NOW_MS - DAY_MS, NOW_MS)["rows"]}
+    exchange.close(6)
+    clock.now_ms += 10 * DAY_MS
+    sixes = [one for one in exchange.liquidations() if one.group_id == 6]
+    assert max(one.start_ms for one in sixes) == NOW_MS - 1
+    assert not any(one.running(NOW_MS) for one in sixes)
+    plain = exchange.force_liquidations(NOW_MS - DAY_MS, NOW_MS, size=100)["rows"]
+    assert 6 not in {row["groupId"] for row in plain}
+    assert exchange.force_liquidations(NOW_MS - 1, NOW_MS, 6)["rows"][0]["liquidationEndTime"] == NOW_MS
+    assert exchange.closed_units()["rows"][0] == {
+        "groupId": 6,
+        "parentEmail": "parent@test.com",
+        "creditEmail": "1000255900600@test.com",
+        "enabled": False,
+        "createTime": 1_742_000_000_000,
+        "closeTime": NOW_MS,
+    }
+    assert [row["groupId"] for row in exchange.closed_units()["rows"]] == [6, 11, 8, 3]
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "text"),
+    [
+        (lambda exchange: exchange.liquidate(77), LookupError, "There is no unit 77, only 1, 2"),
+        (lambda exchange: exchange.close(77), LookupError, "There is no unit 77"),
+        (lambda exchange: exchange.finish(1), LookupError, "Unit 1 has no running liquidation"),
+        (lambda exchange: (exchange.close(1), exchange.close(1)), ValueError, "Unit 1 is not active"),
+        (lambda exchange: (exchange.close(1), exchange.liquidate(1)), ValueError, "Unit 1 is not active"),
+        (lambda exchange: (exchange.liquidate(1), exchange.liquidate(1)), ValueError, "already"),
+        (lambda exchange: exchange.add_unit(1), ValueError, "There is a unit 1 already"),
+        (
+            lambda exchange: (exchange.close(1), exchange.close(2), exchange.liquidate()),
+            LookupError,
+            "no active unit",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_refused(act: Any, error: type[Exception], text: str) -> None:
+    """Each impossible act has an error that says why."""
+    with pytest.raises(error, match=text):
+        act(empty())
+
+
+def test_scheduled_actions_move_the_list_before_their_request() -> None:
+    """An action happens once, just before the n-th data request of whatever kind."""
+    exchange = listed()
+    exchange.schedule(2, lambda it: it.add_liquidation(1, 450))
+    exchange.schedule(3, lambda it: it.close(2))
+    counts = [len(exchange.force_liquidations(0, 1000)["rows"]) for _ in range(4)]
+    assert counts == [5, 6, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("knobs", "text"),
+    [
+        ({"total": "all"}, "total is one of units, rows, string, zero, absent, not 'all'"),
+        ({"snapshot_shape": None}, "snapshot_shape is one of"),
+        ({"end_inclusive": 1}, "end_inclusive is true or false"),
+        ({"page_cap": 0}, "page_cap is null or a number of rows"),
+        ({"page_cap": True}, "page_cap is"),
+        ({"latency_s": -1}, "latency_s is a number of seconds"),
+        ({"latency_s": "1"}, "latency_s is a number of seconds"),
+    ],
+)
+def test_a_behaviour_that_no_reading_has_is_refused(knobs: dict[str, Any], text: str) -> None:
+    """A wrong knob's error names the knob and what it may be."""
+    with pytest.raises(ValueError, match=text):
+        Behaviour(**knobs)
+
+
+# --- the other endpoints
+
+
+def test_ltv_details_tell_how_active_units_stand(history: Exchange) -> None:
+    """Active units answer, all or one, in the documented shape; a closed one does not."""
+    rows = history.ltv_details()
+    assert [row["groupId"] for row in rows] == [group for group in range(1, 13) if group not in CLOSED]
+    assert history.ltv_details(6) == [rows[4]]
+    assert history.ltv_details(CLOSED[0]) == []
+    texts = ("ltv", "totalNetEquity", "totalMaintenanceMargin", "totalLiability")
+    assert all(str(Decimal(row[name])) for row in rows for name in texts)
+    assert all(isinstance(row["liabilities"], list) and row["updateTime"] == NOW_MS for row in rows)
+    assert set(rows[0]["collateralAccounts"][0]) == {"email", "type", "wallets"}
+
+
+def test_transfer_records_have_the_documented_shape(history: Exchange) -> None:
+    """A page holds a row for each liquidation of the window, with transfers to the credit account."""
+    rows = history.transfer_records(NOW_MS - DAY_MS, NOW_MS, size=100)["rows"]
+    within = [one for one in history.liquidations() if one.start_ms >= NOW_MS - DAY_MS]
+    assert len(rows) == len({row["liquidationId"] for row in rows}) == len(within)
+    transfers = [transfer for row in rows for transfer in row["liquidationTransferRecord"]]
+    assert set(transfers[0]) == {
+        "transferTime", "fromUid", "fromAccountType", "toUid", "toAccountType", "status", "assets"
+    }  # fmt: skip
+    assert {transfer["toUid"] % 100 for transfer in transfers} == {0}
+    assert 0 not in {transfer["fromUid"] % 100 for transfer in transfers}

@@ -1,0 +1,579 @@
+"""The sandbox over real HTTP: its checks in a table, its limits, its admin calls, its server."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import http.client
+import json
+import logging
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import requests
+from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from airflow_provider_binance_loan.sandbox.exchange import (
+    SANDBOX_API_KEY,
+    SANDBOX_API_SECRET,
+    ApiKey,
+    Behaviour,
+    Exchange,
+)
+from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_connection
+
+NOW_MS = 1_775_000_000_000  # 2026-03-31T23:33:20Z
+DAY_MS = 86_400_000
+
+LIQUIDATIONS = "/sapi/v1/margin/loan-group/force-liquidation"
+CLOSED = "/sapi/v1/margin/loan-groups/closed"
+LTV = "/sapi/v1/margin/loan-group/ltv-details"
+TRANSFERS = "/sapi/v1/margin/loan-group/force-liquidation-transfer-record"
+RESTRICTIONS = "/sapi/v1/account/apiRestrictions"
+
+RSA_KEY = rsa.generate_private_key(65537, 2048)
+ED25519_KEY = ed25519.Ed25519PrivateKey.generate()
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    now_ms: int = NOW_MS
+
+    def __call__(self) -> float:
+        """Return the seconds that `time.time` would."""
+        return self.now_ms / 1000
+
+
+def made(clock: Clock | None = None, **knobs: Any) -> Exchange:
+    """Make an exchange with two units, one liquidation of now, and keys of each kind."""
+    exchange = Exchange(clock=clock or Clock(), behaviour=Behaviour(**knobs), history=False)
+    exchange.add_unit(1)
+    exchange.add_unit(2)
+    exchange.add_liquidation(1, NOW_MS - DAY_MS, NOW_MS - DAY_MS + 5)
+    exchange.add_key(ApiKey("rsa", public_key=RSA_KEY.public_key()))
+    exchange.add_key(ApiKey("ed25519", public_key=ED25519_KEY.public_key()))
+    exchange.add_key(ApiKey("parent", "s", account="parent", enable_withdrawals=True))
+    exchange.add_key(ApiKey("elsewhere", "s", ip_allowed=False))
+    exchange.add_key(ApiKey("blind", "s", can_read=False))
+    return exchange
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[SandboxServer]:
+    """Serve an exchange that the tests only read."""
+    with SandboxServer(made()) as server:
+        yield server
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Hold the clock of the test's own server."""
+    return Clock()
+
+
+@pytest.fixture
+def own(clock: Clock) -> Iterator[SandboxServer]:
+    """Serve an exchange for one test."""
+    with SandboxServer(made(clock)) as server:
+        yield server
+
+
+def hmac_hex(payload: str, secret: str = SANDBOX_API_SECRET) -> str:
+    """Sign with a secret."""
+    return hmac.new(secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
+
+
+def rsa_base64(payload: str) -> str:
+    """Sign with the RSA key."""
+    return base64.b64encode(RSA_KEY.sign(payload.encode(), padding.PKCS1v15(), SHA256())).decode()
+
+
+def ed25519_base64(payload: str) -> str:
+    """Sign with the Ed25519 key."""
+    return base64.b64encode(ED25519_KEY.sign(payload.encode())).decode()
+
+
+def get(
+    server: SandboxServer, path: str, query: str = "", key: str | None = SANDBOX_API_KEY
+) -> requests.Response:
+    """Send a query string to the byte; left alone, requests would spell it in its own way."""
+    headers = {} if key is None else {"X-MBX-APIKEY": key}
+    with requests.Session() as session:
+        request = session.prepare_request(requests.Request("GET", server.url, headers))
+        request.url = f"{server.url}{path}?{query}" if query else server.url + path
+        return session.send(request, timeout=10)
+
+
+def signed(
+    server: SandboxServer,
+    path: str = LIQUIDATIONS,
+    query: str = "",
+    key: str = SANDBOX_API_KEY,
+    secret: str = SANDBOX_API_SECRET,
+    at_ms: int = NOW_MS,
+) -> requests.Response:
+    """Send a query string with the time and a signature."""
+    payload = f"{query}&timestamp={at_ms}" if query else f"timestamp={at_ms}"
+    return get(server, path, f"{payload}&signature={hmac_hex(payload, secret)}", key)
+
+
+def code(response: requests.Response) -> tuple[int, int]:
+    """Give status and Binance's code."""
+    assert set(response.json()) == {"code", "msg"}
+    return response.status_code, response.json()["code"]
+
+
+# --- the checks
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "expected"),
+    [
+        (LIQUIDATIONS, "size=10&limit=5", (400, -1104)),
+        (CLOSED, "startTime=1", (400, -1104)),
+        (LTV, "size=10", (400, -1104)),
+        (RESTRICTIONS, "groupId=1", (400, -1104)),
+        (LIQUIDATIONS, "size=10&size=10", (400, -1101)),
+        (LIQUIDATIONS, "timestamp=1", (400, -1101)),
+        (LIQUIDATIONS, "groupId=", (400, -1105)),
+        (LIQUIDATIONS, "groupId", (400, -1105)),
+        (LIQUIDATIONS, "groupId=six", (400, -1100)),
+        (LIQUIDATIONS, "startTime=-5", (400, -1100)),
+        (LIQUIDATIONS, "startTime=1.5", (400, -1100)),
+        (LIQUIDATIONS, "recvWindow=0", (400, -1131)),
+        (LIQUIDATIONS, "recvWindow=60000", (400, -1131)),
+        (LIQUIDATIONS, "size=0", (400, -1130)),
+        (LIQUIDATIONS, "size=101", (400, -1130)),
+        (TRANSFERS, "current=0", (400, -1130)),
+        (LIQUIDATIONS, "startTime=2&endTime=1", (400, -1127)),
+        (LIQUIDATIONS, f"startTime={NOW_MS + 1}", (400, -1127)),
+        (LIQUIDATIONS, f"startTime=1&endTime={100 * DAY_MS + 2}", (400, -1127)),
+        (TRANSFERS, f"startTime={NOW_MS - 100 * DAY_MS - 1}", (400, -1127)),
+    ],
+)
+def test_bad_parameters_are_refused(
+    server: SandboxServer, path: str, query: str, expected: tuple[int, int]
+) -> None:
+    """Each fault of a parameter has its code, although the request is signed well."""
+    assert code(signed(server, path, query)) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        (LIQUIDATIONS, ""),
+        (LIQUIDATIONS, "recvWindow=59999&size=100&current=1"),
+        (LIQUIDATIONS, f"startTime=1&endTime={100 * DAY_MS + 1}"),
+        (LIQUIDATIONS, "startTime=1&endTime=1"),
+        (CLOSED, "current=100000&size=1"),
+        (LTV, "groupId=1"),
+        (TRANSFERS, "size=100"),
+        (RESTRICTIONS, "recvWindow=1"),
+    ],
+)
+def test_good_parameters_are_accepted(server: SandboxServer, path: str, query: str) -> None:
+    """What is on the edge of the rules is inside."""
+    assert signed(server, path, query).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("key", "query", "expected"),
+    [
+        (None, "", (401, -2014)),
+        ("", "", (401, -2014)),
+        ("unknown", "", (401, -2015)),
+        (SANDBOX_API_KEY, "", (400, -1102)),
+        (SANDBOX_API_KEY, "signature=1", (400, -1102)),
+        (SANDBOX_API_KEY, "timestamp=&signature=1", (400, -1102)),
+        (SANDBOX_API_KEY, "timestamp=now&signature=1", (400, -1102)),
+        (SANDBOX_API_KEY, f"timestamp={NOW_MS}", (400, -1102)),
+        (SANDBOX_API_KEY, f"timestamp={NOW_MS}&signature=", (400, -1102)),
+        (SANDBOX_API_KEY, f"timestamp={NOW_MS}&signature=1", (400, -1022)),
+        (SANDBOX_API_KEY, f"timestamp={NOW_MS}&signature=%FF", (400, -1022)),
+        (SANDBOX_API_KEY, f"timestamp={NOW_MS}&signature=\u00e9", (400, -1022)),
+    ],
+)
+def test_key_time_and_signature_have_to_be_there(
+    server: SandboxServer, key: str | None, query: str, expected: tuple[int, int]
+) -> None:
+    """Without a known key, a time and a signature there is nothing to check, and no answer."""
+    assert code(get(server, LIQUIDATIONS, query, key)) == expected
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "query", "accepted"),
+    [
+        (NOW_MS + 999, "", True),
+        (NOW_MS + 1000, "", False),
+        (NOW_MS + 1000, "recvWindow=59999", False),
+        (NOW_MS - 5000, "", True),
+        (NOW_MS - 5001, "", False),
+        (NOW_MS - 59_999, "recvWindow=59999", True),
+        (NOW_MS - 2, "recvWindow=1", False),
+    ],
+)
+def test_the_timestamp_has_to_be_near(
+    server: SandboxServer, at_ms: int, query: str, *, accepted: bool
+) -> None:
+    """A request may be as old as its window, and never a second ahead."""
+    response = signed(server, query=query, at_ms=at_ms)
+    assert response.status_code == 200 if accepted else code(response) == (400, -1021)
+
+
+@pytest.mark.parametrize(("key", "sign"), [("rsa", rsa_base64), ("ed25519", ed25519_base64)])
+def test_base64_signatures_are_percent_encoded(server: SandboxServer, key: str, sign: Any) -> None:
+    """A signature by RSA or Ed25519 is accepted as it should be sent, and not raw, altered or in hex."""
+    payload, raw = next(
+        (payload, sign(payload))
+        for payload in (f"timestamp={NOW_MS - age}" for age in range(1000))
+        if "+" in sign(payload) and "/" in sign(payload)
+    )
+    good = quote(raw, safe="")
+    assert get(server, LIQUIDATIONS, f"{payload}&signature={good}", key).status_code == 200
+    swapped = quote(raw.swapcase(), safe="")
+    for bad in (raw, good.replace("%2B", "+"), swapped, base64.b64decode(raw).hex(), "AAAA"):
+        assert code(get(server, LIQUIDATIONS, f"{payload}&signature={bad}", key)) == (400, -1022)
+
+
+@pytest.mark.parametrize(
+    ("signed_payload", "sent"),
+    [
+        (f"size=5&timestamp={NOW_MS}", f"timestamp={NOW_MS}&size=5&signature=SIGNATURE"),
+        (f"size=5&timestamp={NOW_MS}", f"size=%35&timestamp={NOW_MS}&signature=SIGNATURE"),
+        (f"size=5&timestamp={NOW_MS}", f"size=6&timestamp={NOW_MS}&signature=SIGNATURE"),
+        (f"size=5&timestamp={NOW_MS}", f"size=5&signature=SIGNATURE&timestamp={NOW_MS}"),
+        (f"size=5&timestamp={NOW_MS}", f"signature=SIGNATURE&size=5&timestamp={NOW_MS}"),
+    ],
+)
+def test_the_signature_is_of_the_sent_bytes(server: SandboxServer, signed_payload: str, sent: str) -> None:
+    """The same parameters in another order or spelling, or after the signature, are not what was signed."""
+    query = sent.replace("SIGNATURE", hmac_hex(signed_payload))
+    assert code(get(server, LIQUIDATIONS, query)) == (400, -1022)
+
+
+def test_the_signature_is_of_the_encoded_bytes(server: SandboxServer) -> None:
+    """A percent-encoded query is signed encoded."""
+    payload = f"size=%35&timestamp={NOW_MS}"
+    assert get(server, LIQUIDATIONS, f"{payload}&signature={hmac_hex(payload)}").status_code == 200
+    assert get(server, LIQUIDATIONS, f"{payload}&signature={hmac_hex(payload).upper()}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("key", "path", "expected"),
+    [
+        ("parent", LIQUIDATIONS, (400, -3999)),
+        ("parent", CLOSED, (400, -3999)),
+        ("parent", TRANSFERS, (400, -3999)),
+        ("elsewhere", LIQUIDATIONS, (401, -2015)),
+        ("blind", LIQUIDATIONS, (401, -2015)),
+        ("blind", RESTRICTIONS, (401, -2015)),
+    ],
+)
+def test_keys_do_what_they_may(server: SandboxServer, key: str, path: str, expected: tuple[int, int]) -> None:
+    """A parent's key, one from elsewhere and one that may not read are refused."""
+    assert code(signed(server, path, key=key, secret="s")) == expected
+
+
+@pytest.mark.parametrize("path", [LTV, RESTRICTIONS])
+def test_a_parent_key_reads_what_is_not_the_credit_accounts(server: SandboxServer, path: str) -> None:
+    """The parent's key reads LTVs and its own restrictions."""
+    assert signed(server, path, key="parent", secret="s").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("key", "query", "expected"),
+    [
+        ("unknown", "", -2015),
+        (SANDBOX_API_KEY, "limit=1&size=&recvWindow=0", -1102),
+        (SANDBOX_API_KEY, "limit=1&limit=1&timestamp=1&signature=1", -1104),
+        (SANDBOX_API_KEY, "size=&size=&timestamp=1&signature=1", -1101),
+        (SANDBOX_API_KEY, "size=&current=x&timestamp=1&signature=1", -1105),
+        (SANDBOX_API_KEY, "current=x&recvWindow=0&timestamp=1&signature=1", -1100),
+        (SANDBOX_API_KEY, "recvWindow=0&size=0&timestamp=1&signature=1", -1131),
+        (SANDBOX_API_KEY, "size=0&startTime=2&endTime=1&timestamp=1&signature=1", -1130),
+        (SANDBOX_API_KEY, "startTime=2&endTime=1&timestamp=1&signature=1", -1127),
+        (SANDBOX_API_KEY, "timestamp=1&signature=1", -1021),
+        ("parent", f"timestamp={NOW_MS}&signature=1", -1022),
+    ],
+)
+def test_checks_come_in_order(server: SandboxServer, key: str, query: str, expected: int) -> None:
+    """Of several faults the first one in Binance's order is told."""
+    assert get(server, LIQUIDATIONS, query, key).json()["code"] == expected
+
+
+@pytest.mark.parametrize(
+    "path", ["/sapi/v1/margin/loan-group/other", LIQUIDATIONS + "/", "/sapi/", "/api/v3/order"]
+)
+def test_other_paths_are_not_there(server: SandboxServer, path: str) -> None:
+    """What is not an endpoint answers 404, as does another method."""
+    assert signed(server, path).status_code == 404
+    assert requests.post(server.url + LIQUIDATIONS, timeout=10).status_code == 404
+
+
+# --- the answers
+
+
+def test_the_clock_needs_no_key(server: SandboxServer) -> None:
+    """Time and ping answer anyone."""
+    assert get(server, "/api/v3/time", key=None).json() == {"serverTime": NOW_MS}
+    assert get(server, "/api/v3/ping", key=None).json() == {}
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", [7, 1]),
+        (f"endTime={NOW_MS}", [7, 1]),
+        (f"endTime={NOW_MS - 1 * DAY_MS}", [8, 7, 1]),
+        (f"endTime={NOW_MS - 8 * DAY_MS}", [9, 8]),
+        (f"startTime={NOW_MS - 8 * DAY_MS}", [8, 7, 1]),
+        (f"startTime={NOW_MS - 9 * DAY_MS}&endTime={NOW_MS - 8 * DAY_MS}", [9, 8]),
+        ("size=1", [1]),
+        ("size=1&current=2", [7]),
+    ],
+)
+def test_windows_have_the_documented_defaults(own: SandboxServer, query: str, expected: list[int]) -> None:
+    """Without times come the last seven days, without a start those before the end, without an end now."""
+    for days in (7, 8, 9):
+        own.exchange.add_liquidation(1, NOW_MS - days * DAY_MS, NOW_MS - days * DAY_MS + 1)
+    rows = signed(own, query=query).json()["rows"]
+    assert [(NOW_MS - row["liquidationStartTime"]) // DAY_MS for row in rows] == sorted(expected)
+
+
+def test_a_page_has_ten_rows_by_default(own: SandboxServer) -> None:
+    """Without a size, ten rows come, and ten closed units too."""
+    for group_id in range(10, 22):
+        own.exchange.add_unit(group_id, 1, 2)
+        own.exchange.add_liquidation(1, NOW_MS - group_id)
+    assert len(signed(own).json()["rows"]) == 10
+    assert len(signed(own, CLOSED).json()["rows"]) == 10
+    assert len(signed(own, CLOSED, "size=100").json()["rows"]) == 12
+
+
+def test_restrictions_are_the_keys(server: SandboxServer) -> None:
+    """A key's permissions are told as Binance tells them."""
+    mine = signed(server, RESTRICTIONS).json()
+    assert (mine["ipRestrict"], mine["enableReading"], mine["enableWithdrawals"]) == (True, True, False)
+    assert signed(server, RESTRICTIONS, key="parent", secret="s").json()["enableWithdrawals"] is True
+
+
+def test_answers_are_compressed_for_those_who_accept_it(own: SandboxServer) -> None:
+    """A long answer is gzipped on request, and is the same either way."""
+    for index in range(50):
+        own.exchange.add_liquidation(2, NOW_MS - index - 1, NOW_MS)
+    payload = f"size=100&timestamp={NOW_MS}"
+    url = f"{own.url}{LIQUIDATIONS}?{payload}&signature={hmac_hex(payload)}"
+    headers = {"X-MBX-APIKEY": SANDBOX_API_KEY}
+    zipped = requests.get(url, headers=headers | {"Accept-Encoding": "gzip"}, timeout=10)
+    plain = requests.get(url, headers=headers | {"Accept-Encoding": "identity"}, timeout=10)
+    assert zipped.headers["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in plain.headers
+    assert int(zipped.headers["Content-Length"]) < len(plain.content) / 3
+    assert zipped.content == plain.content
+
+
+def test_connections_are_kept_alive(server: SandboxServer) -> None:
+    """Two requests go over one connection, in HTTP/1.1."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    sockets = []
+    for _ in range(2):
+        connection.request("GET", "/api/v3/time")
+        answer = connection.getresponse()
+        assert (answer.version, json.loads(answer.read())) == (11, {"serverTime": NOW_MS})
+        sockets.append(connection.sock)
+    connection.close()
+    assert sockets[0] is sockets[1] is not None
+
+
+# --- weight and log
+
+
+def test_weight_is_counted_and_limited(own: SandboxServer, clock: Clock) -> None:
+    """Each endpoint counts by itself, refusals too; past 12,000 comes 429 until the minute is over."""
+    clock.now_ms = NOW_MS // 60_000 * 60_000 + 12_345
+    for request in range(1, 61):
+        response = signed(own, LTV, at_ms=clock.now_ms)
+        assert response.status_code == 200
+        assert response.headers["X-SAPI-USED-IP-WEIGHT-1M"] == str(200 * request)
+    response = signed(own, LTV, at_ms=clock.now_ms)
+    assert code(response) == (429, -1003)
+    assert response.headers["Retry-After"] == "48"
+    assert signed(own, at_ms=clock.now_ms).headers["X-SAPI-USED-IP-WEIGHT-1M"] == "1"
+    refused = get(own, LIQUIDATIONS)
+    assert (refused.status_code, refused.headers["X-SAPI-USED-IP-WEIGHT-1M"]) == (400, "2")
+    clock.now_ms += 48_000
+    again = signed(own, LTV, at_ms=clock.now_ms)
+    assert (again.status_code, again.headers["X-SAPI-USED-IP-WEIGHT-1M"]) == (200, "200")
+
+
+def test_every_request_is_logged_as_it_came(own: SandboxServer) -> None:
+    """The log has method, path, raw query, parameters in their order, status and weight."""
+    query = "size=%35&groupId=&size=1"
+    assert get(own, LIQUIDATIONS, query).status_code == 400
+    signed(own, LTV)
+    requests.post(own.url + "/sandbox/liquidate", timeout=10)
+    first, second, third = own.exchange.requests
+    assert (first.method, first.path, first.query, first.status) == ("GET", LIQUIDATIONS, query, 400)
+    assert first.params == [("size", "5"), ("groupId", ""), ("size", "1")]
+    assert (second.path, second.status, second.weight) == (LTV, 200, 200)
+    assert (third.method, third.path, third.status, third.weight) == ("POST", "/sandbox/liquidate", 200, 0)
+
+
+def test_scheduled_actions_count_answered_requests(own: SandboxServer) -> None:
+    """Refused requests and those for the clock or the key do not count as data requests."""
+    own.exchange.schedule(2, lambda exchange: exchange.close(1))
+    signed(own, query="size=0")
+    signed(own, RESTRICTIONS)
+    get(own, "/api/v3/time")
+    assert len(signed(own).json()["rows"]) == 1
+    assert len(signed(own).json()["rows"]) == 0
+
+
+# --- admin calls
+
+
+def test_liquidations_start_finish_and_leave_by_admin_calls(own: SandboxServer, clock: Clock) -> None:
+    """Liquidate, finish and close do in the exchange what they say, by query or by body."""
+    row = requests.post(own.url + "/sandbox/liquidate?group_id=2", timeout=10).json()
+    assert (row["groupId"], row["liquidationStartTime"], row["liquidationEndTime"]) == (2, NOW_MS, None)
+    assert signed(own).json()["rows"][0] == row
+    clock.now_ms += 7
+    row = requests.post(
+        own.url + "/sandbox/finish", json={"group_id": 2, "start_ms": NOW_MS}, timeout=10
+    ).json()
+    assert row["liquidationEndTime"] == NOW_MS + 7
+    assert requests.post(own.url + "/sandbox/close", json={"group_id": "2"}, timeout=10).json() == {
+        "group_id": 2,
+        "create_ms": 0,
+        "close_ms": NOW_MS + 7,
+    }
+    assert [each["groupId"] for each in signed(own).json()["rows"]] == [1]
+    assert [each["groupId"] for each in signed(own, CLOSED).json()["rows"]] == [2]
+    assert requests.post(own.url + "/sandbox/liquidate", timeout=10).json()["groupId"] == 1
+    state = requests.get(own.url + "/sandbox/state", timeout=10).json()
+    assert (state["liquidations"], state["running"], state["serverTime"]) == (3, 1, NOW_MS + 7)
+    assert [unit["active"] for unit in state["units"]] == [True, False]
+
+
+def test_a_behaviour_is_set_by_an_admin_call(own: SandboxServer) -> None:
+    """Set knobs show in the answers, and the others stay as they are."""
+    requests.post(own.url + "/sandbox/behaviour", json={"total": "zero"}, timeout=10)
+    told = requests.post(own.url + "/sandbox/behaviour", json={"snapshot_shape": "null"}, timeout=10).json()
+    assert (told["total"], told["snapshot_shape"]) == ("zero", "null")
+    answer = signed(own).json()
+    assert (answer["total"], answer["rows"][0]["liquidationSnapshot"]) == (0, None)
+    assert requests.get(own.url + "/sandbox/state", timeout=10).json()["behaviour"] == told
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "status", "text"),
+    [
+        ("liquidate", '{"group_id": 77}', 404, "There is no unit 77"),
+        ("liquidate?group_id=six", "", 400, "group_id is a whole number, not 'six'"),
+        ("liquidate", '{"group_id": true}', 400, "group_id is a whole number"),
+        ("liquidate", '{"group": 1}', 400, "liquidate does not know group, only group_id"),
+        ("liquidate", "[1]", 400, "The body has to be a JSON object"),
+        ("liquidate", "{", 400, "The body has to be a JSON object"),
+        ("finish", "", 400, "finish needs a group_id"),
+        ("finish?group_id=1", "", 404, "Unit 1 has no running liquidation"),
+        ("finish?group_id=1&start_ms=5", "", 404, "Unit 1 has no such running liquidation"),
+        ("close", "", 400, "close needs a group_id"),
+        ("close?group_id=77", "", 404, "There is no unit 77"),
+        ("explode", "", 404, "There is no action explode, only liquidate, finish, close, behaviour"),
+        ("behaviour", '{"totals": "rows"}', 400, "behaviour does not know totals, only total, end_inclusive"),
+        ("behaviour", '{"total": "all"}', 400, "total is one of units"),
+        ("behaviour", '{"latency_s": "slow"}', 400, "latency_s is a number of seconds"),
+    ],
+)
+def test_bad_admin_calls_say_why(server: SandboxServer, call: str, body: str, status: int, text: str) -> None:
+    """What is wrong with an admin call is in its answer."""
+    response = requests.post(f"{server.url}/sandbox/{call}", data=body, timeout=10)
+    assert response.status_code == status
+    assert text in response.json()["error"]
+
+
+# --- the server
+
+
+def test_latency_delays_an_answer_and_not_the_others(own: SandboxServer) -> None:
+    """A slow answer times out at an impatient client, while the clock still answers at once."""
+    own.exchange.behaviour = Behaviour(latency_s=30)
+    payload = f"timestamp={NOW_MS}"
+    url = f"{own.url}{LIQUIDATIONS}?{payload}&signature={hmac_hex(payload)}"
+    with pytest.raises(requests.ReadTimeout):
+        requests.get(url, headers={"X-MBX-APIKEY": SANDBOX_API_KEY}, timeout=(5, 0.05))
+    assert get(own, "/api/v3/time").status_code == 200
+
+
+def test_a_taken_port_is_an_error_that_names_it(server: SandboxServer) -> None:
+    """Two sandboxes do not share a port."""
+    with pytest.raises(OSError, match=f"The sandbox cannot listen on 127.0.0.1, port {server.port}: "):
+        SandboxServer(made(), port=server.port).__enter__()
+
+
+def test_a_stopped_server_leaves_its_port_and_thread() -> None:
+    """After the block nothing listens and no thread is left, and the port can be had again."""
+    threads = threading.active_count()
+    with SandboxServer(made()) as server:
+        assert get(server, "/api/v3/ping").status_code == 200
+    assert threading.active_count() == threads
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", server.port)) != 0
+    with SandboxServer(made(), port=server.port) as again:
+        assert get(again, "/api/v3/ping").status_code == 200
+
+
+def test_a_server_starts_in_any_thread() -> None:
+    """The main thread is not needed."""
+    statuses: list[int] = []
+
+    def serve() -> None:
+        with SandboxServer(made()) as server:
+            statuses.append(get(server, "/api/v3/ping").status_code)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    thread.join()
+    assert statuses == [200]
+
+
+def test_a_server_leaves_logging_alone(server: SandboxServer, caplog: pytest.LogCaptureFixture) -> None:
+    """No request is logged to Python's logging, and no handler is added."""
+    with caplog.at_level(logging.DEBUG):
+        get(server, "/api/v3/ping")
+    assert [record for record in caplog.records if record.name.startswith("uvicorn")] == []
+    assert logging.getLogger("uvicorn").handlers == []
+
+
+def test_the_connection_leads_to_the_server(server: SandboxServer) -> None:
+    """The JSON of the connection has the address and the keys of the sandbox."""
+    assert json.loads(airflow_connection(server.url)) == {
+        "conn_type": "binance_loan",
+        "host": server.url,
+        "login": SANDBOX_API_KEY,
+        "password": SANDBOX_API_SECRET,
+    }
+    assert (len(SANDBOX_API_KEY), len(SANDBOX_API_SECRET)) == (64, 64)
+
+
+def test_the_sandbox_imports_nothing_of_the_client() -> None:
+    """What judges the client shares no module with it, and does not wait for Airflow."""
+    program = (
+        "import sys, airflow_provider_binance_loan.sandbox.server;"
+        "ours = ('airflow_provider_binance_loan.', 'airflow.');"
+        "print(sorted(name for name in sys.modules if name.startswith(ours)))"
+    )
+    names = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    package = "airflow_provider_binance_loan.sandbox"
+    assert names.strip() == str([package, f"{package}.exchange", f"{package}.server"])

@@ -1,0 +1,402 @@
+"""The doors: one table of scenarios through both, over real HTTP, with the same outcome."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from airflow_provider_binance_loan import doors, exceptions
+from airflow_provider_binance_loan.binance.records import record_key
+from airflow_provider_binance_loan.hooks import BinanceLoanHook
+from airflow_provider_binance_loan.sandbox.exchange import (
+    SANDBOX_API_KEY,
+    SANDBOX_API_SECRET,
+    ApiKey,
+    Exchange,
+)
+from airflow_provider_binance_loan.sandbox.server import SandboxServer
+from tests.conftest import DATA, NOW, Doors, FakeClock
+
+HOUR = timedelta(hours=1)
+
+
+def ms(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)
+
+
+class TestRecords:
+    """What comes back when nothing is wrong."""
+
+    @pytest.mark.parametrize("count", [0, 1, 100, 250])
+    def test_returns_every_record_of_the_window(self, door: Doors, exchange: Exchange, count: int) -> None:
+        """All records of the window come, oldest first; those before it and at its end do not."""
+        start = ms(NOW - HOUR)
+        for number in range(count):
+            exchange.add_liquidation(1, start + number, start + number + 5)
+        exchange.add_liquidation(2, start - 1, start)
+        exchange.add_liquidation(2, ms(NOW), None)
+        records = door.pull(NOW - HOUR, NOW)
+        assert [record_key(record) for record in records] == [(start + number, 1) for number in range(count)]
+
+    def test_returns_closed_units_by_default(self, door: Doors, exchange: Exchange) -> None:
+        """A unit that is closed by now is read too, unless only active ones are asked for."""
+        for group in (1, 2):
+            exchange.add_liquidation(group, ms(NOW - HOUR) + group, ms(NOW) - 1)
+        exchange.close(2)
+        for risk_units, groups in (("all", [1, 2]), ("active", [1]), ([2], [2]), ("1,2", [1, 2])):
+            records = door.pull(NOW - HOUR, NOW, risk_units=risk_units)
+            assert [record["groupId"] for record in records] == groups
+
+    def test_returns_the_documented_example_digit_for_digit(self, door: Doors, connect: Any) -> None:
+        """The record of Binance's page comes out with the digits that the page shows."""
+        with SandboxServer(Exchange(clock=door.hook._clock.time)) as server:  # type: ignore[attr-defined]
+            connect(host=server.url)
+            start = datetime(2025, 5, 27, 21, tzinfo=UTC)
+            (record,) = door.pull(start, start + HOUR)
+        shown = json.loads((DATA / "documented-example.json").read_text(), parse_float=str)["rows"][0]
+        assert record["totalNetEquity"] == shown["totalNetEquity"] == "16671.5507973"
+        assert record["liquidationStartTime"] == shown["liquidationStartTime"]
+        assert [wallet["netEquity"] for wallet in record["liquidationSnapshot"]["snapshots"]] == [
+            "12671.05079731",
+            "0.00000000",
+            "1000.25333000",
+            "1000.24667000",
+            "1000.00000000",
+            "1000.00000000",
+        ]
+        assert record["liquidationSnapshot"]["liabilities"] == [shown["liquidationSnapshot"]["liabilities"]]
+
+    def test_an_empty_window_asks_nothing(self, door: Doors, exchange: Exchange) -> None:
+        """A window that ends where it starts holds nothing."""
+        assert door.pull(NOW, NOW) == []
+        assert exchange.requests == []
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+def test_signs_with_a_private_key(door: Doors, exchange: Exchange, connect: Any, kind: str) -> None:
+    """Binance accepts what a private key signed."""
+    key: Any = Ed25519PrivateKey.generate() if kind == "ed25519" else generate_private_key(65537, 2048)
+    exchange.add_key(ApiKey("k" * 64, public_key=key.public_key()))
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    connect(login="k" * 64, password=None, extra={"private_key": pem})
+    assert door.pull(NOW - HOUR, NOW) == []
+    assert [request.status for request in exchange.requests] == [200, 200]
+
+
+def test_sends_the_very_bytes_that_it_signed(door: Doors, connect: Any, mocker: Any) -> None:
+    """The query on the wire is the text that was signed, and its signature, byte for byte."""
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    signed = mocker.spy(doors, "signed_query")
+    with raw_server([EMPTY, EMPTY]) as (url, lines):
+        connect(host=url, password=pem.decode())
+        door.pull(NOW - HOUR, NOW)
+    assert len(lines) == 2
+    assert [line.split("?")[1].split(" ")[0] for line in lines] == signed.spy_return_list
+    assert all(
+        re.search(r"&timestamp=\d{13}&signature=[A-Za-z0-9%]{88,}$", text) for text in signed.spy_return_list
+    )
+
+
+EMPTY = (
+    b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 21\r\n\r\n{"total":0,"rows":[]}'
+)
+
+
+def answer(status: str, body: bytes | str, *headers: str) -> bytes:
+    body = body.encode() if isinstance(body, str) else body
+    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+@contextmanager
+def raw_server(answers: list[bytes], certificate: Path | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Serve the answers one after another, byte for byte, and keep each request's first line."""
+    lines: list[str] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
+    if tls and certificate:
+        tls.load_cert_chain(certificate)
+
+    def serve() -> None:
+        remaining = iter(answers)
+        data = next(remaining, None)
+        while data is not None:
+            try:
+                connection, _ = listener.accept()
+            except OSError:  # closed at the end of the test
+                return
+            try:
+                connection = tls.wrap_socket(connection, server_side=True) if tls else connection
+            except OSError:  # the client hung up on the certificate
+                continue
+            with connection, connection.makefile("rb") as stream:
+                while data is not None and (line := stream.readline()):
+                    lines.append(line.decode().strip())
+                    while stream.readline().strip():
+                        pass
+                    connection.sendall(data)
+                    closes = b"Connection: close" in data
+                    data = next(remaining, None)
+                    if closes:
+                        break
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}", lines
+    finally:
+        listener.close()
+
+
+def error(code: int, text: str = "Text.") -> str:
+    return json.dumps({"code": code, "msg": text})
+
+
+BUSY = answer("503 Service Unavailable", error(-1008))
+LIMIT = answer("429 Too Many Requests", error(-1003), "Retry-After: 7")
+
+# what is answered, the error's class, a part of its text, how many requests were made
+FAULTS: dict[str, tuple[list[bytes], type[Exception], str, int]] = {
+    "parameter": ([answer("400 Bad Request", error(-1102))], exceptions.RequestRefusedError, "code -1102", 1),
+    "signature": (
+        [answer("400 Bad Request", error(-1022))],
+        exceptions.AuthRefusedError,
+        "code -1022: Text; check that the secret or private key belongs to the API key",
+        1,
+    ),
+    "key": (
+        [answer("401 Unauthorized", error(-2015))],
+        exceptions.AuthRefusedError,
+        "its list of allowed IP",
+        1,
+    ),
+    "account": (
+        [answer("400 Bad Request", error(-3999))],
+        exceptions.RequestRefusedError,
+        "credit account",
+        1,
+    ),
+    "refused with 200": ([answer("200 OK", error(-1102))], exceptions.RequestRefusedError, "code -1102", 1),
+    "unknown code with 200": ([answer("200 OK", error(77))], exceptions.RequestRefusedError, "code 77", 1),
+    "firewall": (
+        [answer("403 Forbidden", "<html>", "Content-Type: text/html")],
+        exceptions.AuthRefusedError,
+        "web firewall",
+        1,
+    ),
+    "redirect": (
+        [answer("302 Found", "", "Location: http://127.0.0.1:1/elsewhere")],
+        exceptions.RequestRefusedError,
+        "redirects are not followed",
+        1,
+    ),
+    "html with 200": (
+        [answer("200 OK", "<html>", "Content-Type: text/html")],
+        exceptions.BadResponseError,
+        "HTTP 200 with 6 bytes of text/html, which is not JSON",
+        1,
+    ),
+    "nothing with 200": ([answer("200 OK", "")], exceptions.BadResponseError, "with 0 bytes", 1),
+    "no rows": ([answer("200 OK", "{}")], exceptions.BadResponseError, "rows is absent", 1),
+    "ban": (
+        [answer("418 I'm a teapot", error(-1003), "Retry-After: 120")],
+        exceptions.RateLimitedError,
+        "this IP address is banned until 2026-03-01T12:02:00",
+        1,
+    ),
+    "ban in words": (
+        [answer("418 I'm a teapot", error(-1003, "IP banned until 1772370000000."))],
+        exceptions.RateLimitedError,
+        "banned until 2026-03-01T13:00:00",
+        1,
+    ),
+    "long limit": (
+        [answer("429 Too Many Requests", error(-1003), "Retry-After: 3600")],
+        exceptions.RateLimitedError,
+        "wait until 2026-03-01T13:00:00",
+        1,
+    ),
+    "busy for ever": ([BUSY] * 5, exceptions.TransientError, "HTTP 503, code -1008", 5),
+    "bad gateway for ever": (
+        [answer("502 Bad Gateway", "<html>")] * 5,
+        exceptions.TransientError,
+        "HTTP 502; try again later",
+        5,
+    ),
+    "hangs up for ever": ([b"\r\nConnection: close"] * 5, exceptions.TransientError, "hung up", 5),
+    "cut off for ever": (
+        [answer("200 OK", '{"total":0,"rows":[]}').replace(b"Length: 21", b"Length: 99")] * 5,
+        exceptions.TransientError,
+        "hung up",
+        5,
+    ),
+}
+
+
+class TestFaults:
+    """What a door does with each answer that is not data."""
+
+    @pytest.mark.parametrize(("answers", "kind", "says", "requests"), FAULTS.values(), ids=FAULTS)
+    def test_raises_what_the_answer_means(
+        self,
+        door: Doors,
+        connect: Any,
+        answers: list[bytes],
+        kind: type[Exception],
+        says: str,
+        requests: int,
+    ) -> None:
+        """Each fault has its class and its sentence; only what may pass is asked again, signed anew."""
+        with raw_server(answers) as (url, lines):
+            connect(host=url)
+            with pytest.raises(exceptions.BinanceLoanError, match=re.escape(says)) as caught:
+                door.pull(NOW - HOUR, NOW)
+        assert type(caught.value) is kind
+        assert len(lines) == requests
+        assert_tells_no_secret(caught.value)
+
+    @pytest.mark.parametrize(
+        ("fault", "waits"),
+        [(BUSY, 1), (LIMIT, 1), (b"\r\nConnection: close", 1)],
+        ids=["busy", "limit", "reset"],
+    )
+    def test_recovers_from_what_passes(
+        self, door: Doors, connect: Any, clock: FakeClock, fault: bytes, waits: int
+    ) -> None:
+        """A transient fault is waited out, and the request is signed anew."""
+        with raw_server([fault, EMPTY, EMPTY]) as (url, lines):
+            connect(host=url)
+            assert door.pull(NOW - HOUR, NOW) == []
+        assert len(lines) == 3
+        assert len(clock.waits) == waits
+        assert fault is not LIMIT or clock.waits == [7]
+        assert lines[0].split("&timestamp")[0] == lines[1].split("&timestamp")[0]
+
+    def test_says_so_when_nobody_listens(self, door: Doors, connect: Any, clock: FakeClock) -> None:
+        """A host that cannot be reached is a transient error after the last try."""
+        connect(host="http://127.0.0.1:9")
+        with pytest.raises(exceptions.TransientError, match="could not be reached") as caught:
+            door.pull(NOW - HOUR, NOW)
+        assert len(clock.waits) == 4
+        assert_tells_no_secret(caught.value)
+
+    def test_says_so_when_no_answer_comes(self, door: Doors, connect: Any, mocker: Any) -> None:
+        """A server that is silent past the timeout is a transient error."""
+        mocker.patch.object(doors, "_MAX_TRIES", 1)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            connect(host=f"http://127.0.0.1:{silent.getsockname()[1]}", extra={"timeout": 1})
+            with pytest.raises(exceptions.TransientError, match="gave no answer in time") as caught:
+                door.pull(NOW - HOUR, NOW)
+        assert_tells_no_secret(caught.value)
+
+    def test_refuses_a_certificate_that_does_not_check(
+        self, door: Doors, connect: Any, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A server whose certificate does not check out never sees the request; one that does, answers."""
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+        with raw_server([EMPTY] * 5, certificate) as (url, lines):
+            connect(host=url)
+            with pytest.raises(
+                exceptions.TransientError, match="failed its TLS check: check verify"
+            ) as caught:
+                door.pull(NOW - HOUR, NOW)
+            assert lines == []
+        assert_tells_no_secret(caught.value)
+
+    @pytest.mark.parametrize("where", ["connection", "environment"])
+    def test_checks_against_a_bundle_of_ones_own(
+        self, door: Doors, connect: Any, certificate: Path, where: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A CA bundle in the connection wins over the one in the environment, which both doors honour."""
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate) if where == "environment" else "/no/such")
+        with raw_server([EMPTY, EMPTY], certificate) as (url, lines):
+            connect(host=url, extra={"verify": str(certificate)} if where == "connection" else {})
+            assert door.pull(NOW - HOUR, NOW) == []
+        assert len(lines) == 2
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that nobody vouches for, and its key, in one file."""
+    key = generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2100, 1, 1, tzinfo=UTC))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+        .sign(key, SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    path.write_bytes(
+        made.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    return path
+
+
+class TestClock:
+    """A clock that is not Binance's."""
+
+    @pytest.mark.parametrize("hours", [-1, 1])
+    def test_corrects_a_clock_that_is_off(
+        self, door: Doors, exchange: Exchange, clock: FakeClock, hours: int
+    ) -> None:
+        """An hour off costs one refusal and one look at Binance's time, and then all goes well."""
+        exchange.add_liquidation(1, ms(NOW - HOUR), ms(NOW))
+        exchange.clock = lambda: clock.time() + hours * 3600
+        assert len(door.pull(NOW - HOUR, NOW)) == 1
+        assert [(request.path.rpartition("/")[2], request.status) for request in exchange.requests] == [
+            ("force-liquidation", 400),
+            ("time", 200),
+            ("force-liquidation", 200),
+            ("closed", 200),
+        ]
+
+    def test_does_not_loop_on_a_clock_that_stays_off(self, door: Doors, connect: Any) -> None:
+        """A second refusal after the correction is an error."""
+        off = answer("400 Bad Request", error(-1021))
+        with raw_server([off, answer("200 OK", '{"serverTime":1}'), off]) as (url, lines):
+            connect(host=url)
+            with pytest.raises(exceptions.ClockError):
+                door.pull(NOW - HOUR, NOW)
+        assert len(lines) == 3
+
+
+def assert_tells_no_secret(error: BaseException | None) -> None:
+    """Neither the error nor any that it came from shows the key, the secret or a signature."""
+    while error:
+        text = f"{error!s} {error!r} {vars(error)}"
+        assert not any(part in text for part in (SANDBOX_API_KEY, SANDBOX_API_SECRET, "signature="))
+        error = error.__cause__ or error.__context__
+
+
+def test_iterating_reads_span_by_span(
+    exchange: Exchange, connect: Callable[..., None], clock: FakeClock
+) -> None:
+    """The first records come before the last span is asked for."""
+    for days in (1, 150):
+        exchange.add_liquidation(1, ms(NOW - timedelta(days=days)), ms(NOW))
+    records = BinanceLoanHook(clock=clock).iter_force_liquidations(NOW - timedelta(days=180), NOW)
+    assert next(records)["liquidationStartTime"] == ms(NOW - timedelta(days=150))
+    assert len(exchange.requests) == 2
+    assert len(list(records)) == 1
+    assert len(exchange.requests) == 4

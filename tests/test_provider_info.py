@@ -1,0 +1,71 @@
+"""Provider info, against Airflow's own schemas and its own discovery."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import entry_points
+from importlib.resources import files
+from importlib.util import find_spec
+from typing import Any
+
+import jsonschema
+import pytest
+
+from airflow_provider_binance_loan import __version__
+from airflow_provider_binance_loan.connection import EXTRAS
+from airflow_provider_binance_loan.get_provider_info import get_provider_info
+from airflow_provider_binance_loan.hooks import BinanceLoanHook
+
+FORM = get_provider_info()["connection-types"][0]
+
+
+def schema(name: str) -> Any:
+    return json.loads(files("airflow").joinpath(name).read_text())
+
+
+def test_matches_the_schema_of_discovery() -> None:
+    """The whole description is one that Airflow accepts."""
+    jsonschema.validate(get_provider_info(), schema("provider_info.schema.json"))
+
+
+def test_matches_the_schema_of_the_connection_form() -> None:
+    """The form has no misspelt key, which the schema of discovery would let pass."""
+    types = schema("provider.yaml.schema.json")["properties"]["connection-types"]
+    jsonschema.validate([FORM], types)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate([FORM | {"conn-fields": {"timeout": {"lable": "Timeout"}}}], types)
+
+
+def test_the_form_has_the_extras_that_the_hook_reads() -> None:
+    """Each extra has a field, each field is optional, and there is no other."""
+    assert FORM["conn-fields"].keys() == set(EXTRAS)
+    assert all("null" in field["schema"]["type"] for field in FORM["conn-fields"].values())
+
+
+def test_agrees_with_the_hook() -> None:
+    """Airflow makes the hook from what provider info says of it."""
+    assert FORM["connection-type"] == BinanceLoanHook.conn_type
+    assert FORM["hook-name"] == BinanceLoanHook.hook_name
+    assert FORM["hook-class-name"] == f"{BinanceLoanHook.__module__}.{BinanceLoanHook.__qualname__}"
+    hook = BinanceLoanHook(**{BinanceLoanHook.conn_name_attr: "other"})  # type: ignore[arg-type]
+    assert hook.binance_loan_conn_id == "other"
+
+
+def test_names_modules_that_exist() -> None:
+    """Every module that is listed can be found."""
+    for kind in ("hooks", "operators", "sensors", "triggers"):
+        for entry in get_provider_info().get(kind, []):
+            assert all(find_spec(module) for module in entry["python-modules"])
+
+
+def test_airflow_discovers_it() -> None:
+    """Airflow's providers manager finds the package through its entry point, with its version and hook."""
+    from airflow.providers_manager import ProvidersManager
+    from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
+
+    (entry,) = (entry for entry in entry_points(group="apache_airflow_provider") if "binance" in entry.value)
+    assert entry.load()() == get_provider_info()
+    assert ProvidersManager().providers["airflow-provider-binance-loan"].version == __version__
+    hook = ProvidersManagerTaskRuntime().hooks["binance_loan"]
+    assert hook is not None
+    assert hook.hook_name == "Binance Institutional Loan"
