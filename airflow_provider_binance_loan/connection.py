@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,13 @@ from airflow_provider_binance_loan.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
+# A PEM's last line may be short; what is shorter than this tells nothing, and would mask common words.
+_SHORTEST_SECRET_LINE = 16
+
 DEFAULT_HOST = "https://api.binance.com"
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOSTNAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 
 EXTRAS = (
     "recv_window",
@@ -109,10 +116,12 @@ def _base_url(host: str | None, port: int | None) -> str:
         written_port = url.port
     except ValueError:
         raise ConfigurationError(f"host is {text!r}: give a host name or a base URL.") from None
-    if not url.hostname or url.query or url.fragment or url.username is not None or " " in text:
+    hostname = url.hostname or ""
+    named = _HOSTNAME.fullmatch(hostname) or _is_address(hostname)
+    if not named or url.query or url.fragment or url.username is not None:
         # What came is not repeated: a key or a password may have been pasted there.
         raise ConfigurationError("host is not a host name or a base URL such as https://api.binance.com.")
-    if url.scheme == "http" and not _is_loopback(url.hostname):
+    if url.scheme == "http" and not _is_loopback(hostname):
         raise ConfigurationError(
             f"host is {text!r}: plain http would send the API key in the clear, and is taken for this "
             "machine's own addresses only; use https."
@@ -123,16 +132,21 @@ def _base_url(host: str | None, port: int | None) -> str:
         raise ConfigurationError(f"port is {port}: give one from 1 to 65535, or leave it empty.")
     if port and written_port and port != written_port:
         raise ConfigurationError(f"port is {port}, and host says {written_port}: give one of them.")
-    name = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    name = f"[{hostname}]" if ":" in hostname else hostname
     effective_port = port or written_port  # the form's test button sends port 0 for none
     return f"{url.scheme}://{name}{f':{effective_port}' if effective_port else ''}{url.path.rstrip('/')}"
 
 
-def _is_loopback(hostname: str) -> bool:
+def _is_address(hostname: str) -> bool:
     try:
-        return ipaddress.ip_address(hostname).is_loopback
+        ipaddress.ip_address(hostname)
     except ValueError:
-        return hostname == "localhost"
+        return False
+    return True
+
+
+def _is_loopback(hostname: str) -> bool:
+    return hostname == "localhost" or (_is_address(hostname) and ipaddress.ip_address(hostname).is_loopback)
 
 
 def _api_key(login: str | None) -> str:
@@ -177,17 +191,19 @@ def _signer(password: str | None, extra: Mapping[str, Any]) -> Any:
 
 
 def _mask(secret: Any) -> None:
-    """Mask a secret in each form in which it could be printed."""
+    """Mask a secret in each form in which it could be printed, a PEM also line by line."""
     if isinstance(secret, str) and secret:
-        for form in {secret, secret.strip(), normalised_pem(secret)}:
+        forms = {secret, secret.strip(), normalised_pem(secret)}
+        lines = {line for form in forms for line in form.replace("\\n", "\n").split() if holds_pem(secret)}
+        for form in forms | {line for line in lines if len(line) >= _SHORTEST_SECRET_LINE}:
             mask_secret(form)
 
 
 def _read_key_file(path: str) -> str:
     try:
         return Path(path).expanduser().read_text(encoding="ascii")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text file, or no path"
         raise ConfigurationError(f"private_key_file {path!r} cannot be read: {reason}.") from None
 
 
@@ -205,7 +221,7 @@ def _number(
     value = extra.get(name, default)
     try:
         number = float("no" if isinstance(value, bool) else value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not low <= number <= high or (whole and number != int(number)):
         kind = "a whole number" if whole else "a number"
@@ -233,7 +249,7 @@ def _proxy(value: Any, scheme: str) -> str | None:
         raise wrong
     try:
         url = urlsplit(value)
-        hostname, password = url.hostname, url.password
+        hostname, password, _ = url.hostname, url.password, url.port
     except ValueError:
         raise wrong from None
     if url.scheme not in {"http", "https"} or not hostname:

@@ -12,6 +12,7 @@ import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import requests
@@ -31,6 +32,7 @@ from airflow_provider_binance_loan.binance.signing import signed_query
 from airflow_provider_binance_loan.exceptions import (
     BadResponseError,
     ClockError,
+    ConfigurationError,
     RateLimitedError,
     TransientError,
 )
@@ -38,9 +40,7 @@ from airflow_provider_binance_loan.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import httpx
-
-    from airflow_provider_binance_loan.binance.liquidations import Reading
+    from airflow_provider_binance_loan.binance.reading import Reading
     from airflow_provider_binance_loan.connection import Settings
 
 T = TypeVar("T")
@@ -87,12 +87,15 @@ class _Door:
         if request is TIME:
             return address
         params = (*request.params, ("recvWindow", self._settings.recv_window))
-        timestamp_ms = self._clock.now_ms() + self._clock_offset_ms
-        return f"{address}?{signed_query(params, self._settings.credentials, timestamp_ms)}"
+        return f"{address}?{signed_query(params, self._settings.credentials, self._now_ms())}"
+
+    def _now_ms(self) -> int:
+        """Return the time by Binance's clock, as far as it is known."""
+        return self._clock.now_ms() + self._clock_offset_ms
 
     def _accept(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Response:
         lowered = {name.lower(): value for name, value in headers.items()}
-        response = Response(request, status, lowered, body, self._clock.now_ms())
+        response = Response(request, status, lowered, body, self._now_ms())
         response.raise_for_error()
         return response
 
@@ -101,7 +104,7 @@ class _Door:
         server_ms = response.payload.get("serverTime") if isinstance(response.payload, dict) else None
         if type(server_ms) is not int:
             raise BadResponseError(f"{TIME.path} gave no serverTime.", status=response.status)
-        self._clock_offset_ms = server_ms - (sent_ms + response.received_ms) // 2 - _CLOCK_BIAS_MS
+        self._clock_offset_ms += server_ms - (sent_ms + response.received_ms) // 2 - _CLOCK_BIAS_MS
 
     def _retrying(self) -> dict[str, Any]:
         """Return the keywords that `Retrying` and `AsyncRetrying` share, so that both doors wait alike."""
@@ -115,14 +118,13 @@ class _Door:
     def _may_pass(self, error: BaseException) -> bool:
         """Tell whether to ask again here and now: a ban or a long wait is not slept out."""
         if isinstance(error, RateLimitedError):
-            return not error.banned and error.ends_at_ms - self._clock.now_ms() <= _MAX_WAIT_MS
+            return not error.banned and error.ends_at_ms - self._now_ms() <= _MAX_WAIT_MS
         return isinstance(error, TransientError) and not isinstance(error, ClockError)
 
     def _wait_s(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, RateLimitedError):
-            return max(0, error.ends_at_ms - self._clock.now_ms()) / 1000
-        return _BACK_OFF(state)
+        told_s = (error.ends_at_ms - self._now_ms()) / 1000 if isinstance(error, RateLimitedError) else 0
+        return max(told_s, _BACK_OFF(state))
 
     def _unreachable(self, request: Request, error: Exception) -> TransientError:
         """Return what to say when no answer came; never the client's own text, which holds the signature."""
@@ -177,7 +179,7 @@ class SyncDoor(_Door):
         try:
             return self._send(request)
         except ClockError:
-            sent_ms = self._clock.now_ms()
+            sent_ms = self._now_ms()
             self._correct_clock(sent_ms, self._send(TIME))
             return self._send(request)
 
@@ -188,7 +190,7 @@ class SyncDoor(_Door):
                 self._url(request),
                 timeout=(min(_CONNECT_TIMEOUT_S, self._settings.timeout), self._settings.timeout),
             )
-        except requests.RequestException as error:
+        except (OSError, ValueError) as error:  # all of requests' own, and some that slip through
             failure = self._unreachable(request, error)
         # Outside the handler: the error of the HTTP client holds the signed address, and must not ride along.
         if failure:
@@ -204,16 +206,22 @@ class AsyncDoor(_Door):
         import httpx
 
         super().__init__(settings, clock)
-        self._transport_error = httpx.HTTPError
+        self._failures = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError)
         self._side_by_side = asyncio.Semaphore(settings.max_concurrency)
-        self._client: httpx.AsyncClient = httpx.AsyncClient(
-            headers=_headers(settings),
-            timeout=httpx.Timeout(
-                settings.timeout, connect=min(_CONNECT_TIMEOUT_S, settings.timeout), pool=None
-            ),
-            verify=_tls_context(_certificates(settings)) if settings.base_url.startswith("https:") else False,
-            proxy=settings.proxy,
+        timeout = httpx.Timeout(
+            settings.timeout, connect=min(_CONNECT_TIMEOUT_S, settings.timeout), pool=None
         )
+        try:
+            self._client = httpx.AsyncClient(
+                headers=_headers(settings),
+                timeout=timeout,
+                verify=_tls_context(_certificates(settings)) if _is_https(settings) else False,
+                proxy=settings.proxy,
+            )
+        except (ImportError, ValueError, httpx.InvalidURL):
+            raise ConfigurationError(
+                "The proxy of the connection or the environment is not one that httpx can use."
+            ) from None
 
     async def __aenter__(self) -> Self:
         return self
@@ -250,7 +258,7 @@ class AsyncDoor(_Door):
         try:
             return await self._send(request)
         except ClockError:
-            sent_ms = self._clock.now_ms()
+            sent_ms = self._now_ms()
             self._correct_clock(sent_ms, await self._send(TIME))
             return await self._send(request)
 
@@ -258,7 +266,7 @@ class AsyncDoor(_Door):
         failure = None
         try:
             answer = await self._client.get(self._url(request))
-        except self._transport_error as error:
+        except self._failures as error:
             failure = self._unreachable(request, error)
         if failure:
             raise failure
@@ -266,23 +274,25 @@ class AsyncDoor(_Door):
 
 
 class _Session(requests.Session):
-    """A session that follows no redirect, and lets no environment variable change its certificate checks."""
+    """A session that follows no redirect, and lets no environment variable overrule the connection."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - the base class names it
         return None  # the API key would be carried elsewhere
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
-        return super().request(*args, **{"verify": self.verify, **kwargs})
+        given = {"verify": self.verify, **({"proxies": self.proxies} if self.proxies else {})}
+        return super().request(*args, **{**given, **kwargs})
 
 
 def open_session(settings: Settings) -> requests.Session:
     """Return a session that carries the API key, to the connection's host alone."""
     session = _Session()
     session.headers.update(_headers(settings))
-    session.verify = _certificates(settings)
+    session.verify = _certificates(settings) if _is_https(settings) else True
     if settings.proxy:
         session.proxies = {"http": settings.proxy, "https": settings.proxy}
-    session.mount(settings.base_url, HTTPAdapter(pool_maxsize=settings.max_concurrency))
+    session.adapters.clear()  # so that no other host can be sent the key
+    session.mount(f"{settings.base_url}/", HTTPAdapter(pool_maxsize=settings.max_concurrency))
     return session
 
 
@@ -295,9 +305,22 @@ def _headers(settings: Settings) -> dict[str, str]:
 
 def _certificates(settings: Settings) -> bool | str:
     """Return what to check certificates against: the environment's bundle unless the connection says."""
-    if settings.verify is True:
-        return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    if isinstance(settings.verify, str):
+        sources = {"verify": settings.verify}
+    else:
+        names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if settings.verify else ()
+        sources = {name: os.environ[name] for name in names if os.environ.get(name)}
+    for name, path in sources.items():
+        try:
+            _tls_context(path)
+        except OSError:
+            raise ConfigurationError(f"{name} is {path!r}, which holds no certificates.") from None
+        return path
     return settings.verify
+
+
+def _is_https(settings: Settings) -> bool:
+    return settings.base_url.startswith("https:")
 
 
 @cache
@@ -306,6 +329,8 @@ def _tls_context(verify: bool | str) -> ssl.SSLContext:
     import httpx
 
     if isinstance(verify, str):
+        if Path(verify).is_dir():
+            return ssl.create_default_context(capath=verify)
         return ssl.create_default_context(cafile=verify)
     return httpx.create_ssl_context(verify=verify)
 

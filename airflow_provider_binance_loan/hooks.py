@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     import requests
 
-    from airflow_provider_binance_loan.binance.liquidations import Reading, Record, RiskUnitsArgument
+    from airflow_provider_binance_loan.binance.liquidations import RiskUnitsArgument
+    from airflow_provider_binance_loan.binance.reading import Reading, Record
 
 
 class BinanceLoanHook(BaseHook):

@@ -70,7 +70,10 @@ def resolve_window(
             "end must come after the start. On a schedule whose data interval has no width, leave out start "
             "and end, or use CronDataIntervalTimetable."
         )
-    return Window(window_start - lookback, window_end, rule)
+    try:
+        return Window(window_start - lookback, window_end, rule)
+    except OverflowError:
+        raise ConfigurationError(f"lookback is {lookback}, which reaches back past all time.") from None
 
 
 def to_instant(value: Any, name: str) -> pendulum.DateTime | None:
@@ -91,9 +94,12 @@ def to_instant(value: Any, name: str) -> pendulum.DateTime | None:
         raise ConfigurationError(
             f"{name} is {value!r}: give a datetime or an ISO 8601 instant such as 2026-03-01T09:00:00Z."
         )
-    if instant.utcoffset() is None:
-        raise ConfigurationError(f"{name} is {value!s}, which has no time zone: add one, for example Z.")
-    return pendulum.instance(instant).in_timezone("UTC")
+    try:
+        if instant.utcoffset() is not None:
+            return pendulum.instance(instant).in_timezone("UTC")
+    except (OverflowError, ValueError):
+        raise ConfigurationError(f"{name} is {value!s}, which UTC has no time for.") from None
+    raise ConfigurationError(f"{name} is {value!s}, which has no time zone: add one, for example Z.")
 
 
 def _last_success(context: Mapping[str, Any]) -> pendulum.DateTime | None:

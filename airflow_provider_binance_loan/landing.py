@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
 
+from airflow_provider_binance_loan.binance.records import is_running
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ def to_s3_object(bucket: str | None, key: str) -> S3Object:
 
     :raises ConfigurationError: it is neither, or both.
     """
+    for name, value in (("s3_bucket", bucket), ("s3_key", key)):
+        if not isinstance(value, str | None) or value == "None":
+            raise ConfigurationError(
+                f"{name} is {value!r}: give a text; a template may have rendered nothing."
+            )
     if "://" in key:
         if bucket:
             raise ConfigurationError(
@@ -82,18 +88,19 @@ def land(
 
     Nothing is uploaded before the last record is there.
     """
-    count = 0
+    count = running = 0
     with NamedTemporaryFile(prefix="binance-loan-") as file:
         with _compressed(file) if target.key.endswith(".gz") else nullcontext(file) as sink:
             for record in records:
                 sink.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
                 count += 1
+                running += is_running(record)
         file.flush()
         size = file.tell()
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         s3.load_file(file.name, target.key, target.bucket, replace=replace)
-    return {"s3_uri": target.uri, "records": count, "bytes": size, "sha256": digest}
+    return {"s3_uri": target.uri, "records": count, "running": running, "bytes": size, "sha256": digest}
 
 
 def _compressed(file: IO[bytes]) -> gzip.GzipFile:

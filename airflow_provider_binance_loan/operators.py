@@ -25,8 +25,8 @@ class BinanceLoanForceLiquidationOperator(BaseOperator):
     The run for the data interval from 2026-03-01 09:00 to 10:00 UTC pulls every liquidation that started at
     or after 09:00 and before 10:00, of active and of closed risk units, each once. Without `s3_key` the list
     of records goes to XCom, `[]` when there are none. With it the records go to S3 as JSON Lines, gzipped
-    when the key ends in `.gz`, and XCom gets a manifest: `s3_uri`, `records`, `bytes`, `sha256`,
-    `window_start` and `window_end`. Running it again writes the same bytes to the same key.
+    when the key ends in `.gz`, and XCom gets a manifest: `s3_uri`, `records`, how many of those were still
+    `running`, `bytes`, `sha256`, `window_start` and `window_end`. The same records give the same bytes.
 
     Without `start` and `end` the window is the run's data interval; where that has no width, it reaches back
     to the last successful run's; where there is none, it is the seven days up to the run.
@@ -106,6 +106,8 @@ class BinanceLoanForceLiquidationOperator(BaseOperator):
     def _to_xcom(self, window: Window) -> list[dict[str, Any]]:
         if self.s3_bucket:
             raise ConfigurationError(f"s3_bucket is {self.s3_bucket!r} without s3_key: add the key.")
+        if type(self.max_xcom_records) is not int or self.max_xcom_records < 0:
+            raise ConfigurationError(f"max_xcom_records is {self.max_xcom_records!r}: give a whole number.")
         records: list[Any] = list(islice(self._records(window), self.max_xcom_records + 1))
         if len(records) > self.max_xcom_records:
             raise ConfigurationError(

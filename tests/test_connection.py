@@ -145,6 +145,9 @@ def test_takes_a_ca_bundle(tmp_path: Path) -> None:
         ({"host": "api.binance.com:http"}, "host is 'api.binance.com:http'"),
         ({"host": "api.binance.com:99999"}, "host is 'api.binance.com:99999'"),
         ({"host": "api.binance.com:1", "port": 2}, "port is 2, and host says 1"),
+        ({"host": "a..b.com"}, "host is not a host name or a base URL"),
+        ({"host": "xn--a.éxample"}, "host is not a host name or a base URL"),
+        ({"host": "a" * 64 + ".com"}, "host is not a host name or a base URL"),
         ({"port": 70000}, "port is 70000"),
         ({"port": -1}, "port is -1"),
         ({"schema": "https"}, "schema is not used"),
@@ -160,11 +163,13 @@ def test_takes_a_ca_bundle(tmp_path: Path) -> None:
         ({"extra": {"timeout": 0}}, "timeout is 0: give a number from 1 to 600"),
         ({"extra": {"timeout": "nan"}}, "timeout is 'nan'"),
         ({"extra": {"timeout": [1]}}, r"timeout is \[1\]"),
+        ({"extra": {"max_concurrency": 10**400}}, "max_concurrency is 1000"),
         ({"extra": {"max_concurrency": 33}}, "max_concurrency is 33: give a whole number from 1 to 32"),
         ({"extra": {"verify": "/no/such/file"}}, "verify is '/no/such/file': give true, false, or the path"),
         ({"extra": {"verify": 1}}, "verify is 1"),
         ({"extra": {"proxies": "proxy:3128"}}, "proxies is not the URL of an http or https proxy"),
         ({"extra": {"proxies": "ftp://proxy"}}, "proxies is not the URL"),
+        ({"extra": {"proxies": "http://proxy:abc"}}, "proxies is not the URL"),
         ({"extra": {"proxies": 3128}}, "proxies is not the URL"),
         ({"extra": {"proxies": "{"}}, "proxies begins with { and is not JSON"),
         ({"extra": {"proxies": {"all": "http://proxy"}}}, "proxies has all: it knows http and https only"),
@@ -185,6 +190,10 @@ def test_takes_a_ca_bundle(tmp_path: Path) -> None:
             {"password": None, "extra": {"private_key_file": "/no/such/file"}},
             "private_key_file '/no/such/file' cannot be read: No such file",
         ),
+        (
+            {"password": None, "extra": {"private_key_file": "~nobody-here/key"}},
+            "private_key_file '~nobody-here/key' cannot be read: it is no text file, or no path",
+        ),
         ({"password": None, "extra": {"private_key_file": "/"}}, "private_key_file '/' cannot be read"),
     ],
 )
@@ -199,3 +208,19 @@ def test_says_which_field_is_wrong(fields: dict[str, Any], says: str) -> None:
 def test_shows_no_secret_in_its_repr() -> None:
     """Settings can be printed by accident without telling anything."""
     assert repr(settings()) == "Settings(base_url='https://api.binance.com')"
+
+
+@pytest.mark.parametrize(
+    "form", [PEM, PEM.replace("\n", "\\n"), PEM.replace("\n", " "), PEM.replace("\n", "")]
+)
+def test_masks_every_secret_in_every_form(form: str, mocker: Any) -> None:
+    """The masker is told the key, the secret and the passphrase, and a PEM whole and line by line."""
+    told = mocker.patch("airflow_provider_binance_loan.connection.mask_secret")
+    settings(password="the-hmac-secret", extra={"proxies": "http://user:the-proxy-secret@proxy"})
+    settings(password=None, extra={"private_key": form})
+    with pytest.raises(ConfigurationError, match="is not encrypted"):
+        settings(password=None, extra={"private_key": form, "private_key_passphrase": "the-passphrase"})
+    masked = {call.args[0] for call in told.call_args_list}
+    assert {KEY, SECRET, "the-proxy-secret", "the-passphrase", form, PEM} <= masked
+    assert PEM.splitlines()[1] in masked
+    assert "PRIVATE" not in masked

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
 import socket
 import ssl
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from airflow.sdk.exceptions import AirflowNotFoundException
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
@@ -169,6 +173,8 @@ def error(code: int, text: str = "Text.") -> str:
 
 
 BUSY = answer("503 Service Unavailable", error(-1008))
+HURRIED = answer("429 Too Many Requests", error(-1003), "Retry-After: 0")
+LATE = answer("408 Request Timeout", "")
 LIMIT = answer("429 Too Many Requests", error(-1003), "Retry-After: 7")
 
 # what is answered, the error's class, a part of its text, how many requests were made
@@ -192,6 +198,19 @@ FAULTS: dict[str, tuple[list[bytes], type[Exception], str, int]] = {
         "credit account",
         1,
     ),
+    "code as text": (
+        [answer("400 Bad Request", '{"code":"-2015"}')],
+        exceptions.AuthRefusedError,
+        "-2015",
+        1,
+    ),
+    "no code": ([answer("401 Unauthorized", "<html>")], exceptions.AuthRefusedError, "HTTP 401", 1),
+    "quoted request": (
+        [answer("400 Bad Request", error(-1100, "Bad: a=1&signature=abc%2Fdef&b=2"))],
+        exceptions.RequestRefusedError,
+        "Bad: a=1&signature …&b=2",
+        1,
+    ),
     "refused with 200": ([answer("200 OK", error(-1102))], exceptions.RequestRefusedError, "code -1102", 1),
     "unknown code with 200": ([answer("200 OK", error(77))], exceptions.RequestRefusedError, "code 77", 1),
     "firewall": (
@@ -213,11 +232,18 @@ FAULTS: dict[str, tuple[list[bytes], type[Exception], str, int]] = {
         1,
     ),
     "nothing with 200": ([answer("200 OK", "")], exceptions.BadResponseError, "with 0 bytes", 1),
+    "cut off JSON": ([answer("200 OK", '{"total":0,"rows":[')], exceptions.BadResponseError, "not JSON", 1),
     "no rows": ([answer("200 OK", "{}")], exceptions.BadResponseError, "rows is absent", 1),
     "ban": (
         [answer("418 I'm a teapot", error(-1003), "Retry-After: 120")],
         exceptions.RateLimitedError,
         "this IP address is banned until 2026-03-01T12:02:00",
+        1,
+    ),
+    "short ban": (
+        [answer("418 I'm a teapot", error(-1003), "Retry-After: 5")],
+        exceptions.RateLimitedError,
+        "this IP address is banned until 2026-03-01T12:00:05",
         1,
     ),
     "ban in words": (
@@ -272,19 +298,20 @@ class TestFaults:
         assert_tells_no_secret(caught.value)
 
     @pytest.mark.parametrize(
-        ("fault", "waits"),
-        [(BUSY, 1), (LIMIT, 1), (b"\r\nConnection: close", 1)],
-        ids=["busy", "limit", "reset"],
+        "fault",
+        [BUSY, LIMIT, HURRIED, LATE, b"\r\nConnection: close"],
+        ids=["busy", "limit", "limit without a wait", "request timeout", "reset"],
     )
     def test_recovers_from_what_passes(
-        self, door: Doors, connect: Any, clock: FakeClock, fault: bytes, waits: int
+        self, door: Doors, connect: Any, clock: FakeClock, fault: bytes
     ) -> None:
         """A transient fault is waited out, and the request is signed anew."""
         with raw_server([fault, EMPTY, EMPTY]) as (url, lines):
             connect(host=url)
             assert door.pull(NOW - HOUR, NOW) == []
         assert len(lines) == 3
-        assert len(clock.waits) == waits
+        assert len(clock.waits) == 1
+        assert clock.waits[0] > 0
         assert fault is not LIMIT or clock.waits == [7]
         assert lines[0].split("&timestamp")[0] == lines[1].split("&timestamp")[0]
 
@@ -371,6 +398,16 @@ class TestClock:
             ("closed", 200),
         ]
 
+    def test_stays_a_little_behind_binance(self, door: Doors, connect: Any, clock: FakeClock) -> None:
+        """The corrected timestamp is Binance's time less a quarter of a second, never ahead of it."""
+        off = answer("400 Bad Request", error(-1021))
+        time = answer("200 OK", json.dumps({"serverTime": clock.now_ms() + 60_000}))
+        with raw_server([off, time, EMPTY, EMPTY]) as (url, lines):
+            connect(host=url)
+            door.pull(NOW - HOUR, NOW)
+        sent = [re.search(r"timestamp=(\d+)", line) for line in lines]
+        assert [found and int(found[1]) - clock.now_ms() for found in sent] == [0, None, 59_750, 59_750]
+
     def test_does_not_loop_on_a_clock_that_stays_off(self, door: Doors, connect: Any) -> None:
         """A second refusal after the correction is an error."""
         off = answer("400 Bad Request", error(-1021))
@@ -400,3 +437,64 @@ def test_iterating_reads_span_by_span(
     assert len(exchange.requests) == 2
     assert len(list(records)) == 1
     assert len(exchange.requests) == 4
+
+
+def test_asks_through_the_proxy_of_the_connection(
+    door: Doors, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection's proxy is used, also where the environment names another."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+    with raw_server([EMPTY, EMPTY]) as (proxy, lines):
+        connect(host="http://127.0.0.1:8", extra={"proxies": proxy})
+        assert door.pull(NOW - HOUR, NOW) == []
+    assert [line.startswith("GET http://127.0.0.1:8/sapi/") for line in lines] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("extra", "environment", "says"),
+    [
+        ({"verify": __file__}, {}, f"verify is '{__file__}', which holds no certificates"),
+        (
+            {},
+            {"REQUESTS_CA_BUNDLE": "/no/such"},
+            "REQUESTS_CA_BUNDLE is '/no/such', which holds no certificates",
+        ),
+    ],
+)
+def test_refuses_a_bundle_without_certificates(
+    door: Doors, connect: Any, monkeypatch: pytest.MonkeyPatch, extra: Any, environment: Any, says: str
+) -> None:
+    """A CA bundle that is none is named, before any request."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    connect(host="https://127.0.0.1:9", extra=extra)
+    with pytest.raises(exceptions.ConfigurationError, match=re.escape(says)):
+        door.pull(NOW - HOUR, NOW)
+
+
+def test_the_session_reaches_the_connections_host_alone(exchange: Exchange, connect: Any) -> None:
+    """A session of the hook carries the API key, and cannot carry it anywhere else."""
+    hook = BinanceLoanHook()
+    session = hook.get_conn()
+    with raw_server([EMPTY]) as (elsewhere, lines):
+        with pytest.raises(requests.exceptions.InvalidSchema):
+            session.get(elsewhere)
+        assert lines == []
+    url = json.loads(os.environ["AIRFLOW_CONN_BINANCE_LOAN_DEFAULT"])["host"]
+    assert session.get(f"{url}/api/v3/ping").status_code == 200
+
+
+def test_finds_a_connection_that_only_the_synchronous_way_finds(
+    exchange: Exchange, connect: Any, clock: FakeClock, mocker: Any
+) -> None:
+    """Where Airflow has no asynchronous way to a connection, the asynchronous door takes the other."""
+    mocker.patch.object(BinanceLoanHook, "aget_connection", side_effect=AirflowNotFoundException)
+    assert asyncio.run(BinanceLoanHook(clock=clock).aget_force_liquidations(NOW - HOUR, NOW)) == []
+
+
+def test_says_so_when_there_is_no_connection(door: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is not defined is named."""
+    monkeypatch.delenv("AIRFLOW_CONN_BINANCE_LOAN_DEFAULT")
+    with pytest.raises(exceptions.ConfigurationError, match="'binance_loan_default' is not defined: add it"):
+        door.pull(NOW - HOUR, NOW)

@@ -93,6 +93,9 @@ def test_chooses_the_window(
         (WIDE, {"start": "12:00"}, "start is '12:00'"),
         (WIDE, {"start": "2026-02-30T00:00:00Z"}, "start is '2026-02-30T00:00:00Z'"),
         (WIDE, {"start": "2026-03-01T00:00:00Z/2026-03-02T00:00:00Z"}, "start is '2026-03-01T"),
+        (WIDE, {"start": "0001-01-01T00:00:00+05:00"}, "start is 0001-01-01T.*, which UTC has no time for"),
+        (WIDE, {"start": "2026-03-01T00:00:00+24:00"}, "start is .*2026-03-01"),
+        (WIDE, {"lookback": timedelta(days=999_999)}, "lookback is 999999 days"),
         (WIDE, {"start": 1772323200000}, "start is 1772323200000: give a datetime"),
         (
             WIDE,

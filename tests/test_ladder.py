@@ -24,6 +24,8 @@ LADDER = (
     "binance.signing",
     "binance.messages",
     "binance.records",
+    "binance.reading",
+    "binance.walk",
     "binance.liquidations",
     "connection",
     "doors",

@@ -16,8 +16,8 @@ from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.landing import S3Object, land, open_s3, refuse_existing, to_s3_object
 
 RECORDS: list[dict[str, Any]] = [
-    {"groupId": 6, "totalLiability": "16667.92600000", "mail": "użytkownik@例え.jp"},
-    {"groupId": 7, "totalLiability": None, "list": [{"a": "0.00000000"}]},
+    {"groupId": 6, "liquidationEndTime": 5, "totalLiability": "16667.92600000", "mail": "użytkownik@例え.jp"},
+    {"groupId": 7, "liquidationEndTime": None, "totalLiability": None, "list": [{"a": "0.00000000"}]},
 ]
 
 
@@ -43,6 +43,9 @@ def test_finds_the_object(bucket: str | None, key: str, target: S3Object) -> Non
         (None, "https://lake/a", "s3_key is 'https://lake/a': give s3://bucket/key"),
         (None, "s3://lake", "s3_key is '': give the key of an object"),
         (None, "s3:///a", "s3_key is 'a' without a bucket"),
+        ("lake", "None", "s3_key is 'None': give a text; a template may have rendered nothing"),
+        ("None", "a", "s3_bucket is 'None'"),
+        ("lake", 5, "s3_key is 5"),
         ("lake", "a/", "s3_key is 'a/': give the key of an object, not of a folder"),
         ("lake", "", "s3_key is '': give the key of an object"),
     ],
@@ -64,6 +67,7 @@ def test_lands_json_lines(s3: Any, key: str, records: list[dict[str, Any]]) -> N
     assert manifest == {
         "s3_uri": f"s3://lake/{key}",
         "records": len(records),
+        "running": len(records) // 2,
         "bytes": len(body),
         "sha256": hashlib.sha256(body).hexdigest(),
     }

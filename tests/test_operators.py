@@ -69,6 +69,7 @@ def test_lands_the_records(exchange: Exchange, s3: Any, count: int) -> None:
     assert manifest | {"sha256": ""} == {
         "s3_uri": "s3://lake/a/b.jsonl.gz",
         "records": count,
+        "running": 0,
         "bytes": len(body),
         "sha256": "",
         "window_start": "2026-03-01T11:00:00+00:00",
@@ -113,6 +114,8 @@ def test_looks_back(exchange: Exchange) -> None:
         ({"s3_key": "a/b"}, "without a bucket"),
         ({"s3_key": "s3://lake/a", "s3_bucket": "lake"}, "give one of them"),
         ({"max_xcom_records": 2}, "more than max_xcom_records=2 records, .* set s3_key"),
+        ({"max_xcom_records": -1}, "max_xcom_records is -1: give a whole number"),
+        ({"max_xcom_records": None}, "max_xcom_records is None"),
         ({"binance_loan_conn_id": "missing"}, "Connection 'missing' is not defined"),
     ],
 )

@@ -39,6 +39,8 @@ _HINTS = {
 # How long to wait when Binance does not say; a ban starts at two minutes.
 _LIMIT_MS = 60_000
 _BAN_MS = 120_000
+_CODE = re.compile(r"-?[0-9]{1,9}")
+_SIGNATURE = re.compile(r"signature=[^\s&]+")
 _SECONDS = re.compile(r"[0-9]{1,7}")
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b")
 
@@ -107,7 +109,7 @@ class Response:
             self._raise_rate_limited(what, code, text)
         if code == CLOCK_CODE:
             raise ClockError(f"{what}.", status=self.status, code=code)
-        if self.status >= 500 or code in _TRANSIENT_CODES:
+        if self.status >= 500 or self.status == 408 or code in _TRANSIENT_CODES:
             raise TransientError(f"{what}; try again later.", status=self.status, code=code)
         hint = _HINTS.get(code or 0)
         if self.status == 403 and code is None:
@@ -129,11 +131,11 @@ class Response:
             return None, ""
         if not isinstance(payload, dict) or "rows" in payload:
             return None, ""
-        code, text = payload.get("code"), payload.get("msg")
-        if not isinstance(code, int) or isinstance(code, bool):
+        code, text = str(payload.get("code")), str(payload.get("msg") or "no message")
+        if not _CODE.fullmatch(code):
             return None, ""
-        # One short line, whatever came: it ends up in logs and alerts.
-        return code, " ".join(str(text or "no message").split())[:300]
+        # One short line, and no signature should it quote the request: it ends up in logs and alerts.
+        return int(code), _SIGNATURE.sub("signature …", " ".join(text.split()))[:300]
 
     def _raise_rate_limited(self, what: str, code: int | None, text: str) -> NoReturn:
         banned = self.status == 418

@@ -352,7 +352,8 @@ class Exchange:
             if group_id is None and not self._active(start_ms):
                 msg = "There is no active unit to liquidate."
                 raise LookupError(msg)
-            group_id = group_id or self._random.choice(sorted(self._active(start_ms)))
+            if group_id is None:
+                group_id = self._random.choice(sorted(self._active(start_ms)))
             if not self._unit(group_id).active(start_ms):
                 msg = f"Unit {group_id} is not active at {start_ms}."
                 raise ValueError(msg)

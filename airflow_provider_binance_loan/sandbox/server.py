@@ -309,7 +309,7 @@ def _act(exchange: Exchange, action: str, given: dict[str, Any], body: bytes) ->
         raise LookupError(msg)
     try:
         given |= json.loads(body or b"{}")
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         msg = "The body has to be a JSON object."
         raise ValueError(msg) from None
     if unknown := given.keys() - set(_ACTIONS[action]):
@@ -360,8 +360,9 @@ class SandboxServer:
 
     @property
     def url(self) -> str:
-        """Write the address."""
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+        """Write the address, for clients on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     def __enter__(self) -> Self:
         """Start, and return once the server answers.

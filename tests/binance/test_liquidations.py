@@ -11,19 +11,20 @@ import pytest
 
 from airflow_provider_binance_loan.binance.liquidations import (
     CLOSED_UNITS_PATH,
-    FORCE_LIQUIDATION_PATH,
-    PAGE_SIZE,
     RiskUnits,
     read_closed_units,
     read_force_liquidations,
     to_risk_units,
 )
 from airflow_provider_binance_loan.binance.messages import Request, Response
+from airflow_provider_binance_loan.binance.reading import PAGE_SIZE
+from airflow_provider_binance_loan.binance.walk import FORCE_LIQUIDATION_PATH
 from airflow_provider_binance_loan.binance.windows import MAX_SPAN_MS, Span
-from airflow_provider_binance_loan.exceptions import ConfigurationError
+from airflow_provider_binance_loan.exceptions import BadResponseError, ConfigurationError
 
 DAY = 24 * 60 * 60 * 1000
 NOW = 1_772_366_400_000
+LATER = NOW + 4000 * DAY  # when the reading takes place
 
 
 @dataclass
@@ -77,7 +78,7 @@ class Ledger:
             ]
         first = (asked["current"] - 1) * asked["size"]
         body = {"total": len(rows), "rows": rows[first : first + asked["size"]]}
-        return Response(request, 200, {}, json.dumps(body).encode(), NOW)
+        return Response(request, 200, {}, json.dumps(body).encode(), LATER)
 
 
 def evenly(count: int, start: int, end: int, group: int = 1) -> list[tuple[int, int]]:
@@ -147,6 +148,24 @@ def test_reads_closed_units_that_lived_in_the_window() -> None:
 
 
 @pytest.mark.parametrize(
+    ("life", "asked"),
+    [
+        ((NOW - DAY, NOW), True),
+        ((NOW - DAY, NOW - 1), False),
+        ((NOW + DAY - 1, NOW + DAY), True),
+        ((NOW + DAY, NOW + 2 * DAY), False),
+        ((None, NOW), True),
+        ((NOW - DAY, None), True),
+        ((0, 0), True),
+    ],
+)
+def test_asks_for_closed_units_whose_life_touches_the_window(life: Any, asked: bool) -> None:
+    """Its first and its last moment count, and a time that Binance does not give may be any."""
+    ledger = Ledger([(NOW, 7)], closed={7: life})
+    assert ledger.read(NOW, NOW + DAY) == ([(NOW, 7)] if asked else [])
+
+
+@pytest.mark.parametrize(
     ("risk_units", "keys"),
     [("active", [(NOW + 1, 1)]), ((7,), [(NOW + 2, 7)]), ((7, 1), [(NOW + 1, 1), (NOW + 2, 7)])],
 )
@@ -172,6 +191,21 @@ def test_lists_more_than_a_page_of_closed_units() -> None:
     ledger = Ledger([], closed)
     assert [unit["groupId"] for unit in ledger.run(read_closed_units())] == list(closed)
     assert len(ledger.requests) == 6
+
+
+def test_refuses_records_that_cannot_be_told_apart() -> None:
+    """Two different records with one natural key in one answer are an error, as one would hide the other."""
+    rows = [{"groupId": 6, "liquidationStartTime": NOW, "endLtv": ltv} for ltv in ("1", "2")]
+
+    def pull(*rows: Any) -> Any:
+        reading = next(read_force_liquidations(Span(NOW, NOW + 1), "active"))
+        (request,) = next(reading)
+        return reading.send((Response(request, 200, {}, json.dumps({"rows": rows}).encode(), LATER),))
+
+    with pytest.raises(BadResponseError, match=f"two different records of risk unit 6 that start at {NOW}"):
+        pull(*rows)
+    with pytest.raises(StopIteration):  # the same twice is the same
+        pull(rows[0], rows[0])
 
 
 @pytest.mark.parametrize(
@@ -203,6 +237,8 @@ def test_takes_risk_units_in_each_form(value: Any, units: RiskUnits) -> None:
         ([], "risk_units is an empty list"),
         (True, "risk_units holds True"),
         ([6.5], "risk_units holds 6.5"),
+        ("9" * 5000, "risk_units holds '9999"),
+        (b"6", "risk_units is b'6'"),
         (None, "risk_units is None"),
         (6.5, "risk_units is 6.5"),
     ],
