@@ -14,7 +14,7 @@ from airflow_provider_binance_loan.binance.liquidations import (
     to_risk_units,
 )
 from airflow_provider_binance_loan.binance.records import ClosedRiskUnit, ForceLiquidation, record_key
-from airflow_provider_binance_loan.binance.windows import to_window
+from airflow_provider_binance_loan.binance.windows import to_datetime, to_window
 from airflow_provider_binance_loan.connection import Settings, to_settings
 from airflow_provider_binance_loan.doors import AsyncDoor, Clock, SyncDoor, open_session
 from airflow_provider_binance_loan.exceptions import BinanceLoanError, ConfigurationError
@@ -82,6 +82,10 @@ class BinanceLoanHook(BaseHook):
             for reading in readings:
                 records += await door.run(reading)
         return _oldest_first(records)
+
+    def now(self) -> datetime:
+        """Return the present, in UTC, by the hook's clock."""
+        return to_datetime(self._clock.now_ms())
 
     def get_closed_risk_units(self) -> list[ClosedRiskUnit]:
         """Return the risk units of the account that are closed.

@@ -7,10 +7,7 @@ import json
 import os
 import re
 import socket
-import ssl
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -36,6 +33,7 @@ from airflow_provider_binance_loan.sandbox.exchange import (
 )
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
 from tests.conftest import DATA, NOW, Doors, FakeClock
+from tests.raw import EMPTY, answer, error, raw_server
 
 HOUR = timedelta(hours=1)
 
@@ -115,61 +113,6 @@ def test_sends_the_very_bytes_that_it_signed(door: Doors, connect: Any, mocker: 
     assert all(
         re.search(r"&timestamp=\d{13}&signature=[A-Za-z0-9%]{88,}$", text) for text in signed.spy_return_list
     )
-
-
-EMPTY = (
-    b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 21\r\n\r\n{"total":0,"rows":[]}'
-)
-
-
-def answer(status: str, body: bytes | str, *headers: str) -> bytes:
-    body = body.encode() if isinstance(body, str) else body
-    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
-    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
-
-
-@contextmanager
-def raw_server(answers: list[bytes], certificate: Path | None = None) -> Iterator[tuple[str, list[str]]]:
-    """Serve the answers one after another, byte for byte, and keep each request's first line."""
-    lines: list[str] = []
-    listener = socket.create_server(("127.0.0.1", 0))
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
-    if tls and certificate:
-        tls.load_cert_chain(certificate)
-
-    def serve() -> None:
-        remaining = iter(answers)
-        data = next(remaining, None)
-        while data is not None:
-            try:
-                connection, _ = listener.accept()
-            except OSError:  # closed at the end of the test
-                return
-            try:
-                connection = tls.wrap_socket(connection, server_side=True) if tls else connection
-            except OSError:  # the client hung up on the certificate
-                continue
-            with connection, connection.makefile("rb") as stream:
-                while data is not None and (line := stream.readline()):
-                    lines.append(line.decode().strip())
-                    while stream.readline().strip():
-                        pass
-                    connection.sendall(data)
-                    closes = b"Connection: close" in data
-                    data = next(remaining, None)
-                    if closes:
-                        break
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}", lines
-    finally:
-        listener.close()
-
-
-def error(code: int, text: str = "Text.") -> str:
-    return json.dumps({"code": code, "msg": text})
 
 
 BUSY = answer("503 Service Unavailable", error(-1008))

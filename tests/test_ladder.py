@@ -32,7 +32,10 @@ LADDER = (
     "hooks",
     "intervals",
     "landing",
+    "watch",
     "operators",
+    "triggers",
+    "sensors",
 )
 # These stand beside the ladder, and import nothing of it above the exceptions.
 BESIDE = ("get_provider_info", "sandbox")

@@ -61,7 +61,7 @@ def read_pages(
         regular = min(sizes[:-1], default=PAGE_SIZE) >= PAGE_SIZE or totals == {sum(sizes)}
         if len(totals) == 1 and len(sizes) <= 1 and sum(sizes) < PAGE_SIZE:
             return list(rows.values())
-        sound = len(totals) == 1 and regular and len(rows) == sum(sizes)
+        sound = regular and len(rows) == sum(sizes)
         if sound and rows.keys() == previous:
             return list(rows.values())
         previous = set(rows) if sound else None

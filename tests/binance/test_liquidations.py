@@ -208,6 +208,21 @@ def test_refuses_records_that_cannot_be_told_apart() -> None:
         pull(rows[0], rows[0])
 
 
+def test_reads_a_list_again_that_got_shorter_meanwhile() -> None:
+    """A page that spoke of more rows, and a second one that is empty by then, show nothing for certain."""
+    reading = read_closed_units()
+    (request,) = next(reading)
+    answers = [(1, 2, [7]), (2, 1, []), (1, 1, [8])]  # page asked for, total, units
+    for page, total, units in answers:
+        assert dict(request.params)["current"] == page
+        body = json.dumps({"total": total, "rows": [{"groupId": unit} for unit in units]}).encode()
+        try:
+            (request,) = reading.send((Response(request, 200, {}, body, LATER),))
+        except StopIteration as stop:
+            assert [unit["groupId"] for unit in stop.value] == [8]
+    assert (page, units) == answers[-1][::2]
+
+
 @pytest.mark.parametrize(
     ("value", "units"),
     [

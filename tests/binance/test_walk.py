@@ -274,3 +274,30 @@ def test_named_units_are_read_exactly(model: Model, ids: set[int]) -> None:
     for happening in model.events.values():
         happening[:] = [item for item in happening if item[0] != "insert"]
     check(model, tuple(ids), may_fail=True)
+
+
+@pytest.mark.parametrize("first", range(1, 16))
+@pytest.mark.parametrize("second", range(1, 31))
+def test_a_record_that_moves_to_the_present_is_read_again(first: int, second: int) -> None:
+    """A record that moves from what is not yet read to what is, once or twice, does not slip past."""
+    old = [Record(BASE + 40 * number, 1, None, BASE + 40 * number) for number in range(20)]
+    newest = [Record(BASE + 1040 + number, 2, None, BASE + 1040 + number) for number in range(12)]
+    events: dict[int, list[tuple[str, int]]] = {first: [("change", 0)]}
+    events.setdefault(second, []).append(("change", 0))
+    model = Model(
+        old + newest,
+        Span(BASE, BASE + 5000),
+        filter_field="update",
+        events=events,
+        now_ms=BASE + 1000,
+    )
+    check(model, may_fail=False)
+    assert old[0].key in model.always
+
+
+def test_a_capped_page_beside_a_closing_unit_is_noticed() -> None:
+    """The second page is empty because the list got shorter, which does not show the first to be complete."""
+    records = [Record(BASE + 10, 2, BASE + 11, BASE + 11), Record(BASE + 20, 1, BASE + 21, BASE + 21)]
+    model = Model(records, Span(BASE, BASE + 100), page_cap=1, events={2: [("close", 1)]}, now_ms=BASE + 500)
+    check(model, may_fail=False)
+    assert model.always == {records[0].key, records[1].key}

@@ -1,0 +1,164 @@
+"""The sensor: wait for new liquidations, in a worker, between reschedules, or in the triggerer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSkipException,
+    TaskDeferralError,
+)
+
+from airflow_provider_binance_loan.binance.windows import to_datetime
+from airflow_provider_binance_loan.exceptions import (
+    BinanceLoanError,
+    ConfigurationError,
+    RateLimitedError,
+    RequestRefusedError,
+)
+from airflow_provider_binance_loan.hooks import BinanceLoanHook
+from airflow_provider_binance_loan.intervals import resolve_window, to_instant
+from airflow_provider_binance_loan.watch import DEFAULT_LOOKBACK, WaitFor, Watch
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
+    """Wait until a liquidation started, or finished, at or after an instant.
+
+    The run for the interval from 2026-03-01 09:00 to 10:00 UTC waits since 09:00. At 10:20 a risk unit is
+    liquidated; at the next look the sensor succeeds, and its XCom is `{"count": 1, "group_ids": [6],
+    "start": "2026-03-01T10:20:…", "end": …}`, in whichever mode it waits. An operator that is given this
+    `start` and `end` pulls just these records (for finished ones: at least these).
+
+    `soft_fail` skips on a timeout alone: a refused key or a malformed answer fails the task all the same, and
+    a refusal fails it without retries.
+
+    :param since: the instant, a datetime or ISO 8601 text, with time zone; empty for the start of the window
+        that an operator in the same run would pull. (templated)
+    :param wait_for: `"started"` or `"finished"`.
+    :param lookback: for finished ones, how long before `since` they may have started.
+    :param risk_units: `"all"`, `"active"`, or ids, as a list or separated by commas. (templated)
+    :param deferrable: whether to wait in the triggerer.
+    :param binance_loan_conn_id: the connection that holds the credit account's API key. (templated)
+    """
+
+    template_fields: Sequence[str] = ("since", "risk_units", "binance_loan_conn_id")
+    ui_color = "#f8d12f"
+    ui_fgcolor = "#1e2026"
+
+    def __init__(
+        self,
+        *,
+        since: datetime | str | None = None,
+        wait_for: WaitFor = "started",
+        lookback: timedelta = DEFAULT_LOOKBACK,
+        risk_units: str | int | Iterable[int | str] = "all",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        binance_loan_conn_id: str = BinanceLoanHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.since = since
+        self.wait_for = wait_for
+        self.lookback = lookback
+        self.risk_units = risk_units
+        self.deferrable = deferrable
+        self.binance_loan_conn_id = binance_loan_conn_id
+
+    def execute(self, context: Context) -> Any:
+        """Wait, and return what happened.
+
+        :raises AirflowFailException: an argument or the connection is wrong, or Binance refuses the request
+            or the key, whatever `soft_fail` says.
+        :raises BinanceLoanError: an answer is malformed, or a fault did not pass.
+        """
+        try:
+            return self._execute_deferrable(context) if self.deferrable else super().execute(context)
+        except (ConfigurationError, RequestRefusedError) as error:
+            raise AirflowFailException(str(error)) from error
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after the trigger, as Airflow does, but for what `soft_fail` must not hide."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (ConfigurationError, RequestRefusedError) as error:
+            raise AirflowFailException(str(error)) from error
+        except AirflowSkipException as skip:
+            if isinstance(skip.__cause__, TaskDeferralError):
+                raise BinanceLoanError("The trigger failed; its error is in this log.") from skip.__cause__
+            raise
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Return what the trigger found.
+
+        :raises RequestRefusedError: it was refused.
+        :raises BinanceLoanError: the event is not one that this version knows.
+        """
+        match event:
+            case {"status": "success", **found}:
+                return found
+            case {"status": "refused", "message": message}:
+                raise RequestRefusedError(message)
+        raise BinanceLoanError(
+            f"The trigger sent {event!r:.200}: run scheduler, triggerer and workers on one version."
+        )
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once."""
+        try:
+            event = self._look(self._watch(context))
+        except RateLimitedError as error:
+            if not self.reschedule:
+                raise
+            self.log.warning("Not looking again before it ends: %s", error)
+            raise AirflowRescheduleException(to_datetime(error.ends_at_ms)) from None
+        return PokeReturnValue(is_done=event is not None, xcom_value=event)
+
+    def _execute_deferrable(self, context: Context) -> dict[str, Any]:  # noqa: RET503 - defer() raises
+        started = time.monotonic()
+        watch = self._watch(context)
+        # Here first, so that a wrong key fails at once, and what is there already needs no triggerer.
+        try:
+            event = self._look(watch)
+        except RateLimitedError as error:
+            self.log.warning("Waiting in the triggerer: %s", error)
+            event = None
+        if event:
+            return event
+
+        from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationTrigger
+
+        units = watch.risk_units
+        self.defer(
+            trigger=BinanceLoanForceLiquidationTrigger(
+                since=watch.since.isoformat(),
+                wait_for=watch.wait_for,
+                risk_units=units if isinstance(units, str | int) else list(units),
+                lookback=watch.lookback.total_seconds(),
+                poke_interval=self.poke_interval,
+                exponential_backoff=self.exponential_backoff,
+                max_wait=self.max_wait.total_seconds() if self.max_wait else None,
+                binance_loan_conn_id=self.binance_loan_conn_id,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=max(1.0, self.timeout - (time.monotonic() - started))),
+        )
+
+    def _watch(self, context: Context) -> Watch:
+        since = to_instant(self.since, "since") or resolve_window(context).start
+        watch = Watch(since, self.wait_for, self.risk_units, self.lookback)
+        watch.check()
+        return watch
+
+    def _look(self, watch: Watch) -> dict[str, Any] | None:
+        hook = BinanceLoanHook(self.binance_loan_conn_id)
+        start, end = watch.window(hook.now())
+        return watch.event(hook.iter_force_liquidations(start, end, risk_units=watch.risk_units))

@@ -1,0 +1,308 @@
+"""The triggers: what a deferred sensor waits in, and what an asset's watcher watches with; neither blocks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk import Asset
+from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
+
+from airflow_provider_binance_loan.binance.records import ForceLiquidation, Key, is_running, record_key
+from airflow_provider_binance_loan.binance.windows import to_datetime, to_ms
+from airflow_provider_binance_loan.exceptions import (
+    BinanceLoanError,
+    ConfigurationError,
+    RateLimitedError,
+    RequestRefusedError,
+    TransientError,
+)
+from airflow_provider_binance_loan.hooks import BinanceLoanHook
+from airflow_provider_binance_loan.intervals import to_instant
+from airflow_provider_binance_loan.watch import DEFAULT_LOOKBACK, WaitFor, Watch
+
+# After so many failed looks in a row, each of several tries, the trigger gives up and says why.
+_MAX_FAILURES = 10
+# A watcher that fails is started again within seconds, so it waits by itself, at the longest so long.
+_LONGEST_BACK_OFF_S = 600.0
+
+
+class BinanceLoanForceLiquidationTrigger(BaseTrigger):
+    """Wait for liquidations at or after an instant, then fire once.
+
+    Its event is `{"status": "success", …}` with what :class:`~.watch.Watch` tells of them, or
+    `{"status": "refused", "message": …}` when asking again cannot help. All arguments are JSON.
+
+    :param since: the instant, as ISO 8601 text.
+    :param wait_for: `"started"` or `"finished"`.
+    :param risk_units: as the hook takes it.
+    :param lookback: for finished ones, how long before `since` they may have started, in seconds.
+    :param poke_interval: how long to wait between two looks, in seconds.
+    :param exponential_backoff: whether to wait twice as long after each look.
+    :param max_wait: how long to wait at most then, in seconds.
+    :param binance_loan_conn_id: the connection that holds the credit account's API key.
+    """
+
+    def __init__(
+        self,
+        *,
+        since: str,
+        wait_for: WaitFor = "started",
+        risk_units: str | int | Sequence[int | str] = "all",
+        lookback: float = DEFAULT_LOOKBACK.total_seconds(),
+        poke_interval: float = 60,
+        exponential_backoff: bool = False,
+        max_wait: float | None = None,
+        binance_loan_conn_id: str = BinanceLoanHook.default_conn_name,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.since = since
+        self.wait_for = wait_for
+        self.risk_units = risk_units
+        self.lookback = lookback
+        self.poke_interval = poke_interval
+        self.exponential_backoff = exponential_backoff
+        self.max_wait = max_wait
+        self.binance_loan_conn_id = binance_loan_conn_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments, from which the triggerer makes the trigger anew."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "since": self.since,
+                "wait_for": self.wait_for,
+                "risk_units": self.risk_units,
+                "lookback": self.lookback,
+                "poke_interval": self.poke_interval,
+                "exponential_backoff": self.exponential_backoff,
+                "max_wait": self.max_wait,
+                "binance_loan_conn_id": self.binance_loan_conn_id,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look until there is something, and fire.
+
+        :raises BinanceLoanError: an answer is malformed, or too many looks in a row failed.
+        """
+        hook = BinanceLoanHook(self.binance_loan_conn_id)
+        looks = failures = 0
+        while True:
+            wait_s = self._interval_s(looks)
+            looks += 1
+            try:
+                if event := await self._look(hook):
+                    yield TriggerEvent({"status": "success", **event})
+                    return
+                failures = 0
+            except (ConfigurationError, RequestRefusedError) as error:
+                yield TriggerEvent({"status": "refused", "message": str(error)})
+                return
+            except TransientError as error:
+                banned = isinstance(error, RateLimitedError) and error.banned
+                failures += not banned  # a ban is waited out, however long; here that costs no worker
+                if failures == _MAX_FAILURES:
+                    raise
+                wait_s = max(wait_s, _told_to_wait_s(error, hook))
+                self.log.warning("Looking again in %.0f s: %s", wait_s, error)
+            await asyncio.sleep(wait_s)
+
+    async def _look(self, hook: BinanceLoanHook) -> dict[str, Any] | None:
+        since = to_instant(self.since, "since")
+        if since is None:
+            raise ConfigurationError("since is empty: give an ISO 8601 instant.")
+        watch = Watch(since, self.wait_for, self.risk_units, timedelta(seconds=self.lookback))
+        watch.check()
+        start, end = watch.window(hook.now())
+        return watch.event(await hook.aget_force_liquidations(start, end, risk_units=self.risk_units))
+
+    def _interval_s(self, looks: int) -> float:
+        """Return how long to wait after so many looks."""
+        interval_s = (
+            self.poke_interval * 2 ** min(looks, 30) if self.exponential_backoff else self.poke_interval
+        )
+        return interval_s if self.max_wait is None else min(interval_s, self.max_wait)
+
+
+class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
+    """Fire once for each new liquidation, and if asked once more when it finishes, for an `AssetWatcher`.
+
+    A liquidation that starts on 2026-03-01 at 09:17 UTC becomes an asset event whose payload is
+    `{"what": "started", "group_id": 6, "start": "2026-03-01T09:17:…", "end": …}`; an operator that is given
+    this start and end as its window pulls the record.
+
+    What was fired is noted in the asset's state store after each event, so that a restart of the triggerer
+    loses none; an event may come again when the restart falls just between. Without a state store (Airflow
+    3.2), each start of the triggerer fires again what started within `lookback`.
+
+    :param asset_name: the name of the asset that is watched. It keeps watchers of several assets apart.
+    :param finished: whether to fire again when a liquidation finishes.
+    :param risk_units: as the hook takes it.
+    :param lookback: how late a record may become visible, or finish, after its start, in seconds.
+    :param poke_interval: how long to wait between two looks, in seconds.
+    :param binance_loan_conn_id: the connection that holds the credit account's API key.
+    """
+
+    def __init__(
+        self,
+        *,
+        asset_name: str,
+        finished: bool = False,
+        risk_units: str | int | Sequence[int | str] = "all",
+        lookback: float = DEFAULT_LOOKBACK.total_seconds(),
+        poke_interval: float = 60,
+        binance_loan_conn_id: str = BinanceLoanHook.default_conn_name,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.asset_name = asset_name
+        self.finished = finished
+        self.risk_units = risk_units
+        self.lookback = lookback
+        self.poke_interval = poke_interval
+        self.binance_loan_conn_id = binance_loan_conn_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments, from which the triggerer makes the trigger anew."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "asset_name": self.asset_name,
+                "finished": self.finished,
+                "risk_units": self.risk_units,
+                "lookback": self.lookback,
+                "poke_interval": self.poke_interval,
+                "binance_loan_conn_id": self.binance_loan_conn_id,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look for ever, and fire for what is new; wait longer and longer while looks fail."""
+        hook = BinanceLoanHook(self.binance_loan_conn_id)
+        fired: _Fired | None = None
+        failures = 0
+        while True:
+            wait_s = self.poke_interval
+            try:
+                fired = fired or await self._load(hook.now())
+                now = hook.now()
+                start, end = Watch(to_datetime(fired.oldest_ms)).window(now)
+                for record in await hook.aget_force_liquidations(start, end, risk_units=self.risk_units):
+                    for event in fired.new(record, finished=self.finished):
+                        yield TriggerEvent(event)
+                        # After the event, so that a restart in between repeats it and does not lose it.
+                        await self._save(fired)
+                # After the look, so that nothing is forgotten that was not looked for.
+                if fired.forget_before(self._lookback_from(now), keep_running=self.finished):
+                    await self._save(fired)
+                failures = 0
+            except BinanceLoanError as error:
+                # Raising would start the trigger again at once, and more tries invite a ban.
+                failures += 1
+                wait_s = max(min(wait_s * 2**failures, _LONGEST_BACK_OFF_S), _told_to_wait_s(error, hook))
+                self.log.warning("Looking again in %.0f s: %s", wait_s, error)
+            await asyncio.sleep(wait_s)
+
+    def _lookback_from(self, now: datetime) -> int:
+        return to_ms(now, "now") - int(self.lookback * 1000)
+
+    def _store(self) -> Any:
+        stores = getattr(self, "asset_state_store", None)  # Airflow 3.3 and later
+        return stores[Asset(self.asset_name)] if stores else None
+
+    @property
+    def _state_key(self) -> str:
+        return f"binance_loan fired: {self.binance_loan_conn_id}, {self.risk_units}"
+
+    async def _load(self, now: datetime) -> _Fired:
+        """Return what was fired before this start of the trigger; nothing yet at the first."""
+        store = self._store()
+        if store is None:
+            self.log.warning(
+                "There is no asset state store before Airflow 3.3: what started in the last %.0f h is fired, "
+                "perhaps again.",
+                self.lookback / 3600,
+            )
+            return _Fired(self._lookback_from(now))
+        # The asynchronous calls exist since 3.3.2; the others block.
+        value = await (
+            store.aget(self._state_key)
+            if hasattr(store, "aget")
+            else asyncio.to_thread(store.get, self._state_key)
+        )
+        if value:
+            return _Fired.from_json(value)
+        fired = _Fired(to_ms(now, "now"))
+        await self._save(fired)
+        return fired
+
+    async def _save(self, fired: _Fired) -> None:
+        store = self._store()
+        if store is None:
+            return
+        key, state = self._state_key, fired.to_json()
+        await (store.aset(key, state) if hasattr(store, "aset") else asyncio.to_thread(store.set, key, state))
+
+
+class _Fired:
+    """Which liquidations were fired for; it knows those since an instant, and is silent on earlier ones.
+
+    :param since_ms: the instant, in epoch milliseconds.
+    :param keys: the natural keys of those that were fired, and whether for their finish too.
+    """
+
+    def __init__(self, since_ms: int, keys: dict[Key, bool] | None = None) -> None:
+        self.since_ms = since_ms
+        self.keys = keys or {}
+
+    @classmethod
+    def from_json(cls, value: Any) -> _Fired:
+        keys = {Key(start_ms, group_id): finished for start_ms, group_id, finished in value["fired"]}
+        return cls(value["since_ms"], keys)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"since_ms": self.since_ms, "fired": [[*key, finished] for key, finished in self.keys.items()]}
+
+    @property
+    def oldest_ms(self) -> int:
+        """From when on to look."""
+        return min([self.since_ms, *(key.start_ms for key in self.keys)])
+
+    def forget_before(self, ms: int, *, keep_running: bool) -> bool:
+        """Forget what started before, but for what may still finish, and tell whether there was any."""
+        self.since_ms = max(self.since_ms, ms)
+        old = [
+            key
+            for key, finished in self.keys.items()
+            if key.start_ms < self.since_ms and not (keep_running and not finished)
+        ]
+        for key in old:
+            del self.keys[key]
+        return bool(old)
+
+    def new(self, record: ForceLiquidation, *, finished: bool) -> Iterator[dict[str, Any]]:
+        """Note a record, and yield the events that it gives rise to."""
+        key = record_key(record)
+        if key not in self.keys:
+            if key.start_ms < self.since_ms:
+                return
+            self.keys[key] = False
+            yield _payload("started", key)
+        if finished and not self.keys[key] and not is_running(record):
+            self.keys[key] = True
+            yield _payload("finished", key)
+
+
+def _payload(what: str, key: Key) -> dict[str, Any]:
+    return {
+        "what": what,
+        "group_id": key.group_id,
+        "start": to_datetime(key.start_ms).isoformat(),
+        "end": to_datetime(key.start_ms + 1).isoformat(),
+    }
+
+
+def _told_to_wait_s(error: BinanceLoanError, hook: BinanceLoanHook) -> float:
+    return error.ends_at_ms / 1000 - hook.now().timestamp() if isinstance(error, RateLimitedError) else 0.0

@@ -1,0 +1,81 @@
+"""What counts as a new liquidation, for sensor and triggers alike, and what they tell of it. Asks nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, get_args
+
+from airflow_provider_binance_loan.binance.liquidations import RiskUnitsArgument, to_risk_units
+from airflow_provider_binance_loan.binance.records import ForceLiquidation, is_running
+from airflow_provider_binance_loan.binance.windows import to_datetime, to_ms
+from airflow_provider_binance_loan.exceptions import ConfigurationError
+
+WaitFor = Literal["started", "finished"]
+
+# How much earlier to ask for liquidations that finish: Binance may filter on the start.
+DEFAULT_LOOKBACK = timedelta(days=7)
+# How far Binance's clock may be ahead: what it shows already must not wait for another look.
+_AHEAD = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Look for liquidations that started, or finished, at or after an instant.
+
+    Waiting since 2026-03-01 09:00 UTC for started ones, the record of a liquidation that starts at 09:17
+    counts; the event says `{"count": 1, "group_ids": [6], "start": "2026-03-01T09:17:…", "end": …}`, and an
+    operator that is given this start and end pulls just that record.
+
+    :param since: the instant, with time zone.
+    :param wait_for: `"started"` or `"finished"`.
+    :param risk_units: as the hook takes it.
+    :param lookback: for finished ones, how long before `since` they may have started.
+    """
+
+    since: datetime
+    wait_for: WaitFor = "started"
+    risk_units: RiskUnitsArgument = "all"
+    lookback: timedelta = DEFAULT_LOOKBACK
+
+    def check(self) -> None:
+        """Raise when a value is wrong.
+
+        :raises ConfigurationError: the message names it.
+        """
+        to_ms(self.since, "since")
+        to_risk_units(self.risk_units)
+        if self.wait_for not in get_args(WaitFor):
+            raise ConfigurationError(f"wait_for is {self.wait_for!r}: give 'started' or 'finished'.")
+        if not isinstance(self.lookback, timedelta) or self.lookback < timedelta():
+            raise ConfigurationError(f"lookback is {self.lookback!r}: give a timedelta that is not negative.")
+
+    def window(self, now: datetime) -> tuple[datetime, datetime]:
+        """Return the window to ask for, up to the present."""
+        start = self.since - (self.lookback if self.wait_for == "finished" else timedelta())
+        return start, max(now, self.since) + _AHEAD
+
+    def counts(self, record: ForceLiquidation) -> bool:
+        """Tell whether a record is one that is waited for."""
+        since_ms = to_ms(self.since, "since")
+        if self.wait_for == "started":
+            return record["liquidationStartTime"] >= since_ms
+        return not is_running(record) and (record["liquidationEndTime"] or 0) >= since_ms
+
+    def event(self, records: Iterable[ForceLiquidation]) -> dict[str, Any] | None:
+        """Return what to tell of the records that count, or None when there are none.
+
+        It is small and JSON, and holds no e-mail address and no amount, as it goes through Airflow's
+        database. `start` and `end` are a window, by the start of the records, that holds all of them.
+        """
+        new = [record for record in records if self.counts(record)]
+        if not new:
+            return None
+        starts = [record["liquidationStartTime"] for record in new]
+        return {
+            "count": len(new),
+            "group_ids": sorted({record["groupId"] for record in new}),
+            "start": to_datetime(min(starts)).isoformat(),
+            "end": to_datetime(max(starts) + 1).isoformat(),
+        }

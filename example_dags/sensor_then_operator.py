@@ -1,0 +1,37 @@
+"""Wait for a liquidation without holding a worker, then pull its records.
+
+Each hour's run waits, in the triggerer, for a liquidation that starts at or after the beginning of its hour,
+and pulls just the records that the sensor found. When none comes within half an hour, the run is skipped.
+
+There must be a connection `binance_loan_default` with the credit account's API key, and a triggerer.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+from airflow.sdk import DAG, CronDataIntervalTimetable
+
+from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
+from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
+
+with DAG(
+    dag_id="sensor_then_operator",
+    schedule=CronDataIntervalTimetable("@hourly", timezone="UTC"),
+    start_date=datetime(2025, 5, 1, tzinfo=timezone.utc),
+    catchup=False,
+    tags=["binance", "example"],
+):
+    wait = BinanceLoanForceLiquidationSensor(
+        task_id="wait",
+        deferrable=True,
+        poke_interval=60,
+        timeout=timedelta(minutes=30),
+        soft_fail=True,
+    )
+    pull = BinanceLoanForceLiquidationOperator(
+        task_id="pull",
+        start="{{ ti.xcom_pull(task_ids='wait')['start'] }}",
+        end="{{ ti.xcom_pull(task_ids='wait')['end'] }}",
+    )
+    wait >> pull
