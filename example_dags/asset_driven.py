@@ -1,7 +1,8 @@
 """Let each new liquidation start a run: a watcher on an asset, and a DAG that is scheduled on it.
 
 The watcher looks once a minute in the triggerer, and makes an asset event for each new liquidation. Airflow
-may hand several events to one run, so the operator's window reaches from the first to the last of them.
+may hand several events to one run, so the operator's window reaches from the first to the last of them; a run
+that is started by hand has none, and pulls the last seven days.
 
 There must be a connection `binance_loan_default` with the credit account's API key, and a triggerer. From
 Airflow 3.3 on, a restart of the triggerer loses and repeats nothing; before, it repeats a week.
@@ -39,6 +40,6 @@ with DAG(
 ):
     BinanceLoanForceLiquidationOperator(
         task_id="pull",
-        start="{{ " + PAYLOADS + " | map(attribute='start') | min }}",
-        end="{{ " + PAYLOADS + " | map(attribute='end') | max }}",
+        start="{{ " + PAYLOADS + " | map(attribute='start') | min | default('') }}",
+        end="{{ " + PAYLOADS + " | map(attribute='end') | max | default('') }}",
     )

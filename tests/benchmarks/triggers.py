@@ -14,6 +14,7 @@ import resource
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, os.path.dirname(__file__))  # noqa: PTH120 - before any import that costs memory
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 INTERVAL_S = 60
-SINCE = "2026-01-01T00:00:00+00:00"
 
 
 def rss_mb() -> float:
@@ -42,7 +42,8 @@ def watch(ready: Connection, loan: str, count: int) -> None:
     from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationTrigger
 
     async def wait() -> None:
-        trigger = BinanceLoanForceLiquidationTrigger(since=SINCE, poke_interval=INTERVAL_S)
+        since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+        trigger = BinanceLoanForceLiquidationTrigger(since=since, poke_interval=INTERVAL_S)
         async for _ in trigger.run():
             raise AssertionError("there is nothing to fire for")
 
