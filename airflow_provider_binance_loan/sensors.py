@@ -11,6 +11,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
 from airflow.sdk.exceptions import (
     AirflowFailException,
     AirflowRescheduleException,
+    AirflowSensorTimeout,
     AirflowSkipException,
     TaskDeferralError,
 )
@@ -99,12 +100,15 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Return what the trigger found.
 
+        :raises AirflowSensorTimeout: it found nothing in time.
         :raises RequestRefusedError: it was refused.
         :raises BinanceLoanError: the event is not one that this version knows.
         """
         match event:
             case {"status": "success", **found}:
                 return found
+            case {"status": "timeout"}:
+                raise AirflowSensorTimeout(f"No liquidation came within the timeout of {self.timeout:.0f} s.")
             case {"status": "refused", "message": message}:
                 raise RequestRefusedError(message)
         raise BinanceLoanError(
@@ -123,7 +127,7 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
         return PokeReturnValue(is_done=event is not None, xcom_value=event)
 
     def _execute_deferrable(self, context: Context) -> dict[str, Any]:  # noqa: RET503 - defer() raises
-        started = time.monotonic()
+        deadline = time.time() + self.timeout
         watch = self._watch(context)
         # Here first, so that a wrong key fails at once, and what is there already needs no triggerer.
         try:
@@ -146,10 +150,11 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
                 poke_interval=self.poke_interval,
                 exponential_backoff=self.exponential_backoff,
                 max_wait=self.max_wait.total_seconds() if self.max_wait else None,
+                deadline=deadline,
                 binance_loan_conn_id=self.binance_loan_conn_id,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=max(1.0, self.timeout - (time.monotonic() - started))),
+            timeout=timedelta(seconds=max(1.0, deadline - time.time())),
         )
 
     def _watch(self, context: Context) -> Watch:

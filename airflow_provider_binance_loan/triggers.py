@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime, timedelta
+from math import inf
 from typing import Any
 
 from airflow.sdk import Asset
@@ -25,6 +26,11 @@ from airflow_provider_binance_loan.watch import DEFAULT_LOOKBACK, WaitFor, Watch
 
 # After so many failed looks in a row, each of several tries, the trigger gives up and says why.
 _MAX_FAILURES = 10
+# The sensor has just looked; and a trigger that fires before the scheduler heard that the worker ended
+# confuses it. So the first look comes a little later.
+_FIRST_WAIT_S = 6.0
+# A yielded event leaves for Airflow's database within a second or two.
+_HANDOVER_S = 3.0
 # A watcher that fails is started again within seconds, so it waits by itself, at the longest so long.
 _LONGEST_BACK_OFF_S = 600.0
 
@@ -32,8 +38,9 @@ _LONGEST_BACK_OFF_S = 600.0
 class BinanceLoanForceLiquidationTrigger(BaseTrigger):
     """Wait for liquidations at or after an instant, then fire once.
 
-    Its event is `{"status": "success", …}` with what :class:`~.watch.Watch` tells of them, or
-    `{"status": "refused", "message": …}` when asking again cannot help. All arguments are JSON.
+    Its event is `{"status": "success", …}` with what :class:`~.watch.Watch` tells of them,
+    `{"status": "refused", "message": …}` when asking again cannot help, or `{"status": "timeout"}`. All
+    arguments are JSON.
 
     :param since: the instant, as ISO 8601 text.
     :param wait_for: `"started"` or `"finished"`.
@@ -42,6 +49,7 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
     :param poke_interval: how long to wait between two looks, in seconds.
     :param exponential_backoff: whether to wait twice as long after each look.
     :param max_wait: how long to wait at most then, in seconds.
+    :param deadline: until when to wait, in epoch seconds, where nobody else ends the wait.
     :param binance_loan_conn_id: the connection that holds the credit account's API key.
     """
 
@@ -55,6 +63,7 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
         poke_interval: float = 60,
         exponential_backoff: bool = False,
         max_wait: float | None = None,
+        deadline: float | None = None,
         binance_loan_conn_id: str = BinanceLoanHook.default_conn_name,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -65,6 +74,7 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
         self.poke_interval = poke_interval
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
+        self.deadline = deadline
         self.binance_loan_conn_id = binance_loan_conn_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -79,6 +89,7 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
                 "poke_interval": self.poke_interval,
                 "exponential_backoff": self.exponential_backoff,
                 "max_wait": self.max_wait,
+                "deadline": self.deadline,
                 "binance_loan_conn_id": self.binance_loan_conn_id,
             },
         )
@@ -90,7 +101,13 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
         """
         hook = BinanceLoanHook(self.binance_loan_conn_id)
         looks = failures = 0
+        wait_s = min(self.poke_interval, _FIRST_WAIT_S)
         while True:
+            left_s = inf if self.deadline is None else self.deadline - hook.now().timestamp()
+            await asyncio.sleep(max(0, min(wait_s, left_s)))
+            if left_s <= wait_s:
+                yield TriggerEvent({"status": "timeout"})
+                return
             wait_s = self._interval_s(looks)
             looks += 1
             try:
@@ -108,7 +125,6 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
                     raise
                 wait_s = max(wait_s, _told_to_wait_s(error, hook))
                 self.log.warning("Looking again in %.0f s: %s", wait_s, error)
-            await asyncio.sleep(wait_s)
 
     async def _look(self, hook: BinanceLoanHook) -> dict[str, Any] | None:
         since = to_instant(self.since, "since")
@@ -134,9 +150,9 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
     `{"what": "started", "group_id": 6, "start": "2026-03-01T09:17:…", "end": …}`; an operator that is given
     this start and end as its window pulls the record.
 
-    What was fired is noted in the asset's state store after each event, so that a restart of the triggerer
-    loses none; an event may come again when the restart falls just between. Without a state store (Airflow
-    3.2), each start of the triggerer fires again what started within `lookback`.
+    What was fired is noted in the asset's state store some seconds after the event, when Airflow has it, so
+    that a restart of the triggerer loses none; one within those seconds repeats the event. Without a state
+    store (Airflow 3.2), each start of the triggerer fires again what started within `lookback`.
 
     :param asset_name: the name of the asset that is watched. It keeps watchers of several assets apart.
     :param finished: whether to fire again when a liquidation finishes.
@@ -189,13 +205,14 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
                 fired = fired or await self._load(hook.now())
                 now = hook.now()
                 start, end = Watch(to_datetime(fired.oldest_ms)).window(now)
-                for record in await hook.aget_force_liquidations(start, end, risk_units=self.risk_units):
-                    for event in fired.new(record, finished=self.finished):
-                        yield TriggerEvent(event)
-                        # After the event, so that a restart in between repeats it and does not lose it.
-                        await self._save(fired)
+                records = await hook.aget_force_liquidations(start, end, risk_units=self.risk_units)
+                events = [event for record in records for event in fired.new(record, finished=self.finished)]
+                for event in events:
+                    yield TriggerEvent(event)
+                if events:
+                    await self._handed_over()
                 # After the look, so that nothing is forgotten that was not looked for.
-                if fired.forget_before(self._lookback_from(now), keep_running=self.finished):
+                if fired.forget_before(self._lookback_from(now), keep_running=self.finished) or events:
                     await self._save(fired)
                 failures = 0
             except BinanceLoanError as error:
@@ -226,17 +243,30 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
                 self.lookback / 3600,
             )
             return _Fired(self._lookback_from(now))
-        # The asynchronous calls exist since 3.3.2; the others block.
-        value = await (
-            store.aget(self._state_key)
-            if hasattr(store, "aget")
-            else asyncio.to_thread(store.get, self._state_key)
-        )
+        value = await self._read(store)
         if value:
             return _Fired.from_json(value)
         fired = _Fired(to_ms(now, "now"))
         await self._save(fired)
         return fired
+
+    async def _read(self, store: Any) -> Any:
+        # The asynchronous calls exist since 3.3.2; the others block.
+        if hasattr(store, "aget"):
+            return await store.aget(self._state_key)
+        return await asyncio.to_thread(store.get, self._state_key)
+
+    async def _handed_over(self) -> None:
+        """Wait until Airflow has what was yielded.
+
+        A yielded event waits in the triggerer's memory; noting it before it is in the database would lose it
+        to a restart in between. Each answer of the store follows what the triggerer sent before it.
+        """
+        store = self._store()
+        if store is not None:
+            await self._read(store)
+            await asyncio.sleep(_HANDOVER_S)
+            await self._read(store)
 
     async def _save(self, fired: _Fired) -> None:
         store = self._store()

@@ -5,7 +5,7 @@ may hand several events to one run, so the operator's window reaches from the fi
 that is started by hand has none, and pulls the last seven days.
 
 There must be a connection `binance_loan_default` with the credit account's API key, and a triggerer. From
-Airflow 3.3 on, a restart of the triggerer loses and repeats nothing; before, it repeats a week.
+Airflow 3.3 on, a restart of the triggerer loses nothing; before, it repeats a week.
 """
 
 from __future__ import annotations

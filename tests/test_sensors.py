@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +24,7 @@ from airflow.sdk.exceptions import (
     TaskDeferred,
 )
 
+from airflow_provider_binance_loan import triggers
 from airflow_provider_binance_loan.binance.windows import to_ms
 from airflow_provider_binance_loan.exceptions import BadResponseError, BinanceLoanError, RateLimitedError
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
@@ -32,9 +37,10 @@ MODES = ["poke", "reschedule", "deferrable"]
 
 
 @pytest.fixture(autouse=True)
-def real_time(connect: Any, exchange: Exchange) -> None:
-    """Let the local Binance share the sensor's clock."""
+def real_time(connect: Any, exchange: Exchange, mocker: Any) -> None:
+    """Let the local Binance share the sensor's clock, and let the trigger look at once."""
     exchange.clock = time.time
+    mocker.patch.object(triggers, "_FIRST_WAIT_S", 0)
 
 
 @pytest.fixture
@@ -170,7 +176,7 @@ def test_fails_on_a_malformed_answer(mode: str, soft_fail: bool, connect: Any, s
 @pytest.mark.parametrize(
     ("soft_fail", "outcome"), [(False, AirflowSensorTimeout), (True, AirflowSkipException)]
 )
-@pytest.mark.parametrize("mode", ["poke", "reschedule"])
+@pytest.mark.parametrize("mode", MODES)
 def test_times_out(mode: str, soft_fail: bool, outcome: type[Exception], since: datetime) -> None:
     """A wait that is too long fails the task, and skips it with soft_fail."""
     with pytest.raises(outcome):
@@ -234,3 +240,47 @@ def test_does_not_look_during_a_ban(connect: Any, since: datetime) -> None:
         TaskDeferred,
     ]
     assert timedelta(seconds=290) < outcomes[1].reschedule_date - datetime.now(UTC) <= timedelta(seconds=300)
+
+
+DAG_FILE = '''
+"""Each scenario in each mode."""
+from datetime import datetime, timezone
+from airflow.sdk import DAG, CronDataIntervalTimetable
+from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor as Sensor
+
+SCENARIOS = {
+    "found": {"since": "2025-05-27T21:00:00Z", "risk_units": "6"},
+    "none": {"since": "2035-01-01T00:00:00Z", "timeout": 1, "soft_fail": True},
+    "late": {"since": "2035-01-01T00:00:00Z", "timeout": 1},
+    "wrong": {"risk_units": "six", "soft_fail": True},
+}
+
+with DAG(
+    "scenarios",
+    schedule=CronDataIntervalTimetable("@hourly", timezone="UTC"),
+    start_date=datetime(2025, 1, 1, tzinfo=timezone.utc),
+):
+    for mode in ("poke", "reschedule", "deferrable"):
+        for name, arguments in SCENARIOS.items():
+            Sensor(
+                task_id=f"{name}_{mode}",
+                mode="reschedule" if mode == "reschedule" else "poke",
+                deferrable=mode == "deferrable",
+                poke_interval=0.5,
+                **arguments,
+            )
+'''
+
+
+def test_means_the_same_in_every_mode_of_a_real_run(tmp_path: Path) -> None:
+    """In a real run, each scenario ends alike in each mode: found, skipped, timed out, or failed."""
+    file = tmp_path / "scenarios.py"
+    file.write_text(DAG_FILE)
+    command = [Path(sys.executable).with_name("binance-loan-sandbox"), "run", file]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    ended = dict(re.findall(r"task +(\w+): (\w+)", run.stdout))
+    outcomes = {"found": "success", "none": "skipped", "late": "failed", "wrong": "failed"}
+    assert ended == {f"{name}_{mode}": outcome for name, outcome in outcomes.items() for mode in MODES}, (
+        run.stdout
+    )
+    assert run.stdout.count("risk_units holds 'six'") == len(MODES)

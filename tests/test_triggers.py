@@ -27,9 +27,11 @@ MINUTE_MS = 60_000
 
 
 @pytest.fixture(autouse=True)
-def real_time(connect: Any, exchange: Exchange) -> None:
-    """Let the local Binance share the trigger's clock."""
+def real_time(connect: Any, exchange: Exchange, mocker: Any) -> None:
+    """Let the local Binance share the trigger's clock, and leave out the waits for Airflow."""
     exchange.clock = time.time
+    mocker.patch.object(triggers, "_FIRST_WAIT_S", 0)
+    mocker.patch.object(triggers, "_HANDOVER_S", 0)
 
 
 @pytest.fixture
@@ -135,7 +137,13 @@ class TestWaiting:
             "start": "",
             "end": "",
         }
-        assert waits == [60, 60]
+        assert waits == [0, 60, 60]
+
+    def test_ends_at_its_deadline(self, exchange: Exchange, waits: list[float]) -> None:
+        """Where nobody else ends the wait, the trigger does, at the deadline and not after."""
+        event = asyncio.run(first(trigger(deadline=time.time() + 30)))
+        assert event == {"status": "timeout"}
+        assert [round(wait) for wait in waits] == [0, 30]
 
     @pytest.mark.parametrize(
         ("arguments", "expected"),
@@ -151,7 +159,7 @@ class TestWaiting:
         """Exponential back-off and its bound hold in the triggerer too."""
         exchange.schedule(9, lambda moved: moved.liquidate(1))
         asyncio.run(first(trigger(**arguments)))
-        assert waits == expected
+        assert waits == [0, *expected]
 
     def test_is_patient_with_what_passes(
         self, exchange: Exchange, connect: Any, waits: list[float], mocker: Any
@@ -163,7 +171,7 @@ class TestWaiting:
             with pytest.raises(TransientError, match="-1008"):
                 asyncio.run(first(trigger()))
         assert len(lines) == 10
-        assert waits == [60] * 9
+        assert waits == [0, *[60] * 9]
 
     def test_waits_out_a_ban(self, exchange: Exchange, connect: Any, waits: list[float]) -> None:
         """A ban is waited out to its end, and does not count as a failure."""
@@ -173,7 +181,7 @@ class TestWaiting:
             event = asyncio.run(first(trigger()))
         assert event["status"] == "refused"
         assert len(lines) == 13
-        assert [290 < wait <= 300 for wait in waits] == [True] * 12
+        assert [290 < wait <= 300 for wait in waits[1:]] == [True] * 12
 
     def test_raises_on_a_malformed_answer(self, exchange: Exchange, connect: Any) -> None:
         """An answer that is not what Binance documents ends the wait with an error."""

@@ -1,0 +1,85 @@
+"""One Airflow for all end-to-end tests, two local Binances beside it, and their logs when a test fails."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, Exchange
+from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_connection
+from tests.e2e.harness import Airflow
+
+DAGS = Path(__file__).parent / "dags"
+DAG_IDS = ("wait_then_pull", "wait_softly", "wait_with_wrong_secret", "wait_five_seconds", "pull_watched")
+RUNNING = pytest.StashKey[Airflow]()
+
+
+def serve() -> SandboxServer:
+    """A local Binance without history, and with units 1 and 2."""
+    exchange = Exchange(history=False)
+    exchange.add_unit(1)
+    exchange.add_unit(2)
+    return SandboxServer(exchange)
+
+
+@pytest.fixture(scope="session")
+def waited() -> Iterator[SandboxServer]:
+    """The local Binance that the sensors ask."""
+    with serve() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def watched() -> Iterator[SandboxServer]:
+    """The local Binance that the watcher asks, so that neither sees what happens in the other."""
+    with serve() as server:
+        yield server
+
+
+@pytest.fixture
+def exchange(waited: SandboxServer) -> Exchange:
+    return waited.exchange
+
+
+@pytest.fixture
+def watched_exchange(watched: SandboxServer) -> Exchange:
+    return watched.exchange
+
+
+@pytest.fixture(scope="session")
+def airflow(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    waited: SandboxServer,
+    watched: SandboxServer,
+) -> Iterator[Airflow]:
+    """A running Airflow that has read the DAGs and whose watcher watches."""
+    home = tmp_path_factory.mktemp("airflow")
+    wrong = json.loads(airflow_connection(waited.url)) | {"password": SANDBOX_API_SECRET[::-1]}
+    connections = {
+        "binance_loan_default": airflow_connection(waited.url),
+        "binance_loan_wrong_secret": json.dumps(wrong),
+        "binance_loan_watched": airflow_connection(watched.url),
+    }
+    dags = Path(shutil.copytree(DAGS, home / "dags", ignore=shutil.ignore_patterns("__pycache__")))
+    running = Airflow(home, dags, connections)
+    request.config.stash[RUNNING] = running
+    with running:
+        running.wait_for_dags(*DAG_IDS)
+        yield running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[Any]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failure what Airflow's components and tasks logged."""
+    report = yield
+    if report.failed and RUNNING in item.config.stash:
+        report.sections += item.config.stash[RUNNING].logs(since=call.start).items()
+    return report
