@@ -30,7 +30,7 @@ def resolve_window(
     end: datetime | str | None = None,
     lookback: timedelta = timedelta(),
 ) -> Window:
-    """Return the window of a run; a retry of the run gets the same.
+    """Return the window of a run. It is the same for a retry, unless an earlier run succeeded meanwhile.
 
     What is given on the task wins. Else it is the run's data interval; where that has no width, as with
     Airflow's default cron and timedelta schedules, it reaches back to the end of the last successful run's;

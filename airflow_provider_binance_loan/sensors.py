@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from airflow.sdk.exceptions import (
     TaskDeferralError,
 )
 
+from airflow_provider_binance_loan.binance.liquidations import to_risk_units
 from airflow_provider_binance_loan.binance.windows import to_datetime
 from airflow_provider_binance_loan.exceptions import (
     BinanceLoanError,
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+class _RefusedError(BaseException):
+    """Carry a refusal out of a poke: the base class would skip, repeat or swallow any other exception."""
+
+
 class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
     """Wait until a liquidation started, or finished, at or after an instant.
 
@@ -40,7 +44,7 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
     `start` and `end` pulls just these records (for finished ones: at least these).
 
     `soft_fail` skips on a timeout alone: a refused key or a malformed answer fails the task all the same, and
-    a refusal fails it without retries.
+    a refusal fails it without retries, whatever `silent_fail` and `never_fail` say.
 
     :param since: the instant, a datetime or ISO 8601 text, with time zone; empty for the start of the window
         that an operator in the same run would pull. (templated)
@@ -81,10 +85,17 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
             or the key, whatever `soft_fail` says.
         :raises BinanceLoanError: an answer is malformed, or a fault did not pass.
         """
+        self._not_before: datetime | None = None
         try:
             return self._execute_deferrable(context) if self.deferrable else super().execute(context)
         except (ConfigurationError, RequestRefusedError) as error:
             raise AirflowFailException(str(error)) from error
+        except _RefusedError as refused:
+            raise AirflowFailException(str(refused)) from refused.__cause__
+        except AirflowRescheduleException as again:
+            if self._not_before and self._not_before > again.reschedule_date:
+                raise AirflowRescheduleException(self._not_before) from None
+            raise
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after the trigger, as Airflow does, but for what `soft_fail` must not hide."""
@@ -119,47 +130,52 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
         """Look once."""
         try:
             event = self._look(self._watch(context))
+        except (ConfigurationError, RequestRefusedError) as error:
+            raise _RefusedError(str(error)) from error
         except RateLimitedError as error:
             if not self.reschedule:
                 raise
             self.log.warning("Not looking again before it ends: %s", error)
-            raise AirflowRescheduleException(to_datetime(error.ends_at_ms)) from None
+            self._not_before = to_datetime(error.ends_at_ms)
+            event = None
         return PokeReturnValue(is_done=event is not None, xcom_value=event)
 
     def _execute_deferrable(self, context: Context) -> dict[str, Any]:  # noqa: RET503 - defer() raises
-        deadline = time.time() + self.timeout
-        watch = self._watch(context)
+        hook = BinanceLoanHook(self.binance_loan_conn_id)
+        deadline = hook.now().timestamp() + self.timeout
+        watch, not_before = self._watch(context), None
         # Here first, so that a wrong key fails at once, and what is there already needs no triggerer.
         try:
             event = self._look(watch)
         except RateLimitedError as error:
             self.log.warning("Waiting in the triggerer: %s", error)
-            event = None
+            event, not_before = None, error.ends_at_ms / 1000
         if event:
             return event
 
         from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationTrigger
 
-        units = watch.risk_units
         self.defer(
             trigger=BinanceLoanForceLiquidationTrigger(
                 since=watch.since.isoformat(),
                 wait_for=watch.wait_for,
-                risk_units=units if isinstance(units, str | int) else list(units),
+                risk_units=watch.risk_units,
                 lookback=watch.lookback.total_seconds(),
                 poke_interval=self.poke_interval,
                 exponential_backoff=self.exponential_backoff,
                 max_wait=self.max_wait.total_seconds() if self.max_wait else None,
+                not_before=not_before,
                 deadline=deadline,
                 binance_loan_conn_id=self.binance_loan_conn_id,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=max(1.0, deadline - time.time())),
+            timeout=timedelta(seconds=max(1.0, deadline - hook.now().timestamp())),
         )
 
     def _watch(self, context: Context) -> Watch:
         since = to_instant(self.since, "since") or resolve_window(context).start
-        watch = Watch(since, self.wait_for, self.risk_units, self.lookback)
+        units = to_risk_units(self.risk_units)
+        watch = Watch(since, self.wait_for, units if isinstance(units, str) else list(units), self.lookback)
         watch.check()
         return watch
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+import hashlib
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 from math import inf
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 from airflow.sdk import Asset
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
+from airflow_provider_binance_loan.binance.liquidations import RiskUnitsArgument, to_risk_units
 from airflow_provider_binance_loan.binance.records import ForceLiquidation, Key, is_running, record_key
-from airflow_provider_binance_loan.binance.windows import to_datetime, to_ms
+from airflow_provider_binance_loan.binance.windows import MAX_SPAN_MS, to_datetime, to_ms
 from airflow_provider_binance_loan.exceptions import (
     BinanceLoanError,
     ConfigurationError,
@@ -49,6 +51,7 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
     :param poke_interval: how long to wait between two looks, in seconds.
     :param exponential_backoff: whether to wait twice as long after each look.
     :param max_wait: how long to wait at most then, in seconds.
+    :param not_before: when to look first, in epoch seconds, where Binance asked to wait.
     :param deadline: until when to wait, in epoch seconds, where nobody else ends the wait.
     :param binance_loan_conn_id: the connection that holds the credit account's API key.
     """
@@ -58,11 +61,12 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
         *,
         since: str,
         wait_for: WaitFor = "started",
-        risk_units: str | int | Sequence[int | str] = "all",
+        risk_units: str | list[int] = "all",
         lookback: float = DEFAULT_LOOKBACK.total_seconds(),
         poke_interval: float = 60,
         exponential_backoff: bool = False,
         max_wait: float | None = None,
+        not_before: float | None = None,
         deadline: float | None = None,
         binance_loan_conn_id: str = BinanceLoanHook.default_conn_name,
     ) -> None:
@@ -74,6 +78,7 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
         self.poke_interval = poke_interval
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
+        self.not_before = not_before
         self.deadline = deadline
         self.binance_loan_conn_id = binance_loan_conn_id
 
@@ -89,6 +94,7 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
                 "poke_interval": self.poke_interval,
                 "exponential_backoff": self.exponential_backoff,
                 "max_wait": self.max_wait,
+                "not_before": self.not_before,
                 "deadline": self.deadline,
                 "binance_loan_conn_id": self.binance_loan_conn_id,
             },
@@ -101,7 +107,8 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
         """
         hook = BinanceLoanHook(self.binance_loan_conn_id)
         looks = failures = 0
-        wait_s = min(self.poke_interval, _FIRST_WAIT_S)
+        told_s = (self.not_before or 0) - hook.now().timestamp()
+        wait_s = max(min(self.poke_interval, _FIRST_WAIT_S), told_s)
         while True:
             left_s = inf if self.deadline is None else self.deadline - hook.now().timestamp()
             await asyncio.sleep(max(0, min(wait_s, left_s)))
@@ -157,9 +164,11 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
     :param asset_name: the name of the asset that is watched. It keeps watchers of several assets apart.
     :param finished: whether to fire again when a liquidation finishes.
     :param risk_units: as the hook takes it.
-    :param lookback: how late a record may become visible, or finish, after its start, in seconds.
+    :param lookback: how late a record may become visible after its start, in seconds; its finish is waited
+        for 99 days longer.
     :param poke_interval: how long to wait between two looks, in seconds.
     :param binance_loan_conn_id: the connection that holds the credit account's API key.
+    :raises ConfigurationError: an argument is wrong.
     """
 
     def __init__(
@@ -167,15 +176,19 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
         *,
         asset_name: str,
         finished: bool = False,
-        risk_units: str | int | Sequence[int | str] = "all",
+        risk_units: RiskUnitsArgument = "all",
         lookback: float = DEFAULT_LOOKBACK.total_seconds(),
         poke_interval: float = 60,
         binance_loan_conn_id: str = BinanceLoanHook.default_conn_name,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        for name, value, least in (("lookback", lookback, 0), ("poke_interval", poke_interval, 0.001)):
+            if type(value) not in {int, float} or value < least:
+                raise ConfigurationError(f"{name} is {value!r}: give it in seconds.")
+        units = to_risk_units(risk_units)
         self.asset_name = asset_name
         self.finished = finished
-        self.risk_units = risk_units
+        self.risk_units = units if isinstance(units, str) else sorted(units)
         self.lookback = lookback
         self.poke_interval = poke_interval
         self.binance_loan_conn_id = binance_loan_conn_id
@@ -218,7 +231,9 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
             except BinanceLoanError as error:
                 # Raising would start the trigger again at once, and more tries invite a ban.
                 failures += 1
-                wait_s = max(min(wait_s * 2**failures, _LONGEST_BACK_OFF_S), _told_to_wait_s(error, hook))
+                wait_s = max(
+                    min(wait_s * 2 ** min(failures, 10), _LONGEST_BACK_OFF_S), _told_to_wait_s(error, hook)
+                )
                 self.log.warning("Looking again in %.0f s: %s", wait_s, error)
             await asyncio.sleep(wait_s)
 
@@ -231,7 +246,9 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
 
     @property
     def _state_key(self) -> str:
-        return f"binance_loan fired: {self.binance_loan_conn_id}, {self.risk_units}"
+        # Hashed, since a key must be short, and there may be many ids.
+        about = f"{self.binance_loan_conn_id} {self.risk_units} {self.finished}"
+        return f"binance_loan_fired_{hashlib.sha256(about.encode()).hexdigest()[:32]}"
 
     async def _load(self, now: datetime) -> _Fired:
         """Return what was fired before this start of the trigger; nothing yet at the first."""
@@ -306,7 +323,8 @@ class _Fired:
         old = [
             key
             for key, finished in self.keys.items()
-            if key.start_ms < self.since_ms and not (keep_running and not finished)
+            if key.start_ms < self.since_ms
+            and (finished or not keep_running or key.start_ms < ms - MAX_SPAN_MS)
         ]
         for key in old:
             del self.keys[key]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
-from airflow_provider_binance_loan.binance.liquidations import RiskUnitsArgument, to_risk_units
 from airflow_provider_binance_loan.binance.records import ForceLiquidation, is_running
 from airflow_provider_binance_loan.binance.windows import to_datetime, to_ms
 from airflow_provider_binance_loan.exceptions import ConfigurationError
@@ -30,13 +29,13 @@ class Watch:
 
     :param since: the instant, with time zone.
     :param wait_for: `"started"` or `"finished"`.
-    :param risk_units: as the hook takes it.
+    :param risk_units: `"all"`, `"active"`, or ids.
     :param lookback: for finished ones, how long before `since` they may have started.
     """
 
     since: datetime
     wait_for: WaitFor = "started"
-    risk_units: RiskUnitsArgument = "all"
+    risk_units: str | list[int] = "all"
     lookback: timedelta = DEFAULT_LOOKBACK
 
     def check(self) -> None:
@@ -45,7 +44,6 @@ class Watch:
         :raises ConfigurationError: the message names it.
         """
         to_ms(self.since, "since")
-        to_risk_units(self.risk_units)
         if self.wait_for not in get_args(WaitFor):
             raise ConfigurationError(f"wait_for is {self.wait_for!r}: give 'started' or 'finished'.")
         if not isinstance(self.lookback, timedelta) or self.lookback < timedelta():

@@ -29,7 +29,10 @@ liquidations = Asset(
     ],
 )
 
-PAYLOADS = "triggering_asset_events.values() | sum(start=[]) | map(attribute='extra.payload')"
+PAYLOADS = (
+    "triggering_asset_events.values() | sum(start=[]) | map(attribute='extra')"
+    " | selectattr('payload', 'defined') | map(attribute='payload')"
+)
 
 with DAG(
     dag_id="asset_driven",

@@ -1,15 +1,19 @@
 """Pull each liquidation soon after it starts, in runs that follow one another without a gap.
 
-With `@continuous` a run's interval begins where the last one's ended. Each run pulls its interval, then waits
-in the triggerer for the next liquidation since its end; when that comes, the next run begins at once, and its
-interval holds it. So each record is pulled once, and no run is empty but the first.
+With `@continuous` a run's interval begins where the last one's ended. Each run pulls its interval, then
+waits in the triggerer for the next liquidation since its end, or for a day; then the next run begins. The
+liquidation is in its interval, or in that of the run after it: each record is pulled once, though a run may
+be empty.
+
+A run whose `pull` fails for good has to be cleared, since the next one does not reach back for it; after
+three such runs in a row Airflow pauses the DAG.
 
 There must be a connection `binance_loan_default` with the credit account's API key, and a triggerer.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from airflow.sdk import DAG
 
@@ -21,15 +25,17 @@ with DAG(
     schedule="@continuous",
     start_date=datetime(2026, 11, 1, tzinfo=timezone.utc),
     max_active_runs=1,
+    max_consecutive_failed_dag_runs=3,
     catchup=False,
     tags=["binance", "example"],
 ):
-    pull = BinanceLoanForceLiquidationOperator(task_id="pull")
+    pull = BinanceLoanForceLiquidationOperator(task_id="pull", retries=5, retry_delay=timedelta(minutes=1))
     wait = BinanceLoanForceLiquidationSensor(
         task_id="wait",
         since="{{ data_interval_end }}",
         deferrable=True,
         poke_interval=60,
-        timeout=7 * 24 * 60 * 60,
+        timeout=timedelta(days=1),
+        soft_fail=True,
     )
     pull >> wait

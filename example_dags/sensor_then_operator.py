@@ -2,6 +2,7 @@
 
 Each hour's run waits, in the triggerer, for a liquidation that starts at or after the beginning of its hour,
 and pulls just the records that the sensor found. When none comes within half an hour, the run is skipped.
+What starts while it waits comes in the next run as well: merge by `(groupId, liquidationStartTime)`.
 
 There must be a connection `binance_loan_default` with the credit account's API key, and a triggerer.
 """

@@ -223,6 +223,33 @@ def test_refuses_an_event_that_it_does_not_know(event: Any, since: datetime) -> 
 BAN = answer("418 I'm a teapot", error(-1003), "Retry-After: 300")
 
 
+def test_times_out_during_a_ban(connect: Any, since: datetime) -> None:
+    """A ban does not keep a rescheduled sensor waiting past its timeout."""
+    with raw_server([BAN]) as (url, _):
+        connect(host=url)
+        with pytest.raises(AirflowSensorTimeout):
+            Task("reschedule", since, timeout=0).run()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("flag", ["silent_fail", "never_fail"])
+def test_fails_for_good_whatever_else_is_set(mode: str, flag: str, connect: Any, since: datetime) -> None:
+    """No flag of the base class makes a refused key be asked with again, or hides it."""
+    connect(password="wrong")
+    with pytest.raises(AirflowFailException, match="code -1022"):
+        Task(mode, since, **{flag: True}).run()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_takes_risk_units_in_any_form(mode: str, exchange: Exchange, since: datetime) -> None:
+    """Ids may come from a generator, and reach the triggerer as JSON."""
+    task = Task(mode, since, lambda: exchange.liquidate(2) if len(exchange.liquidations()) == 0 else None)
+    task.sensor.risk_units = (unit for unit in (1, 2)) if mode == "deferrable" else {1, 2}
+    if mode == "poke":
+        exchange.liquidate(2)
+    assert task.run()["group_ids"] == [2]
+
+
 def test_does_not_look_during_a_ban(connect: Any, since: datetime) -> None:
     """A ban fails a poking sensor, reschedules to its end, and is waited out in the triggerer."""
     outcomes: list[Any] = []
@@ -239,6 +266,8 @@ def test_does_not_look_during_a_ban(connect: Any, since: datetime) -> None:
         AirflowRescheduleException,
         TaskDeferred,
     ]
+    _, kwargs = outcomes[2].trigger.serialize()
+    assert 290 < kwargs["not_before"] - time.time() <= 300
     assert timedelta(seconds=290) < outcomes[1].reschedule_date - datetime.now(UTC) <= timedelta(seconds=300)
 
 

@@ -14,7 +14,7 @@ import pytest
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger
 
 from airflow_provider_binance_loan import triggers
-from airflow_provider_binance_loan.exceptions import BadResponseError, TransientError
+from airflow_provider_binance_loan.exceptions import BadResponseError, ConfigurationError, TransientError
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.triggers import (
     BinanceLoanForceLiquidationEventTrigger,
@@ -183,6 +183,13 @@ class TestWaiting:
         assert len(lines) == 13
         assert [290 < wait <= 300 for wait in waits[1:]] == [True] * 12
 
+    def test_does_not_look_before_it_may(self, exchange: Exchange, waits: list[float]) -> None:
+        """A wait that Binance asked the sensor for holds in the triggerer."""
+        exchange.liquidate(1)
+        since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+        asyncio.run(first(trigger(since=since, not_before=time.time() + 300)))
+        assert [round(wait) for wait in waits] == [300]
+
     def test_raises_on_a_malformed_answer(self, exchange: Exchange, connect: Any) -> None:
         """An answer that is not what Binance documents ends the wait with an error."""
         with raw_server([answer("200 OK", "{}")]) as (url, _):
@@ -301,6 +308,29 @@ class TestWatching:
 
             asyncio.run(look())
         assert waits[:6] == [120, 240, 480, 600, 600, 600]
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            ({"lookback": timedelta(days=1)}, "lookback is .*: give it in seconds"),
+            ({"poke_interval": timedelta(minutes=1)}, "poke_interval is .*: give it in seconds"),
+            ({"poke_interval": 0}, "poke_interval is 0"),
+            ({"risk_units": "six"}, "risk_units holds 'six'"),
+        ],
+    )
+    def test_refuses_wrong_arguments_at_once(self, arguments: Any, says: str) -> None:
+        """A wrong argument fails where the DAG is parsed, and not again and again in the triggerer."""
+        with pytest.raises(ConfigurationError, match=says):
+            BinanceLoanForceLiquidationEventTrigger(asset_name="a", **arguments)
+
+    def test_keeps_one_short_key_for_the_same_units(self) -> None:
+        """The state is found again however the units are written, and its key is short."""
+        made = [
+            BinanceLoanForceLiquidationEventTrigger(asset_name="a", risk_units=units)._state_key
+            for units in ([7, 6], "6,7", {6, 7}, range(10**6, 10**6 + 100))
+        ]
+        assert made[0] == made[1] == made[2] != made[3]
+        assert max(map(len, made)) < 60
 
     def test_keeps_watchers_apart(self) -> None:
         """Watchers of different assets have different rows, since Airflow runs equal ones as one."""
