@@ -194,8 +194,10 @@ def _mask(secret: Any) -> None:
     """Mask a secret in each form in which it could be printed, a PEM also line by line."""
     if isinstance(secret, str) and secret:
         forms = {secret, secret.strip(), normalised_pem(secret)}
-        lines = {line for form in forms for line in form.replace("\\n", "\n").split() if holds_pem(secret)}
-        for form in forms | {line for line in lines if len(line) >= _SHORTEST_SECRET_LINE}:
+        if holds_pem(secret):
+            lines = {line for form in forms for line in form.replace("\\n", "\n").split()}
+            forms |= {line for line in lines if len(line) >= _SHORTEST_SECRET_LINE}
+        for form in forms:
             mask_secret(form)
 
 

@@ -54,9 +54,8 @@ class Watch:
         start = self.since - (self.lookback if self.wait_for == "finished" else timedelta())
         return start, max(now, self.since) + _AHEAD
 
-    def counts(self, record: ForceLiquidation) -> bool:
+    def _counts(self, record: ForceLiquidation, since_ms: int) -> bool:
         """Tell whether a record is one that is waited for."""
-        since_ms = to_ms(self.since, "since")
         if self.wait_for == "started":
             return record["liquidationStartTime"] >= since_ms
         return not is_running(record) and (record["liquidationEndTime"] or 0) >= since_ms
@@ -67,7 +66,8 @@ class Watch:
         It is small and JSON, and holds no e-mail address and no amount, as it goes through Airflow's
         database. `start` and `end` are a window, by the start of the records, that holds all of them.
         """
-        new = [record for record in records if self.counts(record)]
+        since_ms = to_ms(self.since, "since")
+        new = [record for record in records if self._counts(record, since_ms)]
         if not new:
             return None
         starts = [record["liquidationStartTime"] for record in new]
