@@ -9,24 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-
-from airflow.sdk.log import mask_secret
+from urllib.parse import unquote, urlsplit
 
 from airflow_provider_binance_loan.binance.signing import (
     Credentials,
     hmac_signer,
     holds_pem,
-    normalised_pem,
     private_key_signer,
 )
 from airflow_provider_binance_loan.exceptions import ConfigurationError
+from airflow_provider_binance_loan.masking import mask
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
-
-# A PEM's last line may be short; what is shorter than this tells nothing, and would mask common words.
-_SHORTEST_SECRET_LINE = 16
 
 DEFAULT_HOST = "https://api.binance.com"
 
@@ -36,6 +31,7 @@ _HOSTNAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 EXTRAS = (
     "recv_window",
     "timeout",
+    "max_wait",
     "private_key",
     "private_key_passphrase",
     "private_key_file",
@@ -53,6 +49,7 @@ class Settings:
     :param credentials: the API key and its signer.
     :param recv_window: how old a request may be when Binance reads it, in milliseconds.
     :param timeout: how long to wait for an answer, in seconds.
+    :param max_wait: the longest wait, in seconds, that Binance may ask for and a request sits out.
     :param proxy: the proxy's URL, or None for the environment's.
     :param verify: whether to check certificates, or the path of a CA bundle.
     :param max_concurrency: how many requests may run side by side.
@@ -62,6 +59,7 @@ class Settings:
     credentials: Credentials
     recv_window: int
     timeout: float
+    max_wait: float
     proxy: str | None
     verify: bool | str
     max_concurrency: int
@@ -75,24 +73,41 @@ def to_settings(connection: Connection) -> Settings:
 
     :raises ConfigurationError: a field is wrong; the message names the connection and the field.
     """
+    conn_id = connection.conn_id
     try:
-        extra = _extra(connection.extra)
-        base_url = _base_url(connection.host, connection.port)
-        if connection.schema:
-            raise ConfigurationError("schema is not used: leave it empty and put https:// into host.")
-        return Settings(
-            base_url=base_url,
-            credentials=Credentials(_api_key(connection.login), _signer(connection.password, extra)),
-            # https://developers.binance.com/docs/institutional_loan/general-info says "not greater than
-            # 60000" in one place and "less than" in another.
-            recv_window=int(_number(extra, "recv_window", 5000, 1, 59_999, whole=True)),
-            timeout=_number(extra, "timeout", 15, 1, 600),
-            proxy=_proxy(extra.get("proxies"), urlsplit(base_url).scheme),
-            verify=_verify(extra.get("verify")),
-            max_concurrency=int(_number(extra, "max_concurrency", 8, 1, 32, whole=True)),
-        )
+        return _checked(connection)
     except ConfigurationError as error:
-        raise ConfigurationError(f"Connection {connection.conn_id!r}: {error}") from None
+        problem = str(error)
+    # Outside the handler, and from a frame that holds no secret: error trackers record the variables of every
+    # frame that an error came through.
+    del connection
+    raise ConfigurationError(f"Connection {conn_id!r}: {problem}")
+
+
+def _checked(connection: Connection) -> Settings:
+    extra = _extra(connection.extra)
+    for secret in (
+        connection.login,
+        connection.password,
+        extra.get("private_key"),
+        extra.get("private_key_passphrase"),
+    ):
+        mask(secret)
+    base_url = _base_url(connection.host, connection.port)
+    if connection.schema:
+        raise ConfigurationError("schema is not used: leave it empty and put https:// into host.")
+    return Settings(
+        base_url=base_url,
+        credentials=Credentials(_api_key(connection.login), _signer(connection.password, extra)),
+        # https://developers.binance.com/docs/institutional_loan/general-info says "not greater than 60000" in
+        # one place and "less than" in another.
+        recv_window=int(_number(extra, "recv_window", 5000, 1, 59_999, whole=True)),
+        timeout=_number(extra, "timeout", 15, 1, 600),
+        max_wait=_number(extra, "max_wait", 60, 0, 3600),
+        proxy=_proxy(extra.get("proxies"), urlsplit(base_url).scheme),
+        verify=_verify(extra.get("verify")),
+        max_concurrency=int(_number(extra, "max_concurrency", 8, 1, 32, whole=True)),
+    )
 
 
 def _extra(text: str | None) -> dict[str, Any]:
@@ -152,7 +167,6 @@ def _is_loopback(hostname: str) -> bool:
 def _api_key(login: str | None) -> str:
     if not login:
         raise ConfigurationError("login is empty: put the API key there.")
-    mask_secret(login)
     return _token(login, "login (the API key)")
 
 
@@ -168,8 +182,6 @@ def _signer(password: str | None, extra: Mapping[str, Any]) -> Any:
         if value
     }
     passphrase = extra.get("private_key_passphrase")
-    for secret in (password, extra.get("private_key"), passphrase):
-        _mask(secret)
     if len(sources) != 1:
         raise ConfigurationError(
             f"{' and '.join(sources)} are both filled in: keep one, the one that belongs to the API key."
@@ -182,23 +194,12 @@ def _signer(password: str | None, extra: Mapping[str, Any]) -> Any:
             raise ConfigurationError(f"{field} is not a text.")
     if name == "private_key_file":
         value = _read_key_file(value)
-        _mask(value)
+        mask(value)
     elif name == "password" and not holds_pem(value):
         if passphrase:
             raise ConfigurationError("private_key_passphrase is filled in, but there is no private key.")
         return hmac_signer(_token(value, "password (the HMAC secret)"))
     return private_key_signer(value, passphrase, name)
-
-
-def _mask(secret: Any) -> None:
-    """Mask a secret in each form in which it could be printed, a PEM also line by line."""
-    if isinstance(secret, str) and secret:
-        forms = {secret, secret.strip(), normalised_pem(secret)}
-        if holds_pem(secret):
-            lines = {line for form in forms for line in form.replace("\\n", "\n").split()}
-            forms |= {line for line in lines if len(line) >= _SHORTEST_SECRET_LINE}
-        for form in forms:
-            mask_secret(form)
 
 
 def _read_key_file(path: str) -> str:
@@ -256,8 +257,8 @@ def _proxy(value: Any, scheme: str) -> str | None:
         raise wrong from None
     if url.scheme not in {"http", "https"} or not hostname:
         raise wrong
-    if password:
-        mask_secret(password)
+    for form in (password, unquote(password or "")):
+        mask(form)
     return value
 
 

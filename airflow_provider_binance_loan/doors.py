@@ -1,4 +1,4 @@
-"""The two doors to Binance, for workers and for event loops: the only place with a socket and a clock.
+"""The two doors to Binance, for workers and for event loops: the only place with a socket.
 
 What to ask is decided in `binance.liquidations`; a door asks, signs each try anew, and asks again after a
 transient fault. All but the sending and the waiting is written once, in `_Door`.
@@ -7,9 +7,10 @@ transient fault. All but the sending and the waiting is written once, in `_Door`
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 import ssl
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -22,26 +23,29 @@ from tenacity import (
     RetryCallState,
     Retrying,
     retry_if_exception,
-    stop_after_attempt,
     wait_random_exponential,
 )
+from urllib3.exceptions import HTTPError
 
 from airflow_provider_binance_loan import __version__
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.signing import signed_query
 from airflow_provider_binance_loan.exceptions import (
     BadResponseError,
+    BinanceLoanError,
     ClockError,
     ConfigurationError,
     RateLimitedError,
     TransientError,
 )
+from airflow_provider_binance_loan.masking import hide_signatures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from airflow_provider_binance_loan.binance.reading import Reading
     from airflow_provider_binance_loan.connection import Settings
+    from airflow_provider_binance_loan.standing import Clock, Standing
 
 T = TypeVar("T")
 
@@ -50,36 +54,23 @@ TIME = Request("/api/v3/time")
 # Binance may take ten seconds to process a request, so only the connecting is held shorter.
 _CONNECT_TIMEOUT_S = 5.0
 _MAX_TRIES = 5
-_MAX_WAIT_MS = 60_000
-# Binance refuses a timestamp more than a second ahead of its own clock however wide recvWindow is, so the
-# corrected clock stays a little behind.
-_CLOCK_BIAS_MS = 250
 _BACK_OFF = wait_random_exponential(multiplier=1, max=10)
-
-
-class Clock:
-    """The time and the waiting that a door uses; tests put their own in its place."""
-
-    def now_ms(self) -> int:
-        """Return the time in epoch milliseconds."""
-        return time.time_ns() // 1_000_000
-
-    def sleep(self, seconds: float) -> None:
-        """Wait, in a worker."""
-        time.sleep(seconds)
-
-    async def asleep(self, seconds: float) -> None:
-        """Wait, in an event loop."""
-        await asyncio.sleep(seconds)
+# No try begins later than so long after the first, and no answer may take longer to arrive.
+_DEADLINE_S = 180.0
+# A page of a hundred records takes some hundred thousand bytes.
+_MAX_BODY_BYTES = 32 * 2**20
+_CHUNK_BYTES = 2**16
 
 
 class _Door:
     """What both doors share: what is sent, what an answer means, and when to ask again."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, standing: Standing, deadline_s: float = _DEADLINE_S) -> None:
+        hide_signatures()
         self._settings = settings
-        self._clock = clock
-        self._clock_offset_ms = 0
+        self._standing = standing
+        self._clock = standing.clock
+        self._deadline_s = deadline_s
 
     def _url(self, request: Request) -> str:
         """Return the address to send as it is: the signature covers the very bytes of its query."""
@@ -87,30 +78,55 @@ class _Door:
         if request is TIME:
             return address
         params = (*request.params, ("recvWindow", self._settings.recv_window))
-        return f"{address}?{signed_query(params, self._settings.credentials, self._now_ms())}"
+        return f"{address}?{signed_query(params, self._settings.credentials, self._standing.now_ms())}"
 
-    def _now_ms(self) -> int:
-        """Return the time by Binance's clock, as far as it is known."""
-        return self._clock.now_ms() + self._clock_offset_ms
+    def _waits(self, request: Request) -> Iterator[float]:
+        """Yield how long to wait before a request is sent, while Binance or its limits ask for it."""
+        return self._standing.waits(request.path, self._settings.max_wait)
 
     def _accept(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Response:
         lowered = {name.lower(): value for name, value in headers.items()}
-        response = Response(request, status, lowered, body, self._now_ms())
-        response.raise_for_error()
+        response = Response(
+            request, status, lowered, body, self._standing.now_ms(), self._standing.clock_offset_ms
+        )
+        used = lowered.get("x-sapi-used-ip-weight-1m", "")
+        if used.isdecimal():
+            self._standing.note_weight(request.path, int(used))
+        try:
+            response.raise_for_error()
+        except RateLimitedError as error:
+            self._standing.close_until(error)
+            raise
         return response
 
     def _correct_clock(self, sent_ms: int, response: Response) -> None:
-        """Take Binance's time as that of the midpoint of the round trip."""
         server_ms = response.payload.get("serverTime") if isinstance(response.payload, dict) else None
         if type(server_ms) is not int:
             raise BadResponseError(f"{TIME.path} gave no serverTime.", status=response.status)
-        self._clock_offset_ms += server_ms - (sent_ms + response.received_ms) // 2 - _CLOCK_BIAS_MS
+        self._standing.correct_clock(sent_ms, self._clock.now_ms(), server_ms)
+
+    def _still_refused(self, error: ClockError) -> ClockError:
+        """Return what to say when Binance refuses the timestamp also by its own clock."""
+        off_s = -self._standing.clock_offset_ms / 1000
+        return ClockError(
+            f"{error} That was after a correction by Binance's own time, by which this machine's clock is "
+            f"{abs(off_s):.1f} s {'ahead' if off_s > 0 else 'behind'}: check that it is kept right and does "
+            f"not jump; or raise recv_window, now {self._settings.recv_window} ms, if the network is slow.",
+            status=error.status,
+            code=error.code,
+        )
 
     def _retrying(self) -> dict[str, Any]:
         """Return the keywords that `Retrying` and `AsyncRetrying` share, so that both doors wait alike."""
+        ends_at = self._clock.monotonic() + self._deadline_s
+
+        def enough(state: RetryCallState) -> bool:
+            too_late = self._clock.monotonic() + state.upcoming_sleep > ends_at
+            return state.attempt_number >= _MAX_TRIES or too_late
+
         return {
             "retry": retry_if_exception(self._may_pass),
-            "stop": stop_after_attempt(_MAX_TRIES),
+            "stop": enough,
             "wait": self._wait_s,
             "reraise": True,
         }
@@ -118,13 +134,11 @@ class _Door:
     def _may_pass(self, error: BaseException) -> bool:
         """Tell whether to ask again here and now: a ban or a long wait is not slept out."""
         if isinstance(error, RateLimitedError):
-            return not error.banned and error.ends_at_ms - self._now_ms() <= _MAX_WAIT_MS
+            return not error.banned and self._standing.closed_for_s() <= self._settings.max_wait
         return isinstance(error, TransientError) and not isinstance(error, ClockError)
 
     def _wait_s(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        told_s = (error.ends_at_ms - self._now_ms()) / 1000 if isinstance(error, RateLimitedError) else 0
-        return max(told_s, _BACK_OFF(state))
+        return max(self._standing.closed_for_s(), _BACK_OFF(state))
 
     def _unreachable(self, request: Request, error: Exception) -> TransientError:
         """Return what to say when no answer came; never the client's own text, which holds the signature."""
@@ -138,13 +152,43 @@ class _Door:
         return TransientError(f"{self._settings.base_url}{request.path} {reason}; or try again later.")
 
 
+class _Body:
+    """The bytes of an answer as they come, bounded in number and in time."""
+
+    def __init__(self, request: Request, clock: Clock) -> None:
+        self._path = request.path
+        self._clock = clock
+        self._ends_at = clock.monotonic() + _DEADLINE_S
+        self._bytes = bytearray()
+
+    def add(self, chunk: bytes) -> None:
+        """Add what came.
+
+        :raises BadResponseError: it is more than any page.
+        :raises TransientError: it takes too long.
+        """
+        self._bytes += chunk
+        if len(self._bytes) > _MAX_BODY_BYTES:
+            raise BadResponseError(
+                f"{self._path} answered more than {_MAX_BODY_BYTES // 2**20} MiB, which no page has: "
+                "check what stands between this machine and Binance."
+            )
+        if self._clock.monotonic() > self._ends_at:
+            raise TransientError(f"{self._path} took longer than {_DEADLINE_S:.0f} s to answer.")
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._bytes)
+
+
 class SyncDoor(_Door):
     """Ask over `requests`, in a worker."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        super().__init__(settings, clock)
+    def __init__(self, settings: Settings, standing: Standing, deadline_s: float = _DEADLINE_S) -> None:
+        super().__init__(settings, standing, deadline_s)
         self._session = open_session(settings)
         self._pool: ThreadPoolExecutor | None = None
+        self._clock_lock = threading.Lock()
+        self._failure: BinanceLoanError | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -173,41 +217,63 @@ class SyncDoor(_Door):
         return list(self._pool.map(self._ask, batch))
 
     def _ask(self, request: Request) -> Response:
-        return Retrying(**self._retrying(), sleep=self._clock.sleep)(self._try, request)
+        try:
+            return Retrying(**self._retrying(), sleep=self._clock.sleep)(self._try, request)
+        except BinanceLoanError as error:
+            self._failure = error
+            raise
+
+    def _may_pass(self, error: BaseException) -> bool:
+        return self._failure is None and super()._may_pass(error)
 
     def _try(self, request: Request) -> Response:
+        corrections = self._standing.corrections
         try:
             return self._send(request)
         except ClockError:
-            sent_ms = self._now_ms()
-            self._correct_clock(sent_ms, self._send(TIME))
+            with self._clock_lock:
+                if self._standing.corrections == corrections:  # else one that runs beside has corrected it
+                    sent_ms = self._clock.now_ms()
+                    self._correct_clock(sent_ms, self._send(TIME))
+        try:
             return self._send(request)
+        except ClockError as error:
+            refused = self._still_refused(error)
+        raise refused
 
     def _send(self, request: Request) -> Response:
-        failure = None
+        for wait_s in self._waits(request):
+            self._clock.sleep(wait_s)
+        if self._failure:  # of a request beside this one: whatever came, it would be of no use
+            raise copy.copy(self._failure)
+        body = _Body(request, self._clock)
         try:
-            answer = self._session.get(
+            with self._session.get(
                 self._url(request),
                 timeout=(min(_CONNECT_TIMEOUT_S, self._settings.timeout), self._settings.timeout),
-            )
-        except (OSError, ValueError) as error:  # all of requests' own, and some that slip through
+                stream=True,
+            ) as answer:
+                while chunk := answer.raw.read1(_CHUNK_BYTES, decode_content=True):
+                    body.add(chunk)
+        except (OSError, ValueError, HTTPError) as error:  # of requests and urllib3, and what slips through
             failure = self._unreachable(request, error)
+        else:
+            return self._accept(request, answer.status_code, answer.headers, bytes(body))
         # Outside the handler: the error of the HTTP client holds the signed address, and must not ride along.
-        if failure:
-            raise failure
-        return self._accept(request, answer.status_code, answer.headers, answer.content)
+        raise failure
 
 
 class AsyncDoor(_Door):
     """Ask over `httpx`, in an event loop."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, standing: Standing) -> None:
         # Imported here, since operators and sensors that never defer need not pay for it.
         import httpx
 
-        super().__init__(settings, clock)
+        super().__init__(settings, standing)
         self._failures = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError)
         self._side_by_side = asyncio.Semaphore(settings.max_concurrency)
+        self._clock_lock = asyncio.Lock()
         timeout = httpx.Timeout(
             settings.timeout, connect=min(_CONNECT_TIMEOUT_S, settings.timeout), pool=None
         )
@@ -219,9 +285,12 @@ class AsyncDoor(_Door):
                 proxy=settings.proxy,
             )
         except (ImportError, ValueError, httpx.InvalidURL):
-            raise ConfigurationError(
-                "The proxy of the connection or the environment is not one that httpx can use."
-            ) from None
+            pass  # raised below: the text of this error may hold the proxy's password
+        else:
+            return
+        raise ConfigurationError(
+            "The proxy of the connection or the environment is not one that httpx can use."
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -255,22 +324,33 @@ class AsyncDoor(_Door):
             return await AsyncRetrying(**self._retrying(), sleep=self._clock.asleep)(self._try, request)
 
     async def _try(self, request: Request) -> Response:
+        corrections = self._standing.corrections
         try:
             return await self._send(request)
         except ClockError:
-            sent_ms = self._now_ms()
-            self._correct_clock(sent_ms, await self._send(TIME))
+            async with self._clock_lock:
+                if self._standing.corrections == corrections:
+                    sent_ms = self._clock.now_ms()
+                    self._correct_clock(sent_ms, await self._send(TIME))
+        try:
             return await self._send(request)
+        except ClockError as error:
+            refused = self._still_refused(error)
+        raise refused
 
     async def _send(self, request: Request) -> Response:
-        failure = None
+        for wait_s in self._waits(request):
+            await self._clock.asleep(wait_s)
+        body = _Body(request, self._clock)
         try:
-            answer = await self._client.get(self._url(request))
+            async with self._client.stream("GET", self._url(request)) as answer:
+                async for chunk in answer.aiter_bytes(_CHUNK_BYTES):
+                    body.add(chunk)
         except self._failures as error:
             failure = self._unreachable(request, error)
-        if failure:
-            raise failure
-        return self._accept(request, answer.status_code, answer.headers, answer.content)
+        else:
+            return self._accept(request, answer.status_code, answer.headers, bytes(body))
+        raise failure
 
 
 class _Session(requests.Session):

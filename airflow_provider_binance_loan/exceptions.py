@@ -57,7 +57,7 @@ class ClockError(TransientError):
 class RateLimitedError(TransientError):
     """Binance asks to wait.
 
-    :param ends_at_ms: when the wait ends, in epoch milliseconds, UTC.
+    :param ends_at_ms: when the wait ends by this machine's clock, in epoch milliseconds, UTC.
     :param banned: whether it is an IP ban (HTTP 418) and not a plain limit (HTTP 429).
     """
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from airflow_provider_binance_loan.binance.keys import read_key_warnings
 from airflow_provider_binance_loan.binance.liquidations import (
     read_closed_units,
     read_force_liquidations,
@@ -16,8 +18,9 @@ from airflow_provider_binance_loan.binance.liquidations import (
 from airflow_provider_binance_loan.binance.records import ClosedRiskUnit, ForceLiquidation, record_key
 from airflow_provider_binance_loan.binance.windows import to_datetime, to_window
 from airflow_provider_binance_loan.connection import Settings, to_settings
-from airflow_provider_binance_loan.doors import AsyncDoor, Clock, SyncDoor, open_session
+from airflow_provider_binance_loan.doors import AsyncDoor, SyncDoor, open_session
 from airflow_provider_binance_loan.exceptions import BinanceLoanError, ConfigurationError
+from airflow_provider_binance_loan.standing import Clock, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,6 +30,11 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_loan.binance.liquidations import RiskUnitsArgument
     from airflow_provider_binance_loan.binance.reading import Reading, Record
+
+
+_ACCEPTED = "Binance accepts the key for the institutional loan records of its account."
+# A person waits for the test of a connection, and so does the API server, which runs it.
+_TEST_TIMEOUT_S = 5.0
 
 
 class BinanceLoanHook(BaseHook):
@@ -48,7 +56,7 @@ class BinanceLoanHook(BaseHook):
     def __init__(self, binance_loan_conn_id: str = default_conn_name, *, clock: Clock | None = None) -> None:
         super().__init__()
         self.binance_loan_conn_id = binance_loan_conn_id
-        self._clock = clock or Clock()
+        self._standing = Standing(clock or Clock())
 
     def get_force_liquidations(
         self, start: datetime, end: datetime, *, risk_units: RiskUnitsArgument = "all"
@@ -78,21 +86,21 @@ class BinanceLoanHook(BaseHook):
         readings = read_force_liquidations(to_window(start, end), to_risk_units(risk_units))
         settings = await self._asettings()
         records: list[Record] = []
-        async with AsyncDoor(settings, self._clock) as door:
+        async with AsyncDoor(settings, self._standing) as door:
             for reading in readings:
                 records += await door.run(reading)
         return _oldest_first(records)
 
     def now(self) -> datetime:
         """Return the present, in UTC, by the hook's clock."""
-        return to_datetime(self._clock.now_ms())
+        return to_datetime(self._standing.clock.now_ms())
 
     def get_closed_risk_units(self) -> list[ClosedRiskUnit]:
         """Return the risk units of the account that are closed.
 
         :raises BinanceLoanError: one of its subclasses, by what to do.
         """
-        with SyncDoor(self._settings(), self._clock) as door:
+        with SyncDoor(self._settings(), self._standing) as door:
             return cast("list[ClosedRiskUnit]", door.run(read_closed_units()))
 
     def get_conn(self) -> requests.Session:
@@ -100,21 +108,29 @@ class BinanceLoanHook(BaseHook):
         return open_session(self._settings())
 
     def test_connection(self) -> tuple[bool, str]:
-        """Tell whether the account's records can be read with this connection, and if not, why."""
+        """Tell whether the account's records can be read with this connection, and if not, why.
+
+        Takes some seconds at the most, and warns of a key that may do more than it needs to.
+        """
         try:
-            self.get_closed_risk_units()
+            settings = self._settings()
+            hasty = replace(settings, timeout=min(settings.timeout, _TEST_TIMEOUT_S), max_wait=0)
+            with SyncDoor(hasty, self._standing, deadline_s=_TEST_TIMEOUT_S) as door:
+                door.run(read_closed_units())
+                warnings = door.run(read_key_warnings())
         except BinanceLoanError as error:
             return False, str(error)
-        return True, "Binance accepts the key for the institutional loan records of its account."
+        return True, " ".join([_ACCEPTED, *warnings])
 
     def _iter(
         self, readings: Iterable[Reading[list[Record]]], settings: Settings
     ) -> Iterator[ForceLiquidation]:
-        with SyncDoor(settings, self._clock) as door:
+        with SyncDoor(settings, self._standing) as door:
             for reading in readings:
                 yield from cast("list[ForceLiquidation]", door.run(reading))
 
     def _settings(self) -> Settings:
+        # Read anew for each call, so that a rotated key works from the next one on.
         try:
             return to_settings(self.get_connection(self.binance_loan_conn_id))
         except AirflowNotFoundException:
@@ -124,10 +140,16 @@ class BinanceLoanHook(BaseHook):
 
     async def _asettings(self) -> Settings:
         try:
-            connection = await self.aget_connection(self.binance_loan_conn_id)
+            return await self._asettings_of_connection()
         except AirflowNotFoundException:
             # `dag.test()` finds a connection in the database in the synchronous way only.
             return await asyncio.to_thread(self._settings)
+        except ConfigurationError as error:
+            problem = error.with_traceback(None)  # its frames hold the connection
+        raise problem
+
+    async def _asettings_of_connection(self) -> Settings:
+        connection = await self.aget_connection(self.binance_loan_conn_id)
         # In a thread: masking a secret and reading a key file block.
         return await asyncio.to_thread(to_settings, connection)
 

@@ -30,11 +30,15 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 class FakeClock:
-    """A clock that moves only when somebody waits on it."""
+    """A clock that moves only when somebody waits on it, or sets its time of day."""
 
     def __init__(self, now: datetime = NOW) -> None:
         self.ms = int(now.timestamp() * 1000)
         self.waits: list[float] = []
+        self._waited = 0.0
+
+    def monotonic(self) -> float:
+        return self._waited
 
     def now_ms(self) -> int:
         return self.ms
@@ -44,6 +48,7 @@ class FakeClock:
 
     def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
+        self._waited += seconds
         self.ms += round(seconds * 1000)
 
     async def asleep(self, seconds: float) -> None:

@@ -52,6 +52,7 @@ def raw_server(answers: list[bytes], certificate: Path | None = None) -> Iterato
                     data = next(remaining, None)
                     if closes:
                         break
+        listener.close()  # whoever asks once more is refused at once
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()

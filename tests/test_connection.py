@@ -215,7 +215,7 @@ def test_shows_no_secret_in_its_repr() -> None:
 )
 def test_masks_every_secret_in_every_form(form: str, mocker: Any) -> None:
     """The masker is told the key, the secret and the passphrase, and a PEM whole and line by line."""
-    told = mocker.patch("airflow_provider_binance_loan.connection.mask_secret")
+    told = mocker.patch("airflow_provider_binance_loan.masking.mask_secret")
     settings(password="the-hmac-secret", extra={"proxies": "http://user:the-proxy-secret@proxy"})
     settings(password=None, extra={"private_key": form})
     with pytest.raises(ConfigurationError, match="is not encrypted"):

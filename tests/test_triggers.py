@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger
 
-from airflow_provider_binance_loan import triggers
+from airflow_provider_binance_loan import hooks, triggers
 from airflow_provider_binance_loan.exceptions import BadResponseError, ConfigurationError, TransientError
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
+from airflow_provider_binance_loan.standing import Clock
 from airflow_provider_binance_loan.triggers import (
     BinanceLoanForceLiquidationEventTrigger,
     BinanceLoanForceLiquidationTrigger,
@@ -35,13 +36,23 @@ def real_time(connect: Any, exchange: Exchange, mocker: Any) -> None:
 
 
 @pytest.fixture
-def waits(mocker: Any) -> list[float]:
-    """What the trigger waits between its looks; the waits themselves are left out."""
+def waits(mocker: Any, exchange: Exchange) -> list[float]:
+    """What the trigger waits between its looks; all clocks jump over the waits."""
     waited: list[float] = []
+
+    class JumpingClock(Clock):
+        def now_ms(self) -> int:
+            return super().now_ms() + round(sum(waited) * 1000)
+
+        def monotonic(self) -> float:
+            return super().monotonic() + sum(waited)
 
     async def note(seconds: float) -> None:
         waited.append(seconds)
         await asyncio.sleep(0)
+
+    mocker.patch.object(hooks, "Clock", JumpingClock)
+    exchange.clock = lambda: JumpingClock().now_ms() / 1000
 
     # Not in asyncio itself, by which the local Binance lives as well.
     mocker.patch.object(triggers, "asyncio", SimpleNamespace(sleep=note, to_thread=asyncio.to_thread))

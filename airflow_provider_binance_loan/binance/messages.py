@@ -16,6 +16,7 @@ from airflow_provider_binance_loan.binance.windows import to_datetime
 from airflow_provider_binance_loan.exceptions import (
     AuthRefusedError,
     BadResponseError,
+    BinanceLoanError,
     ClockError,
     RateLimitedError,
     RequestRefusedError,
@@ -40,7 +41,8 @@ _HINTS = {
 _LIMIT_MS = 60_000
 _BAN_MS = 120_000
 _CODE = re.compile(r"-?[0-9]{1,9}")
-_SIGNATURE = re.compile(r"signature=[^\s&]+")
+# What an answer may quote of the request: a signature, in any form, and the API key.
+_SECRETS = re.compile(r"signature=[^\s&]+|[A-Za-z0-9+/=%_-]{32,}")
 _SECONDS = re.compile(r"[0-9]{1,7}")
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b")
 
@@ -59,40 +61,57 @@ class Response:
     :param status: the HTTP status.
     :param headers: the headers; names in lower case.
     :param body: the body, decompressed.
-    :param received_ms: when it came, in epoch milliseconds, UTC.
+    :param received_ms: when it came by Binance's clock, in epoch milliseconds, UTC.
+    :param clock_offset_ms: how far that clock is ahead of this machine's.
     """
 
     def __init__(
-        self, request: Request, status: int, headers: Mapping[str, str], body: bytes, received_ms: int
+        self,
+        request: Request,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        received_ms: int,
+        clock_offset_ms: int = 0,
     ) -> None:
         self.request = request
         self.status = status
         self.headers = headers
         self.body = body
         self.received_ms = received_ms
+        self.clock_offset_ms = clock_offset_ms
 
     @cached_property
     def payload(self) -> Any:
         """The body as JSON; a number with a fraction or an exponent stays the text that was sent.
 
         :raises BadResponseError: the body is not JSON.
+        :raises TransientError: it is JSON that was cut off.
         """
+        error: type[BinanceLoanError]
         try:
             text = self.body.decode("utf-8")
             payload = json.loads(text, parse_float=str, parse_constant=_refuse_constant)
             if "\\ud" in text.lower():  # half of a surrogate pair cannot be written out again
                 json.dumps(payload, ensure_ascii=False).encode("utf-8")
-        except (ValueError, RecursionError):  # every JSON and Unicode error is a ValueError
-            raise BadResponseError(
-                f"{self.request.path} answered {self._summary()}, which is not JSON: "
-                "check what stands between this machine and Binance.",
-                status=self.status,
-            ) from None
-        return payload
+        except (UnicodeDecodeError, json.JSONDecodeError):
+            # A body that begins as JSON does, or not at all, was cut off, and may be whole the next time.
+            cut_off = self.body[:1] in {b"", b"{", b"["}
+            error, flaw = (TransientError, "is cut off") if cut_off else (BadResponseError, "is not JSON")
+        except (ValueError, RecursionError):
+            error, flaw = BadResponseError, "is not JSON"
+        else:
+            return payload
+        # Outside the handler: the error of the JSON parser holds the whole text, and must not ride along.
+        raise error(
+            f"{self.request.path} answered {self._summary()}, which {flaw}: "
+            "check what stands between this machine and Binance.",
+            status=self.status,
+        )
 
     def _summary(self) -> str:
         kind = self.headers.get("content-type", "no content type")
-        return f"HTTP {self.status} with {len(self.body)} bytes of {kind[:60]}"
+        return f"HTTP {self.status} with {len(self.body)} bytes of {_one_line(kind, 60)}"
 
     def raise_for_error(self) -> None:
         """Return when the answer is data; raise what it means when it is not.
@@ -112,6 +131,8 @@ class Response:
         if self.status >= 500 or self.status == 408 or code in _TRANSIENT_CODES:
             raise TransientError(f"{what}; try again later.", status=self.status, code=code)
         hint = _HINTS.get(code or 0)
+        if self.status == 404:
+            hint = "check the host: Binance has no test network for these endpoints"
         if self.status == 403 and code is None:
             hint = "Binance's web firewall refuses this IP address or region"
         if 300 <= self.status < 400:
@@ -125,7 +146,7 @@ class Response:
         """Return Binance's code and text, also where they come with status 200; None and "" without."""
         try:
             payload = self.payload
-        except BadResponseError:
+        except BinanceLoanError:
             if self.status == 200:
                 raise
             return None, ""
@@ -134,8 +155,7 @@ class Response:
         code, text = str(payload.get("code")), str(payload.get("msg") or "no message")
         if not _CODE.fullmatch(code):
             return None, ""
-        # One short line, and no signature should it quote the request: it ends up in logs and alerts.
-        return int(code), _SIGNATURE.sub("signature …", " ".join(text.split()))[:300]
+        return int(code), _one_line(text, 300)
 
     def _raise_rate_limited(self, what: str, code: int | None, text: str) -> NoReturn:
         banned = self.status == 418
@@ -147,6 +167,7 @@ class Response:
             ends_at_ms = int(until[1])
         else:
             ends_at_ms = self.received_ms + (_BAN_MS if banned else _LIMIT_MS)
+        ends_at_ms -= self.clock_offset_ms  # who waits does so by this machine's clock
         raise RateLimitedError(
             f"{what}; {'this IP address is banned' if banned else 'wait'} "
             f"until {to_datetime(ends_at_ms).isoformat(timespec='seconds')}.",
@@ -155,6 +176,12 @@ class Response:
             ends_at_ms=ends_at_ms,
             banned=banned,
         )
+
+
+def _one_line(text: str, length: int) -> str:
+    """Return what came from outside in one short line, without secrets: it ends up in logs and alerts."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return _SECRETS.sub("…", " ".join(printable.split()))[:length]
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -15,7 +15,7 @@ from airflow_provider_binance_loan.binance.records import (
     parse_liquidation,
     parse_page,
 )
-from airflow_provider_binance_loan.exceptions import BadResponseError
+from airflow_provider_binance_loan.exceptions import BadResponseError, TransientError
 
 EXAMPLE = (Path(__file__).parents[1] / "data" / "documented-example.json").read_bytes()
 
@@ -206,15 +206,20 @@ def test_takes_an_absent_end_for_running() -> None:
         ('{"rows":[{"groupId":NaN}]}', "is not JSON"),
         (row(endLtv="9" * 5000), "is not JSON"),
         (row(memo='"\\ud83d"'), "is not JSON"),
-        (EXAMPLE[:-3], "is not JSON"),
         (b"\xff\xfe", "is not JSON"),
-        ("", "is not JSON"),
         ("<html>", "answered HTTP 200 with 6 bytes of application/json, which is not JSON"),
     ],
 )
 def test_says_what_is_wrong_and_where(body: bytes | str, says: str) -> None:
     """A body that is not the documented shape is an error with the path to what is wrong."""
     with pytest.raises(BadResponseError, match=says):
+        parse(body)
+
+
+@pytest.mark.parametrize("body", ["", EXAMPLE[:-3], EXAMPLE[:1]])
+def test_says_that_a_body_is_cut_off(body: str) -> None:
+    """A body that ends too early may be whole the next time."""
+    with pytest.raises(TransientError, match="which is cut off"):
         parse(body)
 
 
