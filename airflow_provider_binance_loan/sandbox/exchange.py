@@ -12,11 +12,14 @@ import random
 import threading
 import time
 from bisect import bisect_left, bisect_right, insort
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import unquote
+
+from airflow_provider_binance_loan.sandbox.faults import PASSING, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +34,7 @@ MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 HISTORY_START_MS = 1_751_328_000_000  # 2025-07-01T00:00Z
 ONE = 10**8  # amounts are counted in units of 0.00000001
+LOGGED_REQUESTS = 100_000
 
 Row = dict[str, Any]
 Shape = Literal["object", "list", "null", "mixed"]
@@ -45,6 +49,12 @@ def write_json(value: object) -> bytes:
     """Write compact JSON with the marked numbers digit for digit: no amount passes through a float."""
     text = json.dumps(value, separators=(",", ":"))
     return text.replace('"\\u0000', "").replace('\\u0000"', "").encode()
+
+
+def split_query(query: str) -> list[tuple[str, str]]:
+    """Split a raw query string, and drop or merge nothing as a web framework's parser would."""
+    pairs = (part.partition("=") for part in query.split("&") if part)
+    return [(unquote(name), unquote(value)) for name, _, value in pairs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +104,19 @@ class Liquidation:
 
 @dataclass(frozen=True, slots=True)
 class LoggedRequest:
-    """A request as it came, the status that it got and the weight that it cost."""
+    """A request as it came, the status that it got (0: none), the weight that it cost, and when it came."""
 
     method: str
     path: str
     query: str
-    params: list[tuple[str, str]]
     status: int
     weight: int
+    at_ms: int
+
+    @property
+    def params(self) -> list[tuple[str, str]]:
+        """Return the parameters of the query, in their order."""
+        return split_query(self.query)
 
 
 @dataclass(slots=True)
@@ -125,14 +140,20 @@ class Behaviour:
     liabilities_shape: Shape = "mixed"
     """An "object" can only be one liability: several are a list all the same."""
     running_end: Literal["null", "zero", "absent"] = "null"
+    fault_rate: float = 0
+    """Which share of the requests, from 0 to 1, meets one of the faults that pass."""
+    used_weight: int = 0
+    """What others behind the same address have used of each endpoint's weight in this minute."""
 
     def __post_init__(self) -> None:
         """Refuse values that no reading has."""
-        cap, latency = self.page_cap, self.latency_s
+        cap, latency, rate, used = self.page_cap, self.latency_s, self.fault_rate, self.used_weight
         knobs = {
             "end_inclusive": (isinstance(self.end_inclusive, bool), "true or false"),
             "page_cap": (cap is None or (type(cap) is int and cap > 0), "null or a number of rows"),
             "latency_s": (type(latency) in (int, float) and 0 <= latency < 3600, "a number of seconds"),
+            "fault_rate": (type(rate) in (int, float) and 0 <= rate <= 1, "a number from 0 to 1"),
+            "used_weight": (type(used) is int and used >= 0, "a number from 0"),
         }
         for name, hint in get_type_hints(type(self)).items():
             if get_origin(hint) is Literal:
@@ -297,13 +318,15 @@ class Exchange:
         self.clock = clock
         self.behaviour = behaviour or Behaviour()
         self.keys: dict[str, ApiKey] = {}
-        self.requests: list[LoggedRequest] = []
+        self.requests: list[LoggedRequest] = []  # the last ones
         self._lock = threading.RLock()  # scheduled actions call back
         self._units: dict[int, Unit] = {}
         self._list: list[Liquidation] = []  # by start, oldest first; the last hour may reach past now
         self._next_hour_ms = HISTORY_START_MS if history else None
         self._scheduled: dict[int, list[Callable[[Exchange], object]]] = {}
+        self._faults: deque[Fault | None] = deque()
         self._served = 0
+        self._logged = 0
         self._random = random.Random(seed)  # noqa: S311
         self.add_key(ApiKey(SANDBOX_API_KEY, SANDBOX_API_SECRET))
         if history:
@@ -390,6 +413,11 @@ class Exchange:
         """Act just before the n-th data request, from 1, is answered: the list moves between two pages."""
         self._scheduled.setdefault(request_number, []).append(action)
 
+    def fail(self, *faults: Fault | None) -> None:
+        """Let each of the following requests meet the next fault; None is a request that goes well."""
+        with self._lock:
+            self._faults.extend(faults)
+
     def liquidations(self) -> list[Liquidation]:
         """List every liquidation so far, closed units' too, oldest first."""
         with self._lock:
@@ -414,7 +442,31 @@ class Exchange:
                 for group_id, unit in sorted(self._units.items())
             ]
             totals = {"liquidations": counts.total(), "running": running.total()}
-            return {"serverTime": now_ms, **totals, "requests": len(self.requests), "units": units}
+            totals |= {"requests": self._logged, "faults": sum(fault is not None for fault in self._faults)}
+            return {"serverTime": now_ms, **totals, "units": units}
+
+    # What the server asks and tells
+
+    def next_fault(self, path: str) -> Fault | None:
+        """Take what awaits a request to that path: the head of the queue, or by chance what passes."""
+        with self._lock:
+            if self._faults:
+                head = self._faults[0]
+                fits = head is None or head.path is None or path.endswith(head.path)
+                return self._faults.popleft() if fits else None
+            # Without a rate nothing is drawn, so that the shuffles of a seed stay what they are.
+            if not self.behaviour.fault_rate or self._random.random() >= self.behaviour.fault_rate:
+                return None
+            drawn = self._random.choice(PASSING)
+            unsigned = not path.startswith("/sapi/")
+            return None if unsigned and drawn.code == -1021 else drawn
+
+    def log(self, request: LoggedRequest) -> None:
+        """Keep a request, and let go of the oldest one when there are too many."""
+        with self._lock:
+            self._logged += 1
+            self.requests.append(request)
+            del self.requests[:-LOGGED_REQUESTS]
 
     # What the endpoints answer
 

@@ -1,6 +1,7 @@
 """The sandbox's HTTP: Binance's endpoints, as strict as the real ones, admin calls, and a server in a thread.
 
-Checks requests and signatures by itself; what the answers hold is decided in `exchange.py`.
+Checks requests and signatures by itself. What the answers hold is decided in `exchange.py`; what becomes of a
+request before it gets here, and of an answer on its way, in `gate.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import re
 import socket
 import threading
 import time
-from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from fastapi import FastAPI, Request, Response
 from fastapi.middleware.gzip import GZipMiddleware
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from airflow_provider_binance_loan.sandbox.exchange import (
     SANDBOX_API_KEY,
@@ -35,16 +36,17 @@ from airflow_provider_binance_loan.sandbox.exchange import (
     ApiKey,
     Behaviour,
     Exchange,
-    LoggedRequest,
-    write_json,
+    split_query,
 )
+from airflow_provider_binance_loan.sandbox.faults import Fault
+from airflow_provider_binance_loan.sandbox.gate import Gate, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
 DAY_MS = 24 * 60 * 60 * 1000
-WEIGHT_LIMIT = 12_000  # a minute, for each endpoint and address
+MAX_TIMES = 10_000
 
 Params = list[tuple[str, str]]
 Asked = dict[str, int]
@@ -101,7 +103,7 @@ def _admit(exchange: Exchange, endpoint: Endpoint, header: str | None, query: by
     key = exchange.keys.get(header)
     if key is None:
         raise Refusal(-2015, "Invalid API-key, IP, or permissions for action.", 401)
-    asked = _read(_params(query), endpoint)
+    asked = _read(split_query(query.decode("latin-1")), endpoint)
     _complete(asked, endpoint, now_ms)
     if asked["timestamp"] >= now_ms + 1000:
         raise Refusal(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
@@ -116,12 +118,6 @@ def _admit(exchange: Exchange, endpoint: Endpoint, header: str | None, query: by
             -3999, "This function can only be available for invited users who meet the requirement."
         )
     return key, {name: asked[sent] for sent, name in endpoint.params.items() if sent in asked}
-
-
-def _params(query: bytes) -> Params:
-    """Split a raw query string, and drop or merge nothing as a web framework's parser would."""
-    pairs = (part.partition("=") for part in query.decode("latin-1").split("&") if part)
-    return [(unquote(name), unquote(value)) for name, _, value in pairs]
 
 
 def _read(params: Params, endpoint: Endpoint) -> Asked:
@@ -196,81 +192,48 @@ def _signed(key: ApiKey, query: bytes) -> bool:
 # The app
 
 
-class _Meter:
-    """Count the weight that each address used of each endpoint in the current minute."""
-
-    def __init__(self) -> None:
-        self._minute = 0
-        self._used: Counter[tuple[str, str]] = Counter()
-
-    def count(self, now_s: float, address: str, path: str, weight: int) -> int:
-        """Add a request's weight, and return what is used by now."""
-        if self._minute != now_s // 60:
-            self._minute = int(now_s // 60)
-            self._used.clear()
-        self._used[address, path] += weight
-        return self._used[address, path]
-
-
 def create_app(exchange: Exchange) -> FastAPI:  # noqa: C901 - a small function for each route
     """Make the app that speaks for an exchange."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)
-    meter = _Meter()
-
-    def reply(request: Request, body: object, status: int = 200, weight: int = 0, **headers: str) -> Response:
-        """Write the answer, and log the request."""
-        path, query = request.scope["path"], request.scope["query_string"]
-        exchange.requests.append(
-            LoggedRequest(request.method, path, query.decode("latin-1"), _params(query), status, weight)
-        )
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return Response(write_json(body), status, named, "application/json;charset=UTF-8")
+    weights = {path: endpoint.weight for path, endpoint in ENDPOINTS.items()}
+    app.add_middleware(Gate, exchange=exchange, weights=weights)  # the last one added comes first
 
     @app.get("/api/v3/ping")
-    async def ping(request: Request) -> Response:
-        return reply(request, {})
+    async def ping() -> Response:
+        return written({})
 
     @app.get("/api/v3/time")
-    async def server_time(request: Request) -> Response:
-        return reply(request, {"serverTime": exchange.now_ms()})
+    async def server_time() -> Response:
+        return written({"serverTime": exchange.now_ms()})
 
     @app.api_route("/sapi/{path:path}", methods=["GET", "POST", "PUT", "DELETE"])
     async def sapi(request: Request) -> Response:
-        path, now_s = request.scope["path"], exchange.clock()
+        path, query = request.scope["path"], request.scope["query_string"]
         endpoint = ENDPOINTS.get(path)
         if endpoint is None or request.method != "GET":
-            return reply(request, {"code": -1, "msg": f"There is no {request.method} {path}."}, 404)
-        used = meter.count(now_s, request.client.host if request.client else "", path, endpoint.weight)
-        headers = {"X_SAPI_USED_IP_WEIGHT_1M": str(used)}
-        if used > WEIGHT_LIMIT:
-            msg = f"Too much request weight used; current limit is {WEIGHT_LIMIT} per 1 MINUTE."
-            headers["Retry_After"] = str(60 - int(now_s % 60))
-            return reply(request, {"code": -1003, "msg": msg}, 429, endpoint.weight, **headers)
+            return written({"code": -1, "msg": f"There is no {request.method} {path}."}, 404)
         try:
-            api_key = request.headers.get("X-MBX-APIKEY")
-            key, asked = _admit(exchange, endpoint, api_key, request.scope["query_string"])
+            key, asked = _admit(exchange, endpoint, request.headers.get("X-MBX-APIKEY"), query)
         except Refusal as refusal:
-            body = {"code": refusal.code, "msg": refusal.msg}
-            return reply(request, body, refusal.status, endpoint.weight, **headers)
+            return written({"code": refusal.code, "msg": refusal.msg}, refusal.status)
         if exchange.behaviour.latency_s:
             with suppress(asyncio.CancelledError):  # a server that stops answers at once
                 await asyncio.sleep(exchange.behaviour.latency_s)
-        answer = endpoint.answer(exchange, **asked) if endpoint.answer else _restrictions(key)
-        return reply(request, answer, 200, endpoint.weight, **headers)
+        return written(endpoint.answer(exchange, **asked) if endpoint.answer else _restrictions(key))
 
     @app.get("/sandbox/state")
-    async def state(request: Request) -> Response:
-        return reply(request, exchange.state() | {"behaviour": asdict(exchange.behaviour)})
+    async def state() -> Response:
+        return written(exchange.state() | {"behaviour": asdict(exchange.behaviour)})
 
     @app.post("/sandbox/{action}")
     async def admin(request: Request, action: str) -> Response:
         try:
-            return reply(request, _act(exchange, action, dict(request.query_params), await request.body()))
+            return written(_act(exchange, action, dict(request.query_params), await request.body()))
         except LookupError as error:
-            return reply(request, {"error": str(error)}, 404)
+            return written({"error": str(error)}, 404)
         except ValueError as error:
-            return reply(request, {"error": str(error)}, 400)
+            return written({"error": str(error)}, 400)
 
     return app
 
@@ -291,11 +254,31 @@ def _restrictions(key: ApiKey) -> dict[str, object]:
     }
 
 
+def _behave(exchange: Exchange, **given: Any) -> object:
+    """Turn knobs, and leave the others."""
+    exchange.behaviour = replace(exchange.behaviour, **given)
+    return asdict(exchange.behaviour)
+
+
+def _fail(exchange: Exchange, times: object = 1, **given: Any) -> object:
+    """Queue a fault some times."""
+    if type(times) is not int or not 1 <= times <= MAX_TIMES:
+        msg = f"times is a number from 1 to {MAX_TIMES}, not {times!r}."
+        raise ValueError(msg)
+    if "kind" not in given:
+        msg = "fault needs a kind."
+        raise ValueError(msg)
+    exchange.fail(*[Fault(**given)] * times)
+    return {"faults": exchange.state()["faults"]}
+
+
+_SETTINGS = {"behaviour": _behave, "fault": _fail}
 _ACTIONS = {
     "liquidate": ("group_id",),
     "finish": ("group_id", "start_ms"),
     "close": ("group_id",),
     "behaviour": tuple(knob.name for knob in fields(Behaviour)),
+    "fault": (*(given.name for given in fields(Fault)), "times"),
 }
 
 
@@ -315,9 +298,8 @@ def _act(exchange: Exchange, action: str, given: dict[str, Any], body: bytes) ->
     if unknown := given.keys() - set(_ACTIONS[action]):
         msg = f"{action} does not know {', '.join(sorted(unknown))}, only {', '.join(_ACTIONS[action])}."
         raise ValueError(msg)
-    if action == "behaviour":
-        exchange.behaviour = replace(exchange.behaviour, **given)
-        return asdict(exchange.behaviour)
+    if action in _SETTINGS:
+        return _SETTINGS[action](exchange, **given)
     for name, value in given.items():
         if not _whole(str(value)):
             msg = f"{name} is a whole number, not {value!r}."
@@ -334,6 +316,17 @@ def _act(exchange: Exchange, action: str, given: dict[str, Any], body: bytes) ->
 
 
 # The server
+
+
+class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """Speak HTTP, and let the app reach the connection: faults break it."""
+
+    app_state: dict[str, Any]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Put the connection into the state of each request's scope."""
+        super().connection_made(transport)
+        self.app_state = {"transport": transport}
 
 
 def airflow_connection(url: str) -> str:
@@ -378,6 +371,7 @@ class SandboxServer:
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
             create_app(self.exchange),
+            http=_Protocol,
             lifespan="off",
             log_config=None,  # the logging of the program around us is not ours to configure
             log_level="warning",

@@ -12,8 +12,10 @@ import pytest
 from airflow_provider_binance_loan.sandbox.exchange import (
     HISTORY_START_MS,
     HOUR_MS,
+    LOGGED_REQUESTS,
     Behaviour,
     Exchange,
+    LoggedRequest,
     number,
     write_json,
 )
@@ -469,6 +471,16 @@ def test_a_behaviour_that_no_reading_has_is_refused(knobs: dict[str, Any], text:
 
 
 # --- the other endpoints
+
+
+def test_the_log_keeps_the_last_requests() -> None:
+    """A sandbox that serves for a month does not fill the memory, and counts what it served."""
+    exchange = empty()
+    first, then, last = (LoggedRequest("GET", "/sapi", "", 200, 1, at_ms) for at_ms in range(3))
+    for request in (first, *[then] * (LOGGED_REQUESTS - 1), last):
+        exchange.log(request)
+    assert exchange.requests == [then] * (LOGGED_REQUESTS - 1) + [last]
+    assert exchange.state()["requests"] == LOGGED_REQUESTS + 1
 
 
 def test_ltv_details_tell_how_active_units_stand(history: Exchange) -> None:

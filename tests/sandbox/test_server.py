@@ -402,6 +402,9 @@ def test_connections_are_kept_alive(server: SandboxServer) -> None:
 def test_weight_is_counted_and_limited(own: SandboxServer, clock: Clock) -> None:
     """Each endpoint counts by itself, refusals too; past 12,000 comes 429 until the minute is over."""
     clock.now_ms = NOW_MS // 60_000 * 60_000 + 12_345
+    assert signed(own, at_ms=clock.now_ms).headers["X-SAPI-USED-IP-WEIGHT-1M"] == "1"
+    refused = get(own, LIQUIDATIONS)
+    assert (refused.status_code, refused.headers["X-SAPI-USED-IP-WEIGHT-1M"]) == (400, "2")
     for request in range(1, 61):
         response = signed(own, LTV, at_ms=clock.now_ms)
         assert response.status_code == 200
@@ -409,16 +412,13 @@ def test_weight_is_counted_and_limited(own: SandboxServer, clock: Clock) -> None
     response = signed(own, LTV, at_ms=clock.now_ms)
     assert code(response) == (429, -1003)
     assert response.headers["Retry-After"] == "48"
-    assert signed(own, at_ms=clock.now_ms).headers["X-SAPI-USED-IP-WEIGHT-1M"] == "1"
-    refused = get(own, LIQUIDATIONS)
-    assert (refused.status_code, refused.headers["X-SAPI-USED-IP-WEIGHT-1M"]) == (400, "2")
     clock.now_ms += 48_000
     again = signed(own, LTV, at_ms=clock.now_ms)
     assert (again.status_code, again.headers["X-SAPI-USED-IP-WEIGHT-1M"]) == (200, "200")
 
 
 def test_every_request_is_logged_as_it_came(own: SandboxServer) -> None:
-    """The log has method, path, raw query, parameters in their order, status and weight."""
+    """The log has method, path, raw query, parameters in their order, status, weight and time."""
     query = "size=%35&groupId=&size=1"
     assert get(own, LIQUIDATIONS, query).status_code == 400
     signed(own, LTV)
@@ -426,7 +426,7 @@ def test_every_request_is_logged_as_it_came(own: SandboxServer) -> None:
     first, second, third = own.exchange.requests
     assert (first.method, first.path, first.query, first.status) == ("GET", LIQUIDATIONS, query, 400)
     assert first.params == [("size", "5"), ("groupId", ""), ("size", "1")]
-    assert (second.path, second.status, second.weight) == (LTV, 200, 200)
+    assert (second.path, second.status, second.weight, second.at_ms) == (LTV, 200, 200, NOW_MS)
     assert (third.method, third.path, third.status, third.weight) == ("POST", "/sandbox/liquidate", 200, 0)
 
 
@@ -490,10 +490,19 @@ def test_a_behaviour_is_set_by_an_admin_call(own: SandboxServer) -> None:
         ("finish?group_id=1&start_ms=5", "", 404, "Unit 1 has no such running liquidation"),
         ("close", "", 400, "close needs a group_id"),
         ("close?group_id=77", "", 404, "There is no unit 77"),
-        ("explode", "", 404, "There is no action explode, only liquidate, finish, close, behaviour"),
+        ("explode", "", 404, "There is no action explode, only liquidate, finish, close, behaviour, fault"),
         ("behaviour", '{"totals": "rows"}', 400, "behaviour does not know totals, only total, end_inclusive"),
         ("behaviour", '{"total": "all"}', 400, "total is one of units"),
         ("behaviour", '{"latency_s": "slow"}', 400, "latency_s is a number of seconds"),
+        ("behaviour", '{"fault_rate": 1.1}', 400, "fault_rate is a number from 0 to 1, not 1.1"),
+        ("behaviour", '{"used_weight": -1}', 400, "used_weight is a number from 0, not -1"),
+        ("fault", "", 400, "fault needs a kind."),
+        ("fault", '{"kind": "boom"}', 400, "kind is one of error, html, "),
+        ("fault", '{"kind": ["error"]}', 400, "not ['error']."),
+        ("fault", '{"kind": "error", "status": 99}', 400, "status is a number from 200 to 599, not 99."),
+        ("fault", '{"kind": "error", "times": 0}', 400, "times is a number from 1 to 10000, not 0."),
+        ("fault", '{"kind": "error", "times": true}', 400, "times is a number from 1 to 10000, not True."),
+        ("fault", '{"kind": "error", "time": 1}', 400, "fault does not know time, only kind, status, code"),
     ],
 )
 def test_bad_admin_calls_say_why(server: SandboxServer, call: str, body: str, status: int, text: str) -> None:
@@ -501,6 +510,7 @@ def test_bad_admin_calls_say_why(server: SandboxServer, call: str, body: str, st
     response = requests.post(f"{server.url}/sandbox/{call}", data=body, timeout=10)
     assert response.status_code == status
     assert text in response.json()["error"]
+    assert server.exchange.state()["faults"] == 0
 
 
 # --- the server
@@ -576,4 +586,5 @@ def test_the_sandbox_imports_nothing_of_the_client() -> None:
     )
     names = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     package = "airflow_provider_binance_loan.sandbox"
-    assert names.strip() == str([package, f"{package}.exchange", f"{package}.server"])
+    modules = [f"{package}.{name}" for name in ("exchange", "faults", "gate", "server", "wire")]
+    assert names.strip() == str([package, *modules])
