@@ -107,10 +107,10 @@ class _Door:
 
     def _still_refused(self, error: ClockError) -> ClockError:
         """Return what to say when Binance refuses the timestamp also by its own clock."""
-        off_s = -self._standing.clock_offset_ms / 1000
+        ahead_s = self._standing.clock_ahead_s
         return ClockError(
             f"{error} That was after a correction by Binance's own time, by which this machine's clock is "
-            f"{abs(off_s):.1f} s {'ahead' if off_s > 0 else 'behind'}: check that it is kept right and does "
+            f"{abs(ahead_s):.1f} s {'ahead' if ahead_s > 0 else 'behind'}: check that it is kept right and does "
             f"not jump; or raise recv_window, now {self._settings.recv_window} ms, if the network is slow.",
             status=error.status,
             code=error.code,
@@ -344,7 +344,7 @@ class AsyncDoor(_Door):
         body = _Body(request, self._clock)
         try:
             async with self._client.stream("GET", self._url(request)) as answer:
-                async for chunk in answer.aiter_bytes(_CHUNK_BYTES):
+                async for chunk in answer.aiter_bytes():
                     body.add(chunk)
         except self._failures as error:
             failure = self._unreachable(request, error)

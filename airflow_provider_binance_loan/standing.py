@@ -72,6 +72,11 @@ class Standing:
         """Return the time by Binance's clock, as far as it is known."""
         return self.clock.now_ms() + self.clock_offset_ms
 
+    @property
+    def clock_ahead_s(self) -> float:
+        """How far this machine's clock was ahead of Binance's when that was asked last."""
+        return -(self.clock_offset_ms + _CLOCK_BIAS_MS) / 1000
+
     def correct_clock(self, sent_ms: int, received_ms: int, server_ms: int) -> None:
         """Take Binance's time as that of the midpoint of a round trip, by this machine's clock."""
         self.clock_offset_ms = server_ms - (sent_ms + received_ms) // 2 - _CLOCK_BIAS_MS

@@ -6,7 +6,7 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,10 +21,19 @@ def answer(status: str, body: bytes | str, *headers: str) -> bytes:
     return "\r\n".join(head).encode() + b"\r\n\r\n" + body
 
 
+class Lines(list[str]):
+    """The first lines of the requests, and from which port each came."""
+
+    def __init__(self) -> None:
+        self.ports: list[int] = []
+
+
 @contextmanager
-def raw_server(answers: list[bytes], certificate: Path | None = None) -> Iterator[tuple[str, list[str]]]:
+def raw_server(
+    answers: Sequence[bytes | Callable[[], bytes]], certificate: Path | None = None
+) -> Iterator[tuple[str, Lines]]:
     """Serve the answers one after another, byte for byte, and keep each request's first line."""
-    lines: list[str] = []
+    lines = Lines()
     listener = socket.create_server(("127.0.0.1", 0))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
     if tls and certificate:
@@ -35,7 +44,7 @@ def raw_server(answers: list[bytes], certificate: Path | None = None) -> Iterato
         data = next(remaining, None)
         while data is not None:
             try:
-                connection, _ = listener.accept()
+                connection, (_, port) = listener.accept()
             except OSError:  # closed at the end of the test
                 return
             try:
@@ -45,8 +54,10 @@ def raw_server(answers: list[bytes], certificate: Path | None = None) -> Iterato
             with connection, connection.makefile("rb") as stream:
                 while data is not None and (line := stream.readline()):
                     lines.append(line.decode().strip())
+                    lines.ports.append(port)
                     while stream.readline().strip():
                         pass
+                    data = data if isinstance(data, bytes) else data()
                     connection.sendall(data)
                     closes = b"Connection: close" in data
                     data = next(remaining, None)

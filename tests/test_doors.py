@@ -118,9 +118,6 @@ def test_sends_the_very_bytes_that_it_signed(door: Doors, connect: Any, mocker: 
 
 
 BUSY = answer("503 Service Unavailable", error(-1008))
-HURRIED = answer("429 Too Many Requests", error(-1003), "Retry-After: 0")
-LATE = answer("408 Request Timeout", "")
-LIMIT = answer("429 Too Many Requests", error(-1003), "Retry-After: 7")
 
 # what is answered, the error's class, a part of its text, how many requests were made
 FAULTS: dict[str, tuple[list[bytes], type[Exception], str, int]] = {
@@ -247,24 +244,6 @@ class TestFaults:
         assert len(lines) == requests
         assert_tells_no_secret(caught.value)
 
-    @pytest.mark.parametrize(
-        "fault",
-        [BUSY, LIMIT, HURRIED, LATE, b"\r\nConnection: close"],
-        ids=["busy", "limit", "limit without a wait", "request timeout", "reset"],
-    )
-    def test_recovers_from_what_passes(
-        self, door: Doors, connect: Any, clock: FakeClock, fault: bytes
-    ) -> None:
-        """A transient fault is waited out, and the request is signed anew."""
-        with raw_server([fault, EMPTY, EMPTY]) as (url, lines):
-            connect(host=url)
-            assert door.pull(NOW - HOUR, NOW) == []
-        assert len(lines) == 3
-        assert len(clock.waits) == 1
-        assert clock.waits[0] > 0
-        assert fault is not LIMIT or clock.waits == [7]
-        assert lines[0].split("&timestamp")[0] == lines[1].split("&timestamp")[0]
-
     def test_says_so_when_nobody_listens(self, door: Doors, connect: Any, clock: FakeClock) -> None:
         """A host that cannot be reached is a transient error after the last try."""
         connect(host="http://127.0.0.1:9")
@@ -328,44 +307,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         made.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     )
     return path
-
-
-class TestClock:
-    """A clock that is not Binance's."""
-
-    @pytest.mark.parametrize("hours", [-1, 1])
-    def test_corrects_a_clock_that_is_off(
-        self, door: Doors, exchange: Exchange, clock: FakeClock, hours: int
-    ) -> None:
-        """An hour off costs one refusal and one look at Binance's time, and then all goes well."""
-        exchange.add_liquidation(1, ms(NOW - HOUR), ms(NOW))
-        exchange.clock = lambda: clock.time() + hours * 3600
-        assert len(door.pull(NOW - HOUR, NOW)) == 1
-        assert [(request.path.rpartition("/")[2], request.status) for request in exchange.requests] == [
-            ("force-liquidation", 400),
-            ("time", 200),
-            ("force-liquidation", 200),
-            ("closed", 200),
-        ]
-
-    def test_stays_a_little_behind_binance(self, door: Doors, connect: Any, clock: FakeClock) -> None:
-        """The corrected timestamp is Binance's time less a quarter of a second, never ahead of it."""
-        off = answer("400 Bad Request", error(-1021))
-        time = answer("200 OK", json.dumps({"serverTime": clock.now_ms() + 60_000}))
-        with raw_server([off, time, EMPTY, EMPTY]) as (url, lines):
-            connect(host=url)
-            door.pull(NOW - HOUR, NOW)
-        sent = [re.search(r"timestamp=(\d+)", line) for line in lines]
-        assert [found and int(found[1]) - clock.now_ms() for found in sent] == [0, None, 59_750, 59_750]
-
-    def test_does_not_loop_on_a_clock_that_stays_off(self, door: Doors, connect: Any) -> None:
-        """A second refusal after the correction is an error."""
-        off = answer("400 Bad Request", error(-1021))
-        with raw_server([off, answer("200 OK", '{"serverTime":1}'), off]) as (url, lines):
-            connect(host=url)
-            with pytest.raises(exceptions.ClockError):
-                door.pull(NOW - HOUR, NOW)
-        assert len(lines) == 3
 
 
 def assert_tells_no_secret(error: BaseException | None) -> None:
