@@ -84,14 +84,17 @@ class _Door:
         """Yield how long to wait before a request is sent, while Binance or its limits ask for it."""
         return self._standing.waits(request.path, self._settings.max_wait)
 
-    def _accept(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Response:
+    def _response(self, request: Request, status: int, headers: Mapping[str, str], body: _Body) -> Response:
         lowered = {name.lower(): value for name, value in headers.items()}
-        response = Response(
-            request, status, lowered, body, self._standing.now_ms(), self._standing.clock_offset_ms
-        )
-        used = lowered.get("x-sapi-used-ip-weight-1m", "")
+        now_ms, offset_ms = self._standing.now_ms(), self._standing.clock_offset_ms
+        return Response(request, status, lowered, bytes(body), now_ms, offset_ms)
+
+    def _accept(self, response: Response) -> Response:
+        # Apart from where the answer is taken in, since it may quote the request: error trackers record the
+        # variables of each frame that an error came through.
+        used = response.headers.get("x-sapi-used-ip-weight-1m", "")
         if used.isdecimal():
-            self._standing.note_weight(request.path, int(used))
+            self._standing.note_weight(response.request.path, int(used))
         try:
             response.raise_for_error()
         except RateLimitedError as error:
@@ -110,8 +113,8 @@ class _Door:
         ahead_s = self._standing.clock_ahead_s
         return ClockError(
             f"{error} That was after a correction by Binance's own time, by which this machine's clock is "
-            f"{abs(ahead_s):.1f} s {'ahead' if ahead_s > 0 else 'behind'}: check that it is kept right and does "
-            f"not jump; or raise recv_window, now {self._settings.recv_window} ms, if the network is slow.",
+            f"{abs(ahead_s):.1f} s {'ahead' if ahead_s > 0 else 'behind'}: check that it is kept right and "
+            f"does not jump; or raise recv_window, {self._settings.recv_window} ms now, if the network is slow.",
             status=error.status,
             code=error.code,
         )
@@ -246,6 +249,9 @@ class SyncDoor(_Door):
             self._clock.sleep(wait_s)
         if self._failure:  # of a request beside this one: whatever came, it would be of no use
             raise copy.copy(self._failure)
+        return self._accept(self._fetch(request))
+
+    def _fetch(self, request: Request) -> Response:
         body = _Body(request, self._clock)
         try:
             with self._session.get(
@@ -258,7 +264,7 @@ class SyncDoor(_Door):
         except (OSError, ValueError, HTTPError) as error:  # of requests and urllib3, and what slips through
             failure = self._unreachable(request, error)
         else:
-            return self._accept(request, answer.status_code, answer.headers, bytes(body))
+            return self._response(request, answer.status_code, answer.headers, body)
         # Outside the handler: the error of the HTTP client holds the signed address, and must not ride along.
         raise failure
 
@@ -341,6 +347,9 @@ class AsyncDoor(_Door):
     async def _send(self, request: Request) -> Response:
         for wait_s in self._waits(request):
             await self._clock.asleep(wait_s)
+        return self._accept(await self._fetch(request))
+
+    async def _fetch(self, request: Request) -> Response:
         body = _Body(request, self._clock)
         try:
             async with self._client.stream("GET", self._url(request)) as answer:
@@ -349,7 +358,7 @@ class AsyncDoor(_Door):
         except self._failures as error:
             failure = self._unreachable(request, error)
         else:
-            return self._accept(request, answer.status_code, answer.headers, bytes(body))
+            return self._response(request, answer.status_code, answer.headers, body)
         raise failure
 
 

@@ -69,6 +69,11 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "How long to wait for an answer; 15 when empty. Binance may take 10.",
                         "schema": {"type": ["number", "null"], "minimum": 1, "maximum": 600},
                     },
+                    "max_wait": {
+                        "label": "Longest wait (s)",
+                        "description": "How long a request may wait when Binance says so; 60 when empty.",
+                        "schema": {"type": ["number", "null"], "minimum": 0, "maximum": 3600},
+                    },
                     "max_concurrency": {
                         "label": "Requests side by side",
                         "description": "In pulls of many pages; 8 when empty.",
