@@ -113,8 +113,8 @@ class _Door:
         ahead_s = self._standing.clock_ahead_s
         return ClockError(
             f"{error} That was after a correction by Binance's own time, by which this machine's clock is "
-            f"{abs(ahead_s):.1f} s {'ahead' if ahead_s > 0 else 'behind'}: check that it is kept right and "
-            f"does not jump; or raise recv_window, {self._settings.recv_window} ms now, if the network is slow.",
+            f"{abs(ahead_s):.1f} s {'ahead' if ahead_s > 0 else 'behind'}: check that it is right and does "
+            f"not jump; or raise recv_window, now {self._settings.recv_window} ms, if the network is slow.",
             status=error.status,
             code=error.code,
         )
