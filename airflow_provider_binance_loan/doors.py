@@ -72,22 +72,22 @@ class _Door:
         self._clock = standing.clock
         self._deadline_s = deadline_s
 
-    def _url(self, request: Request) -> str:
+    def _url(self, request: Request, sent_ms: int) -> str:
         """Return the address to send as it is: the signature covers the very bytes of its query."""
         address = self._settings.base_url + request.path
         if request is TIME:
             return address
         params = (*request.params, ("recvWindow", self._settings.recv_window))
-        return f"{address}?{signed_query(params, self._settings.credentials, self._standing.now_ms())}"
+        return f"{address}?{signed_query(params, self._settings.credentials, sent_ms)}"
 
     def _waits(self, request: Request) -> Iterator[float]:
         """Yield how long to wait before a request is sent, while Binance or its limits ask for it."""
         return self._standing.waits(request.path, self._settings.max_wait)
 
-    def _response(self, request: Request, status: int, headers: Mapping[str, str], body: _Body) -> Response:
+    def _response(self, body: _Body, sent_ms: int, status: int, headers: Mapping[str, str]) -> Response:
         lowered = {name.lower(): value for name, value in headers.items()}
-        now_ms, offset_ms = self._standing.now_ms(), self._standing.clock_offset_ms
-        return Response(request, status, lowered, bytes(body), now_ms, offset_ms)
+        received_ms, offset_ms = self._clock.now_ms(), self._standing.clock_offset_ms
+        return Response(body.request, status, lowered, bytes(body), sent_ms, received_ms, offset_ms)
 
     def _accept(self, response: Response) -> Response:
         # Apart from where the answer is taken in, since it may quote the request: error trackers record the
@@ -159,7 +159,7 @@ class _Body:
     """The bytes of an answer as they come, bounded in number and in time."""
 
     def __init__(self, request: Request, clock: Clock) -> None:
-        self._path = request.path
+        self.request = request
         self._clock = clock
         self._ends_at = clock.monotonic() + _DEADLINE_S
         self._bytes = bytearray()
@@ -173,11 +173,11 @@ class _Body:
         self._bytes += chunk
         if len(self._bytes) > _MAX_BODY_BYTES:
             raise BadResponseError(
-                f"{self._path} answered more than {_MAX_BODY_BYTES // 2**20} MiB, which no page has: "
+                f"{self.request.path} answered more than {_MAX_BODY_BYTES // 2**20} MiB, which no page has: "
                 "check what stands between this machine and Binance."
             )
         if self._clock.monotonic() > self._ends_at:
-            raise TransientError(f"{self._path} took longer than {_DEADLINE_S:.0f} s to answer.")
+            raise TransientError(f"{self.request.path} took longer than {_DEADLINE_S:.0f} s to answer.")
 
     def __bytes__(self) -> bytes:
         return bytes(self._bytes)
@@ -223,8 +223,10 @@ class SyncDoor(_Door):
         try:
             return Retrying(**self._retrying(), sleep=self._clock.sleep)(self._try, request)
         except BinanceLoanError as error:
-            self._failure = error
-            raise
+            if self._failure is None:
+                self._failure = error
+                raise
+        raise copy.copy(self._failure)  # the first one says why the pull fails
 
     def _may_pass(self, error: BaseException) -> bool:
         return self._failure is None and super()._may_pass(error)
@@ -252,10 +254,10 @@ class SyncDoor(_Door):
         return self._accept(self._fetch(request))
 
     def _fetch(self, request: Request) -> Response:
-        body = _Body(request, self._clock)
+        body, sent_ms = _Body(request, self._clock), self._standing.now_ms()
         try:
             with self._session.get(
-                self._url(request),
+                self._url(request, sent_ms),
                 timeout=(min(_CONNECT_TIMEOUT_S, self._settings.timeout), self._settings.timeout),
                 stream=True,
             ) as answer:
@@ -264,7 +266,7 @@ class SyncDoor(_Door):
         except (OSError, ValueError, HTTPError) as error:  # of requests and urllib3, and what slips through
             failure = self._unreachable(request, error)
         else:
-            return self._response(request, answer.status_code, answer.headers, body)
+            return self._response(body, sent_ms, answer.status_code, answer.headers)
         # Outside the handler: the error of the HTTP client holds the signed address, and must not ride along.
         raise failure
 
@@ -350,15 +352,15 @@ class AsyncDoor(_Door):
         return self._accept(await self._fetch(request))
 
     async def _fetch(self, request: Request) -> Response:
-        body = _Body(request, self._clock)
+        body, sent_ms = _Body(request, self._clock), self._standing.now_ms()
         try:
-            async with self._client.stream("GET", self._url(request)) as answer:
+            async with self._client.stream("GET", self._url(request, sent_ms)) as answer:
                 async for chunk in answer.aiter_bytes():
                     body.add(chunk)
         except self._failures as error:
             failure = self._unreachable(request, error)
         else:
-            return self._response(request, answer.status_code, answer.headers, body)
+            return self._response(body, sent_ms, answer.status_code, answer.headers)
         raise failure
 
 

@@ -53,6 +53,13 @@ class TestRecords:
         records = door.pull(NOW - HOUR, NOW)
         assert [record_key(record) for record in records] == [(start + number, 1) for number in range(count)]
 
+    def test_reads_a_burst_that_has_only_just_ended(self, door: Doors, exchange: Exchange) -> None:
+        """More than a page in the last minute of a window that ends now costs a few requests, and no error."""
+        for number in range(350):
+            exchange.add_liquidation(1, ms(NOW) - 40_000 + 100 * number, ms(NOW) - 1000)
+        assert len(door.pull(NOW - HOUR, NOW)) == 350
+        assert len(exchange.requests) <= 30
+
     def test_returns_closed_units_by_default(self, door: Doors, exchange: Exchange) -> None:
         """A unit that is closed by now is read too, unless only active ones are asked for."""
         for group in (1, 2):

@@ -61,8 +61,9 @@ class Response:
     :param status: the HTTP status.
     :param headers: the headers; names in lower case.
     :param body: the body, decompressed.
-    :param received_ms: when it came by Binance's clock, in epoch milliseconds, UTC.
-    :param clock_offset_ms: how far that clock is ahead of this machine's.
+    :param sent_ms: the timestamp of the request, by Binance's clock as far as it is known.
+    :param received_ms: when the answer came, by this machine's clock.
+    :param clock_offset_ms: how far Binance's clock is ahead of that.
     """
 
     def __init__(
@@ -71,13 +72,15 @@ class Response:
         status: int,
         headers: Mapping[str, str],
         body: bytes,
-        received_ms: int,
+        sent_ms: int,
+        received_ms: int = 0,
         clock_offset_ms: int = 0,
     ) -> None:
         self.request = request
         self.status = status
         self.headers = headers
         self.body = body
+        self.sent_ms = sent_ms
         self.received_ms = received_ms
         self.clock_offset_ms = clock_offset_ms
 
@@ -164,10 +167,9 @@ class Response:
         if _SECONDS.fullmatch(after):
             ends_at_ms = self.received_ms + int(after) * 1000
         elif until:
-            ends_at_ms = int(until[1])
+            ends_at_ms = int(until[1]) - self.clock_offset_ms  # who waits does so by this machine's clock
         else:
             ends_at_ms = self.received_ms + (_BAN_MS if banned else _LIMIT_MS)
-        ends_at_ms -= self.clock_offset_ms  # who waits does so by this machine's clock
         raise RateLimitedError(
             f"{what}; {'this IP address is banned' if banned else 'wait'} "
             f"until {to_datetime(ends_at_ms).isoformat(timespec='seconds')}.",

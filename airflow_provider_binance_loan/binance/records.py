@@ -198,6 +198,8 @@ _PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE](?P<exponent>[+-]?[0-9]{1,4}))?")
 # Past this, plain notation is a long row of zeros, and no amount of any asset.
 _MAX_EXPONENT = 100
+# Binance's LONG is an integer of 64 bits.
+_TOO_LARGE = 2**63
 
 
 def _decimal(value: Any, name: str) -> str | None:
@@ -216,10 +218,9 @@ def _decimal(value: Any, name: str) -> str | None:
 
 
 def _integer(value: Any, name: str) -> int | None:
-    if value is None or type(value) is int:
-        return value
-    if type(value) is str and _WHOLE.fullmatch(value):
-        return int(value)
+    number = int(value) if type(value) is str and _WHOLE.fullmatch(value) else value
+    if number is None or (type(number) is int and abs(number) < _TOO_LARGE):
+        return number
     raise _MalformedError(value, "a whole number", name)
 
 

@@ -41,8 +41,9 @@ _TARGET_ROWS = 80
 # After each good round the walk trusts its guess for half as many steps again, so that it overshoots little
 # past the end of a burst.
 _GROWTH = 1.5
-# How far Binance's clock and the one that signs may lie apart, at the widest recvWindow.
-_CLOCK_SLACK_MS = 60_000
+# Binance answers no request whose timestamp is so far ahead of its own clock, so its answer is no older than
+# the timestamp less this. https://developers.binance.com/docs/institutional_loan/general-info
+_CLOCK_SLACK_MS = 1000
 # After so many crowds in a row without a new row, narrower requests are known not to hold fewer rows.
 _STUCK = 2
 
@@ -107,7 +108,7 @@ class _Piece(NamedTuple):
 
 
 class _Swept(NamedTuple):
-    """How far a sweep got, when its first answer came, and how many rounds it took."""
+    """How far a sweep got, a time no later than its first answer's, and how many rounds it took."""
 
     end_ms: int
     began_ms: int
@@ -151,7 +152,7 @@ def _sweep(
         responses = yield tuple(query.request(piece.start_ms, piece.end_ms) for piece in pieces)
         pages = [parse_page(response.payload, parse_liquidation) for response in responses]
         overfull = yield from _overfull(query, pieces, pages)
-        began_ms = began_ms or responses[0].received_ms
+        began_ms = began_ms or min(response.sent_ms for response in responses)
         rounds += 1
         rows = width_ms = 0
         for piece, page in reversed(list(zip(pieces, pages, strict=True))):

@@ -33,7 +33,7 @@ def small_pages() -> Iterator[None]:
         for module in (reading, walk, liquidations):
             patch.setattr(module, "PAGE_SIZE", SMALL_PAGE)
         patch.setattr(walk, "_TARGET_ROWS", 4)
-        patch.setattr(walk, "_CLOCK_SLACK_MS", 10)
+        patch.setattr(walk, "_CLOCK_SLACK_MS", 0)
         patch.setattr(liquidations, "_MOST_ROWS", 40)
         patch.setattr("airflow_provider_binance_loan.binance.windows.MAX_SPAN_MS", 900)
         yield

@@ -1,0 +1,348 @@
+"""Window after window of a local Binance with faults, and at the end every record in S3, once, to the digit.
+
+    uv run python tests/benchmarks/soak.py [--minutes 30] [--fault-rate 0.1] [--seed 1]
+
+Ten seconds stand for an hour. Each window is pulled when it has ended, in turn by the operator and by the
+hook's asynchronous door, and a task that fails is run again, as Airflow would. What happens on the exchange
+is drawn from the seed beforehand: a few liquidations every second, bursts of several hundred, crowds of more
+than a page in one millisecond, and units that open and close. Ends with 1 when anything is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gzip
+import json
+import os
+import random
+import re
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+sys.path.insert(0, os.path.dirname(__file__))  # noqa: PTH120 - before Airflow is imported
+
+from memory import process, serve_s3
+from triggers import rss_mb
+
+os.environ.update(
+    AIRFLOW_HOME=tempfile.mkdtemp(),
+    AIRFLOW__CORE__UNIT_TEST_MODE="True",
+    AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR",
+    AWS_ACCESS_KEY_ID="testing",
+    AWS_SECRET_ACCESS_KEY="testing",
+)
+
+import boto3
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_provider_binance_loan.exceptions import (
+    BadResponseError,
+    BinanceLoanError,
+    RateLimitedError,
+    TransientError,
+)
+from airflow_provider_binance_loan.hooks import BinanceLoanHook
+from airflow_provider_binance_loan.landing import land, open_s3, to_s3_object
+from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
+from airflow_provider_binance_loan.sandbox.exchange import Behaviour, Exchange, Liquidation, Unit, write_json
+from airflow_provider_binance_loan.sandbox.faults import Fault
+from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_connection
+
+WINDOW_MS = 10_000
+UNITS = 150  # that live all the time: more than a page of them can start in one millisecond
+MOST_TRIES = 20
+RETRY_DELAY_S = 5
+# An answer takes so long, at the most, until it has told a client to wait.
+ON_ITS_WAY_MS = 300
+SETTLED = 12  # windows until the process should need no more memory, but for what the exchange keeps
+MOST_GROWTH_MB = 96
+
+Key = tuple[int, int]
+
+
+class Watched(Exchange):
+    """An exchange that notes what it met, in little memory."""
+
+    def __init__(self, seed: int, fault_rate: float) -> None:
+        super().__init__(seed, behaviour=Behaviour(fault_rate=fault_rate), history=False)
+        self.faults: Counter[str] = Counter()
+        self.statuses: Counter[int] = Counter()
+        self.sent_twice = self.sent_early = 0
+        self._queries: set[int] = set()
+        self._told_ms = self._until_ms = 0
+
+    def next_fault(self, path: str) -> Fault | None:
+        fault = super().next_fault(path)
+        if fault:
+            named = fault.kind in {"error", "html", "empty"}
+            self.faults[f"{fault.kind} {fault.status}" if named else fault.kind] += 1
+            if fault.retry_after:
+                now_ms = self.now_ms()
+                self._told_ms, self._until_ms = now_ms, now_ms + 1000 * fault.retry_after
+        return fault
+
+    def log(self, request: Any) -> None:
+        self.statuses[request.status] += 1
+        if not request.query:
+            return
+        known = len(self._queries)
+        self._queries.add(hash(request.query))
+        self.sent_twice += len(self._queries) == known
+        signed_ms = int(dict(request.params)["timestamp"])
+        self.sent_early += signed_ms > self._told_ms + ON_ITS_WAY_MS and request.at_ms < self._until_ms
+
+
+def add(exchange: Exchange, dice: random.Random, unit: Unit, at_ms: int) -> None:
+    """Put a liquidation on a unit; it is seen from the moment it starts, and ends with the unit."""
+    end_ms = at_ms + dice.choice((1, 500, 5_000, 60_000))
+    with suppress(ValueError):  # one of that unit starts just then
+        exchange.add_liquidation(unit.group_id, at_ms, min(end_ms, unit.close_ms or end_ms))
+
+
+def draw(exchange: Exchange, dice: random.Random, start_ms: int, windows: int) -> set[int]:
+    """Put on the exchange all that will happen, and return which windows hold a crowd."""
+    crowded = set()
+    units = [exchange.add_unit(group_id) for group_id in range(1, UNITS + 1)]
+    for number in range(windows):
+        begin_ms = start_ms + number * WINDOW_MS
+        for _ in range(dice.randrange(20, 60)):
+            add(exchange, dice, dice.choice(units), begin_ms + dice.randrange(WINDOW_MS))
+        if dice.random() < 0.2:  # a burst
+            at_ms, width_ms = begin_ms + dice.randrange(WINDOW_MS - 1_000), dice.choice((50, 1_000))
+            for _ in range(dice.randrange(300, 800)):
+                add(exchange, dice, dice.choice(units), at_ms + dice.randrange(width_ms))
+        if dice.random() < 0.1:
+            crowded.add(number)
+            at_ms = begin_ms + dice.randrange(WINDOW_MS)
+            for unit in dice.sample(units, 130):
+                add(exchange, dice, unit, at_ms)
+        # A unit that is liquidated and closed, often while its window is being pulled.
+        close_ms = begin_ms + dice.choice((5_000, WINDOW_MS)) + dice.randrange(500)
+        passing = exchange.add_unit(UNITS + 1 + number, begin_ms - WINDOW_MS, close_ms)
+        for _ in range(3):
+            add(exchange, dice, passing, close_ms - 1 - dice.randrange(6_000))
+    return crowded
+
+
+def change_reading(exchange: Exchange, dice: random.Random, *, crowd: bool) -> None:
+    """Choose another reading of what Binance's page leaves open."""
+    # A crowd is read by page, which nobody can where every answer has an order of its own.
+    order = dice.choice(("newest", "oldest") if crowd else ("newest", "oldest", "random"))
+    exchange.behaviour = replace(
+        exchange.behaviour,
+        total=dice.choice(("units", "rows", "string", "zero", "absent")),
+        order=order,
+        end_inclusive=dice.choice((True, False)),
+        running_end=dice.choice(("null", "zero", "absent")),
+        liabilities_shape=dice.choice(("mixed", "list", "object")),
+    )
+
+
+class Window(NamedTuple):
+    """A window, and what became of it."""
+
+    start_ms: int
+    end_ms: int
+    key: str
+    manifest: dict[str, Any]
+    pulled_ms: int
+
+    @property
+    def late_s(self) -> float:
+        return (self.pulled_ms - self.end_ms) / 1000
+
+
+def pull(number: int, start_ms: int, end_ms: int, key: str) -> dict[str, Any]:
+    """Do once what a task does."""
+    start, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (start_ms, end_ms))
+    if number % 2:
+        records = asyncio.run(BinanceLoanHook().aget_force_liquidations(start, end))
+        return land(records, open_s3("aws_default", None), to_s3_object("lake", key), replace=True)
+    context: Any = {
+        "dag_run": SimpleNamespace(run_after=end),
+        "data_interval_start": start,
+        "data_interval_end": end,
+    }
+    task = BinanceLoanForceLiquidationOperator(task_id="land", s3_bucket="lake", s3_key=key)
+    manifest = task.execute(context)
+    assert isinstance(manifest, dict)
+    return manifest
+
+
+def run_task(attempt: Callable[[], dict[str, Any]], failures: Counter[str]) -> dict[str, Any]:
+    """Run a task until it succeeds, and wait in between at least as long as Binance asks."""
+    tries = 0
+    while True:
+        try:
+            return attempt()
+        except (TransientError, BadResponseError) as error:
+            said = re.split("[:;]", re.sub("http://[^/]+", "", str(error)))[0]
+            failures[f"{type(error).__name__}: {said}"] += 1
+            tries += 1
+            if tries == MOST_TRIES:
+                raise
+            ends_ms = error.ends_at_ms if isinstance(error, RateLimitedError) else 0
+            time.sleep(max(RETRY_DELAY_S, ends_ms / 1000 - time.time()))
+
+
+AMOUNTS = {
+    *("startLtv", "endLtv", "totalNetEquity", "totalMaintenanceMargin", "totalLiability"),
+    *("netEquity", "maintainMargin", "principal", "interest"),
+}
+
+
+def plain(value: Any, name: str = "") -> Any:
+    """Return a row as a record has it, written without the package's own code."""
+    if name in AMOUNTS and value is not None:
+        return f"{Decimal(str(value)):f}"
+    if name == "liabilities" and isinstance(value, dict):
+        value = [value]
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {inner: plain(item, inner) for inner, item in value.items()}
+    return value
+
+
+def as_sent(exchange: Exchange, one: Liquidation, *, running: bool) -> dict[str, Any]:
+    """Return a liquidation's row as it is after its end, or as it was before."""
+    shown = replace(one, end_ms=None) if running else one
+    row: dict[str, Any] = plain(json.loads(write_json(exchange.row(shown)), parse_float=str))
+    return row | {"liquidationEndTime": row.get("liquidationEndTime") or None}
+
+
+def flaw(exchange: Exchange, window: Window, record: dict[str, Any], one: Liquidation | None) -> str | None:
+    """Return what is wrong with a record of a window, by the liquidation that it tells of."""
+    ended_ms = record["liquidationEndTime"] or None
+    if one is None or not window.start_ms <= one.start_ms < window.end_ms:
+        return "does not belong there"
+    end_ms = one.end_ms or 0
+    if not (end_ms == ended_ms <= window.pulled_ms if ended_ms else end_ms > window.end_ms):
+        return f"ended at {ended_ms}, and at {end_ms} on the exchange"
+    if record | {"liquidationEndTime": ended_ms} != as_sent(exchange, one, running=not ended_ms):
+        return "is another on the exchange"
+    return None
+
+
+def check(exchange: Watched, s3: Any, windows: list[Window]) -> Iterator[str]:
+    """Compare all objects with all that happened, and yield what is wrong."""
+    from_ms, until_ms = windows[0].start_ms, windows[-1].end_ms
+    happened = {
+        (one.start_ms, one.group_id): one
+        for one in exchange.liquidations()
+        if from_ms <= one.start_ms < until_ms
+    }
+    landed: set[Key] = set()
+    for window in windows:
+        body = s3.get_object(Bucket="lake", Key=window.key)["Body"].read()
+        records = [json.loads(line) for line in gzip.decompress(body).splitlines()]
+        if len(records) != window.manifest["records"]:
+            yield f"{window.key} holds {len(records)} records, and its manifest says otherwise"
+        for record in records:
+            key = (record["liquidationStartTime"], record["groupId"])
+            if key in landed:
+                yield f"{key} comes a second time in {window.key}"
+            landed.add(key)
+            if found := flaw(exchange, window, record, happened.get(key)):
+                yield f"{key} in {window.key} {found}"
+    yield from (f"{key} is missing" for key in sorted(happened.keys() - landed))
+    for times, what in (
+        (exchange.sent_twice, "signed queries were sent twice"),
+        (exchange.sent_early, "requests were made while told to wait"),
+        (exchange.statuses[418], "requests were answered with a ban"),
+    ):
+        if times:
+            yield f"{times} {what}"
+
+
+def soak(
+    exchange: Watched, dice: random.Random, number_of_windows: int, failures: Counter[str]
+) -> Iterator[Window]:
+    """Pull window after window, each as soon as it has ended."""
+    start_ms = exchange.now_ms() + 1_000
+    crowded = draw(exchange, dice, start_ms, number_of_windows)
+    for number in range(number_of_windows):
+        begin_ms, end_ms = start_ms + number * WINDOW_MS, start_ms + (number + 1) * WINDOW_MS
+        time.sleep(max(0, end_ms / 1000 - time.time()))
+        change_reading(exchange, dice, crowd=number in crowded)
+        if exchange.behaviour.fault_rate and dice.random() < 0.2:  # a longer wait, amid requests side by side
+            limit = Fault("error", 429, -1003, "Too many requests.", retry_after=3, bans=False)
+            exchange.fail(*[None] * dice.randrange(6), limit)
+        key = f"{number:05}.jsonl.gz"
+        manifest = run_task(lambda: pull(number, begin_ms, end_ms, key), failures)  # noqa: B023
+        yield Window(begin_ms, end_ms, key, manifest, exchange.now_ms())
+
+
+def counted(counts: Counter[str]) -> Iterator[tuple[str, str]]:
+    """Yield lines of the table."""
+    yield from ((f"  {name}", f"{counts[name]:,}") for name in sorted(counts))
+
+
+def main(minutes: float, fault_rate: float, seed: int) -> int:
+    exchange, dice = Watched(seed, fault_rate), random.Random(seed)
+    failures: Counter[str] = Counter()
+    windows: list[Window] = []
+    memory: list[float] = []
+    wrong: list[str] = []
+    with SandboxServer(exchange) as server, process(serve_s3) as s3_url:
+        extra = {"endpoint_url": s3_url, "region_name": "us-east-1"}
+        aws = {"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra}
+        os.environ["AIRFLOW_CONN_BINANCE_LOAN_DEFAULT"] = airflow_connection(server.url)
+        os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps(aws)
+        s3 = boto3.client("s3", **extra)
+        s3.create_bucket(Bucket="lake")
+        try:
+            for window in soak(exchange, dice, max(1, round(minutes * 60_000 / WINDOW_MS)), failures):
+                windows.append(window)
+                memory.append(rss_mb())
+                print(
+                    f"{window.key}  {window.manifest['records']:>4} records  {exchange.statuses.total():>7,} "
+                    f"requests  {exchange.faults.total():>6,} faults  {failures.total():>4,} retries  "
+                    f"{window.late_s:>6.1f} s late  {memory[-1]:>4.0f} MB",
+                    flush=True,
+                )
+        except (BinanceLoanError, AirflowFailException) as error:
+            wrong.append(f"the task of window {len(windows)} failed for good: {error}")
+        wrong += check(exchange, s3, windows) if windows else []
+
+    grown = memory[-1] - memory[min(SETTLED, len(memory)) - 1] if memory else 0
+    if grown > MOST_GROWTH_MB:
+        wrong.append(f"the process grew by {grown:.0f} MB after {SETTLED} windows")
+    sizes = [window.manifest["records"] for window in windows]
+    late_s = sorted(window.late_s for window in windows) or [0]
+    print()
+    for name, value in (
+        ("windows", f"{len(windows):,}"),
+        ("records", f"{sum(sizes):,}, up to {max(sizes, default=0):,} in a window"),
+        ("done after their end", f"{late_s[len(late_s) // 2]:.1f} s, median; {late_s[-1]:.1f} s, longest"),
+        ("requests", f"{exchange.statuses.total():,}"),
+        *counted(Counter({str(status or "none"): times for status, times in exchange.statuses.items()})),
+        ("faults", f"{exchange.faults.total():,}"),
+        *counted(exchange.faults),
+        ("retries of tasks", f"{failures.total():,}"),
+        *counted(failures),
+        ("memory added", f"{grown:.1f} MB after {SETTLED} windows"),
+        ("result", f"{len(wrong):,} wrong" if wrong else "every record once, digit for digit"),
+    ):
+        print(f"{name:<30} {value}")
+    for line in wrong[:20]:
+        print(f"wrong: {line}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--fault-rate", type=float, default=0.1)
+    parser.add_argument("--seed", type=int, default=1)
+    sys.exit(main(**vars(parser.parse_args())))

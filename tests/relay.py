@@ -1,0 +1,55 @@
+"""A wire that can be cut: what is sent passes up to a number of bytes, and then nothing more."""
+
+from __future__ import annotations
+
+import math
+import socket
+import threading
+from contextlib import suppress
+from typing import Self
+from urllib.parse import urlsplit
+
+
+class Relay:
+    """Pass on what goes to a server and back, for as long as the `with` block lasts.
+
+    :param target: the server's address.
+    :param most: how many bytes may pass, in both directions together.
+    """
+
+    def __init__(self, target: str, most: float = math.inf) -> None:
+        parts = urlsplit(target)
+        self._target = (parts.hostname, parts.port)
+        self._most = most
+        self._lock = threading.Lock()
+        self.passed = 0
+        self.held_back = False
+
+    def __enter__(self) -> Self:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+        self._listener.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                server = socket.create_connection(self._target)
+                for ends in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError), source:
+            while data := source.recv(65_536):
+                with self._lock:
+                    passes = data[: max(0, int(min(self._most - self.passed, len(data))))]
+                    self.passed += len(passes)
+                    self.held_back |= len(passes) < len(data)
+                sink.sendall(passes)
+            sink.shutdown(socket.SHUT_WR)
