@@ -99,110 +99,11 @@ def test_finds_the_proxy(proxies: Any, proxy: str | None) -> None:
     assert settings(extra={"proxies": proxies}).proxy == proxy
 
 
-@pytest.mark.parametrize("where", ["password", "private_key", "private_key_file"])
-def test_finds_a_private_key_wherever_it_is(where: str, tmp_path: Path) -> None:
-    """The kind of key is found by reading it, in whichever field it is."""
-    file = tmp_path / "key.pem"
-    file.write_text(PEM)
-    fields: dict[str, dict[str, Any]] = {
-        "password": {"password": PEM},
-        "private_key": {"password": None, "extra": {"private_key": PEM}},
-        "private_key_file": {"password": None, "extra": {"private_key_file": str(file)}},
-    }
-    assert len(settings(**fields[where]).credentials.sign(b"payload")) == 88  # an Ed25519 signature
-
-
 def test_takes_a_ca_bundle(tmp_path: Path) -> None:
     """Certificates may be checked against a bundle of one's own."""
     bundle = tmp_path / "ca.pem"
     bundle.write_text("")
     assert settings(extra={"verify": str(bundle)}).verify == str(bundle)
-
-
-@pytest.mark.parametrize(
-    ("fields", "says"),
-    [
-        ({"login": None}, "login is empty"),
-        ({"login": ""}, "login is empty"),
-        ({"login": "key "}, r"login \(the API key\) has white space around it"),
-        ({"login": "ke\ny"}, r"login \(the API key\) has a character that no Binance key has"),
-        ({"login": "ke y"}, r"login \(the API key\) has a character"),
-        ({"login": "kéy"}, r"login \(the API key\) has a character"),
-        ({"password": None}, "password is empty: put the HMAC secret there"),
-        ({"password": "\tsecret"}, r"password \(the HMAC secret\) has white space around it"),
-        ({"password": "sec\x00ret"}, r"password \(the HMAC secret\) has a character"),
-        (
-            {"host": "http://api.binance.com"},
-            "host is 'http://api.binance.com': plain http would send the API key in the clear",
-        ),
-        ({"host": "http://127.0.0.1.example.com"}, "host is .*: plain http"),
-        ({"host": "ftp://api.binance.com"}, "host has the scheme 'ftp'"),
-        ({"host": "https://user:pass@api.binance.com"}, "host is not a host name or a base URL"),
-        ({"host": "https://api.binance.com?x=1"}, "host is not a host name or a base URL"),
-        ({"host": "https://api.binance.com#x"}, "host is not a host name or a base URL"),
-        ({"host": "https://"}, "host is not a host name or a base URL"),
-        ({"host": "api binance com"}, "host is not a host name or a base URL"),
-        ({"host": "api.binance.com:http"}, "host is 'api.binance.com:http'"),
-        ({"host": "api.binance.com:99999"}, "host is 'api.binance.com:99999'"),
-        ({"host": "api.binance.com:1", "port": 2}, "port is 2, and host says 1"),
-        ({"host": "a..b.com"}, "host is not a host name or a base URL"),
-        ({"host": "xn--a.éxample"}, "host is not a host name or a base URL"),
-        ({"host": "a" * 64 + ".com"}, "host is not a host name or a base URL"),
-        ({"port": 70000}, "port is 70000"),
-        ({"port": -1}, "port is -1"),
-        ({"schema": "https"}, "schema is not used"),
-        ({"extra": "{"}, "extra is not JSON"),
-        ({"extra": "[]"}, "extra is not a JSON object"),
-        ({"extra": {"recvWindow": 1}}, "extra has recvWindow: it knows recv_window, timeout"),
-        ({"extra": {"b": 1, "a": 1}}, "extra has a, b: it knows"),
-        ({"extra": {"recv_window": 0}}, "recv_window is 0: give a whole number from 1 to 59999"),
-        ({"extra": {"recv_window": 60000}}, "recv_window is 60000"),
-        ({"extra": {"recv_window": 1.5}}, "recv_window is 1.5: give a whole number"),
-        ({"extra": {"recv_window": "soon"}}, "recv_window is 'soon'"),
-        ({"extra": {"recv_window": True}}, "recv_window is True"),
-        ({"extra": {"timeout": 0}}, "timeout is 0: give a number from 1 to 600"),
-        ({"extra": {"timeout": "nan"}}, "timeout is 'nan'"),
-        ({"extra": {"timeout": [1]}}, r"timeout is \[1\]"),
-        ({"extra": {"max_concurrency": 10**400}}, "max_concurrency is 1000"),
-        ({"extra": {"max_concurrency": 33}}, "max_concurrency is 33: give a whole number from 1 to 32"),
-        ({"extra": {"verify": "/no/such/file"}}, "verify is '/no/such/file': give true, false, or the path"),
-        ({"extra": {"verify": 1}}, "verify is 1"),
-        ({"extra": {"proxies": "proxy:3128"}}, "proxies is not the URL of an http or https proxy"),
-        ({"extra": {"proxies": "ftp://proxy"}}, "proxies is not the URL"),
-        ({"extra": {"proxies": "http://proxy:abc"}}, "proxies is not the URL"),
-        ({"extra": {"proxies": 3128}}, "proxies is not the URL"),
-        ({"extra": {"proxies": "{"}}, "proxies begins with { and is not JSON"),
-        ({"extra": {"proxies": {"all": "http://proxy"}}}, "proxies has all: it knows http and https only"),
-        ({"extra": {"private_key": PEM}}, "password and private_key are both filled in"),
-        (
-            {"password": None, "extra": {"private_key": PEM, "private_key_file": "/k"}},
-            "private_key and private_key_file are both filled in",
-        ),
-        ({"extra": {"private_key_passphrase": "p"}}, "private_key_passphrase is filled in, but there is no"),
-        ({"password": None, "extra": {"private_key": 5}}, "private_key is not a text"),
-        (
-            {"password": None, "extra": {"private_key": PEM, "private_key_passphrase": 5}},
-            "private_key_passphrase is not a text",
-        ),
-        ({"password": None, "extra": {"private_key": "garbage"}}, "private_key holds no private key"),
-        ({"password": None, "extra": {"private_key_file": 5}}, "private_key_file is not a text"),
-        (
-            {"password": None, "extra": {"private_key_file": "/no/such/file"}},
-            "private_key_file '/no/such/file' cannot be read: No such file",
-        ),
-        (
-            {"password": None, "extra": {"private_key_file": "~nobody-here/key"}},
-            "private_key_file '~nobody-here/key' cannot be read: it is no text file, or no path",
-        ),
-        ({"password": None, "extra": {"private_key_file": "/"}}, "private_key_file '/' cannot be read"),
-    ],
-)
-def test_says_which_field_is_wrong(fields: dict[str, Any], says: str) -> None:
-    """Each wrong field has its own sentence, which names the connection and repeats no secret."""
-    with pytest.raises(ConfigurationError, match=f"^Connection 'c': {says}") as caught:
-        settings(**fields)
-    for secret in (KEY, SECRET, "user:pass", PEM.splitlines()[1]):
-        assert secret not in str(caught.value)
 
 
 def test_shows_no_secret_in_its_repr() -> None:

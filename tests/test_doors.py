@@ -54,7 +54,7 @@ class TestRecords:
         assert [record_key(record) for record in records] == [(start + number, 1) for number in range(count)]
 
     def test_reads_a_burst_that_has_only_just_ended(self, door: Doors, exchange: Exchange) -> None:
-        """More than a page in the last minute of a window that ends now costs a few requests, and no error."""
+        """More than a page in the last minute of a window that ends now costs a few requests."""
         for number in range(350):
             exchange.add_liquidation(1, ms(NOW) - 40_000 + 100 * number, ms(NOW) - 1000)
         assert len(door.pull(NOW - HOUR, NOW)) == 350

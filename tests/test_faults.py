@@ -204,17 +204,21 @@ def test_an_endless_answer_is_given_up(door: Doors, connect: Any, clock: FakeClo
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_a_refusal_ends_what_runs_beside_it(
-    kind: str, exchange: Exchange, connect: Any, clock: FakeClock, mocker: Any
-) -> None:
+def test_a_refusal_ends_what_runs_beside_it(kind: str, exchange: Exchange, connect: Any) -> None:
     """What is being asked again beside a refused request is given up, and the refusal is what is raised."""
     for number in range(1500):
         exchange.add_liquidation(1, NOW_MS - 2000 * (number + 1), NOW_MS)
-    mocker.patch.object(clock, "sleep", lambda seconds: time.sleep(0.2))
-    mocker.patch.object(clock, "asleep", lambda seconds: asyncio.sleep(0.2))
+
+    class SlowClock(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            time.sleep(0.2)
+
+        async def asleep(self, seconds: float) -> None:
+            await asyncio.sleep(0.2)
+
     exchange.fail(*[None] * 6, *[BUSY] * 4, refused(401, -2015), *[BUSY] * 99)
     with pytest.raises(AuthRefusedError):
-        Doors(kind, clock).pull(NOW - HOUR, NOW)
+        Doors(kind, SlowClock()).pull(NOW - HOUR, NOW)
     after_refusal = [request.status for request in exchange.requests].index(401)
     assert len(exchange.requests) - after_refusal <= 8
 
