@@ -23,7 +23,7 @@ Amounts = AmountType | Mapping[str, AmountType]
 # They decide the bytes of an object, so they must not depend on how the rows came.
 _BATCH_ROWS = 500
 _GROUP_BATCHES = 10
-# 20 digits before the point, 18 after it: the finest scale that any asset of Binance's is kept in.
+# 20 digits before the point, and 18 after it, as many as the finest tokens have.
 _DECIMAL = pa.decimal128(38, 18)
 _SMALLEST = Decimal(1).scaleb(-18)
 _EXACT = Context(prec=38, traps=[Inexact, InvalidOperation])

@@ -107,6 +107,7 @@ def test_chooses_the_window(
         (interval(at(8, 10), at(8, 9)), {}, "is empty"),
         (WIDE, {"lookback": timedelta(hours=-1)}, "lookback is .*: give a timedelta that is not negative"),
         (WIDE, {"lookback": 3600}, "lookback is 3600"),
+        ({}, {"start": at(1)}, "The run has neither a data interval nor run_after: give start and end"),
     ],
 )
 def test_refuses_what_is_no_window(run: dict[str, Any], given: dict[str, Any], says: str) -> None:
