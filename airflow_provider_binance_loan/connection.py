@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 DEFAULT_HOST = "https://api.binance.com"
 
+# What came is not repeated: a key or a password may have been pasted there.
+_NO_HOST = "host is not a host name or a base URL such as https://api.binance.com."
+
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOSTNAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 
@@ -130,12 +133,11 @@ def _base_url(host: str | None, port: int | None) -> str:
         url = urlsplit(text if "://" in text else f"https://{text}")
         written_port = url.port
     except ValueError:
-        raise ConfigurationError(f"host is {text!r}: give a host name or a base URL.") from None
+        raise ConfigurationError(_NO_HOST) from None
     hostname = url.hostname or ""
     named = _HOSTNAME.fullmatch(hostname) or _is_address(hostname)
     if not named or url.query or url.fragment or url.username is not None:
-        # What came is not repeated: a key or a password may have been pasted there.
-        raise ConfigurationError("host is not a host name or a base URL such as https://api.binance.com.")
+        raise ConfigurationError(_NO_HOST)
     if url.scheme == "http" and not _is_loopback(hostname):
         raise ConfigurationError(
             f"host is {text!r}: plain http would send the API key in the clear, and is taken for this "
@@ -203,6 +205,9 @@ def _signer(password: str | None, extra: Mapping[str, Any]) -> Any:
 
 
 def _read_key_file(path: str) -> str:
+    if holds_pem(path):
+        mask(path)
+        raise ConfigurationError("private_key_file holds a PEM and not its path: put it into private_key.")
     try:
         return Path(path).expanduser().read_text(encoding="ascii")
     except (OSError, ValueError, RuntimeError) as error:

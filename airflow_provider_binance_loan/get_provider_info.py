@@ -28,6 +28,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.operators"]}],
         "sensors": [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.sensors"]}],
         "triggers": [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.triggers"]}],
+        "extra-links": [f"{_PACKAGE}.links.S3ObjectLink"],
         "connection-types": [
             {
                 "connection-type": "binance_loan",

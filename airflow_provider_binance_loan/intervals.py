@@ -48,7 +48,7 @@ def resolve_window(
     interval_start = to_instant(context.get("data_interval_start"), "data_interval_start")
     interval_end = to_instant(context.get("data_interval_end"), "data_interval_end")
 
-    window_end = given_end or interval_end or to_instant(context["dag_run"].run_after, "run_after")
+    window_end = given_end or interval_end or _run_after(context)
     if window_end is None:
         raise ConfigurationError("The run has neither a data interval nor run_after: give start and end.")
     if given_start:
@@ -100,6 +100,10 @@ def to_instant(value: Any, name: str) -> pendulum.DateTime | None:
     except (OverflowError, ValueError):
         raise ConfigurationError(f"{name} is {value!s}, which UTC has no time for.") from None
     raise ConfigurationError(f"{name} is {value!s}, which has no time zone: add one, for example Z.")
+
+
+def _run_after(context: Mapping[str, Any]) -> pendulum.DateTime | None:
+    return to_instant(getattr(context.get("dag_run"), "run_after", None), "run_after")
 
 
 def _last_success(context: Mapping[str, Any]) -> pendulum.DateTime | None:

@@ -1,108 +1,129 @@
-"""Records to bytes to S3: whole or not at all, and the same records always as the same bytes."""
+"""Records to objects in S3: whole or not at all, and the same records always as the same bytes."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
-from tempfile import NamedTemporaryFile
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
-
+from airflow_provider_binance_loan import __version__
 from airflow_provider_binance_loan.binance.records import is_running
 from airflow_provider_binance_loan.exceptions import ConfigurationError
+from airflow_provider_binance_loan.formats import Spool, load_parquet, to_format
+from airflow_provider_binance_loan.store import S3Object, Store
+from airflow_provider_binance_loan.tables import PLACEHOLDER, TABLES, to_rows, to_table_key
 
 if TYPE_CHECKING:
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    from airflow_provider_binance_loan.formats import Content
+    from airflow_provider_binance_loan.intervals import Window
+    from airflow_provider_binance_loan.parquet import Amounts
 
 
-class S3Object(NamedTuple):
-    """Where an object lands."""
+def to_targets(target: S3Object, *, flatten: bool) -> dict[str, S3Object]:
+    """Return the object of each table, in the order in which they are uploaded; without tables it is `""`.
 
-    bucket: str
-    key: str
-
-    @property
-    def uri(self) -> str:
-        """The object's `s3://` address."""
-        return f"s3://{self.bucket}/{self.key}"
-
-
-def to_s3_object(bucket: str | None, key: str) -> S3Object:
-    """Return where to land, from a bucket and a key in it, or from a whole `s3://` URL.
-
-    :raises ConfigurationError: it is neither, or both.
+    :raises ConfigurationError: the key has a place for the table's name, and there are no tables.
     """
-    for name, value in (("s3_bucket", bucket), ("s3_key", key)):
-        if not isinstance(value, str | None) or value == "None":
-            raise ConfigurationError(
-                f"{name} is {value!r}: give a text; a template may have rendered nothing."
-            )
-    if "://" in key:
-        if bucket:
-            raise ConfigurationError(
-                f"s3_bucket is {bucket!r} and s3_key is a URL, {key!r}: give one of them."
-            )
-        if not key.startswith("s3://"):
-            raise ConfigurationError(f"s3_key is {key!r}: give s3://bucket/key.")
-        bucket, _, key = key.removeprefix("s3://").partition("/")
-    if not bucket:
+    if flatten:
+        return {table: S3Object(target.bucket, to_table_key(target.key, table)) for table in TABLES}
+    if PLACEHOLDER in target.key:
         raise ConfigurationError(
-            f"s3_key is {key!r} without a bucket: add s3_bucket, or give a whole s3://bucket/key."
+            f"s3_key is {target.key!r}, and there is one object: set flatten=True for one of each table, "
+            f"or leave out {PLACEHOLDER}."
         )
-    if not key or key.endswith("/"):
-        raise ConfigurationError(f"s3_key is {key!r}: give the key of an object, not of a folder.")
-    return S3Object(bucket, key)
+    return {"": target}
 
 
-def open_s3(aws_conn_id: str | None, verify: bool | str | None) -> S3Hook:
-    """Return the hook that uploads.
+class Landing:
+    """Land records as one object, or as one of each table.
 
-    :raises AirflowOptionalProviderFeatureException: the amazon provider is not installed.
+    :param store: where.
+    :param target: the object; with tables, what their objects are named after.
+    :param file_format: the format; by the key's suffix when None.
+    :param flatten: whether to write three tables.
+    :param amounts: the types of the columns of amounts in Parquet.
+    :param replace: whether to replace an object that is there.
+    :raises ConfigurationError: an argument is wrong, there is no such bucket, or an object is there and must
+        not be replaced.
+    :raises AirflowOptionalProviderFeatureException: the format needs what is not installed.
     """
-    try:
-        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-    except ImportError:
-        raise AirflowOptionalProviderFeatureException(
-            "Landing in S3 needs the amazon provider: pip install 'airflow-provider-binance-loan[s3]'"
-        ) from None
-    return S3Hook(aws_conn_id=aws_conn_id, verify=verify)
 
+    def __init__(
+        self,
+        store: Store,
+        target: S3Object,
+        *,
+        file_format: str | None = None,
+        flatten: bool = False,
+        amounts: Amounts = "decimal",
+        replace: bool = True,
+    ) -> None:
+        self._store = store
+        self._format = to_format(target.key, file_format)
+        self._targets = to_targets(target, flatten=flatten)
+        # The object of the records, or of the table that has a row for each.
+        self._main, self.main = list(self._targets.items())[-1]
+        self._flatten = flatten
+        self._amounts = amounts
+        self._replace = replace
+        if self._format == "parquet":
+            load_parquet().to_amount_types(amounts)
+        store.check_bucket(target.bucket)
+        if not replace:
+            store.refuse_existing(self._targets.values())
 
-def refuse_existing(s3: S3Hook, target: S3Object) -> None:
-    """Raise when the object is there already.
+    def land(self, records: Iterable[Mapping[str, Any]], window: Window) -> dict[str, Any]:
+        """Upload the records and return what was written; nothing is uploaded before the last one is there.
 
-    :raises ConfigurationError: it is.
-    """
-    if s3.check_for_key(target.key, target.bucket):
-        raise ConfigurationError(f"{target.uri} exists: remove it, or let replace=True overwrite it.")
-
-
-def land(
-    records: Iterable[Mapping[str, Any]], s3: S3Hook, target: S3Object, *, replace: bool
-) -> dict[str, Any]:
-    """Upload records as JSON Lines, gzipped when the key ends in `.gz`, and return what was written.
-
-    Nothing is uploaded before the last record is there.
-    """
-    count = running = 0
-    with NamedTemporaryFile(prefix="binance-loan-") as file:
-        with _compressed(file) if target.key.endswith(".gz") else nullcontext(file) as sink:
+        :raises ConfigurationError: S3 does not allow it, or an amount does not fit its column.
+        """
+        running = 0
+        with ExitStack() as stack:
+            spools = {
+                table: stack.enter_context(Spool(self._format, table, self._amounts))
+                for table in self._targets
+            }
             for record in records:
-                sink.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
-                count += 1
                 running += is_running(record)
-        file.flush()
-        size = file.tell()
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        s3.load_file(file.name, target.key, target.bucket, replace=replace)
-    return {"s3_uri": target.uri, "records": count, "running": running, "bytes": size, "sha256": digest}
+                for table, row in to_rows(record) if self._flatten else (("", record),):
+                    spools[table].write(row)
+            contents = {table: spool.finish() for table, spool in spools.items()}
+            if not self._replace:
+                self._store.refuse_existing(self._targets.values())  # again, as the pull took its time
+            self._upload(spools, contents, window)
+        written = {table: self._describe(table, content) for table, content in contents.items()}
+        return {
+            **written[self._main],
+            "running": running,
+            "window_start": window.start.isoformat(),
+            "window_end": window.end.isoformat(),
+            **({"tables": written} if self._flatten else {}),
+        }
+
+    def _upload(self, spools: Mapping[str, Spool], contents: Mapping[str, Content], window: Window) -> None:
+        """Upload all objects; when one fails, none is left that was not there before."""
+        created = []
+        try:
+            for table, target in self._targets.items():
+                if self._flatten and not self._store.holds(target):
+                    created.append(target)
+                self._store.upload(spools[table].file, target, _to_metadata(contents[table], window))
+        except BaseException:
+            for target in created:
+                self._store.remove(target)
+            raise
+
+    def _describe(self, table: str, content: Content) -> dict[str, Any]:
+        uri = self._targets[table].uri
+        return {"s3_uri": uri, "records": content.rows, "bytes": content.size, "sha256": content.sha256}
 
 
-def _compressed(file: IO[bytes]) -> gzip.GzipFile:
-    # No name and no time in the header, so that the same records are the same bytes.
-    return gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
+def _to_metadata(content: Content, window: Window) -> dict[str, str]:
+    """Return what the object itself says of its content, for those who have nothing but the object."""
+    return {
+        "window-start": window.start.isoformat(),
+        "window-end": window.end.isoformat(),
+        "records": str(content.rows),
+        "sha256": content.sha256,
+        "provider-version": __version__,
+    }

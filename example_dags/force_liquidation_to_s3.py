@@ -1,7 +1,7 @@
 """Land each hour's force liquidations in S3, one object an hour, as gzipped JSON Lines.
 
-The object's key comes from the run's data interval, so running an hour again writes the same object again. An
-hour without liquidations leaves an empty object, which tells it from an hour that was never pulled.
+The object's key comes from the window, so running an hour again writes the same object again. An hour without
+liquidations leaves an empty object, which tells it from an hour that was never pulled.
 
 There must be a connection `binance_loan_default` with the credit account's API key, a connection
 `aws_default`, and the bucket.
@@ -26,5 +26,5 @@ with DAG(
     BinanceLoanForceLiquidationOperator(
         task_id="land",
         s3_bucket="risk-lake",
-        s3_key="liquidations/dt={{ ds }}/hour={{ data_interval_start.strftime('%H') }}/records.jsonl.gz",
+        s3_key="liquidations/dt={{ window_start | ds }}/hour={{ window_start.format('HH') }}/part.jsonl.gz",
     )

@@ -34,7 +34,13 @@ LADDER = (
     "doors",
     "hooks",
     "intervals",
+    "tables",
+    "parquet",
+    "formats",
+    "store",
     "landing",
+    "lineage",
+    "links",
     "watch",
     "operators",
     "triggers",
@@ -147,7 +153,7 @@ def test_only_the_doors_open_sockets() -> None:
         (PACKAGE, {"airflow", "requests", "httpx", "cryptography"}),
         (f"{PACKAGE}.get_provider_info", {"airflow", "requests", "httpx", "cryptography"}),
         (f"{PACKAGE}.binance.liquidations", {"airflow", "requests", "httpx", "pendulum"}),
-        (f"{PACKAGE}.operators", {"boto3", "fastapi", "pyarrow", f"{PACKAGE}.sandbox"}),
+        (f"{PACKAGE}.operators", {"boto3", "fastapi", "pandas", "pyarrow", f"{PACKAGE}.sandbox"}),
     ],
 )
 def test_imports_nothing_heavy(module: str, absent: set[str]) -> None:

@@ -235,6 +235,8 @@ def test_nothing_is_seen_when_answers_quote_the_request(
         {"password": None, "extra": {"private_key": PEM, "private_key_passphrase": None}},
         {"password": None, "extra": {"private_key": PEM[:90] + PEM[100:]}},
         {"password": None, "extra": {"private_key": [PEM]}},
+        {"password": None, "extra": {"private_key": None, "private_key_file": PEM}},
+        {"host": f"https://user:{SECRET}@api.example:x"},
         {"extra": {"unknown": PASSPHRASE}},
         {"extra": {"timeout": "x"}},
         {"extra": {"proxies": f"http://user:{SECRET}@[::1"}},

@@ -9,7 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import DAG, Asset, AssetAlias
+from airflow.sdk.definitions._internal.templater import SandboxedEnvironment as Environment
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.execution_time import macros
+from airflow.sdk.execution_time.context import OutletEventAccessors
+from airflow.sdk.lineage import get_hook_lineage_collector
 
 from airflow_provider_binance_loan.exceptions import TransientError
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
@@ -131,12 +136,187 @@ def test_leaves_what_may_pass_to_airflow(connect: Any, mocker: Any) -> None:
         operator().execute(context())
 
 
-def test_refuses_an_existing_object_before_any_request(exchange: Exchange, s3: Any) -> None:
-    """With replace=False an object that is there fails the task, and Binance is not asked."""
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"s3_key": "s3://lake/a.jsonl", "replace": False}, r"s3://lake/a\.jsonl exists"),
+        ({"s3_key": "s3://nowhere/a.jsonl"}, "There is no bucket 'nowhere'"),
+        ({"s3_key": "s3://lake/a"}, "s3_key is 'a', whose end names no format"),
+        ({"s3_key": "s3://lake/a", "file_format": "csv"}, "file_format is 'csv'"),
+        ({"s3_key": "s3://lake/{table}.jsonl"}, "set flatten=True"),
+        ({"s3_key": "s3://lake/a.parquet", "parquet_amounts": "float"}, "parquet_amounts is 'float'"),
+        ({"s3_key": "s3://lake/b.jsonl", "s3_extra_args": {"Colour": "red"}}, "s3_extra_args has 'Colour'"),
+    ],
+)
+def test_finds_out_before_any_request(
+    exchange: Exchange, s3: Any, arguments: dict[str, Any], says: str
+) -> None:
+    """What S3 or the arguments do not allow fails the task for good, and Binance is not asked."""
     s3.put_object(Bucket="lake", Key="a.jsonl", Body=b"old")
-    with pytest.raises(AirflowFailException, match=r"s3://lake/a\.jsonl exists"):
-        operator(s3_bucket="lake", s3_key="a.jsonl", replace=False).execute(context())
+    with pytest.raises(AirflowFailException, match=says):
+        operator(**arguments).execute(context())
     assert exchange.requests == []
+
+
+@pytest.mark.parametrize("arguments", [{}, {"s3_key": "s3://lake/a.jsonl"}], ids=["xcom", "s3"])
+def test_skips_an_empty_window_when_told_to(exchange: Exchange, s3: Any, arguments: dict[str, Any]) -> None:
+    """With skip_if_empty a window without records writes nothing; one with records is pulled as ever."""
+    task = operator(skip_if_empty=True, **arguments)
+    with pytest.raises(AirflowSkipException, match="no records"):
+        task.execute(context())
+    assert "Contents" not in s3.list_objects_v2(Bucket="lake")
+    fill(exchange, 2)
+    returned = task.execute(context())
+    assert (returned["records"] if isinstance(returned, dict) else len(returned)) == 2
+
+
+@pytest.mark.parametrize("key", ["a.jsonl", "a.jsonl.gz", "a.parquet"])
+@pytest.mark.parametrize("flatten", [False, True], ids=["records", "tables"])
+def test_pulls_a_window_to_the_same_bytes_again(
+    exchange: Exchange, s3: Any, key: str, *, flatten: bool
+) -> None:
+    """A rerun of a window leaves what the first run left."""
+    fill(exchange, 3)
+    task = operator(s3_bucket="lake", s3_key=key, flatten=flatten)
+    assert task.execute(context()) == task.execute(context())
+
+
+def test_names_a_window_in_the_key(exchange: Exchange, s3: Any) -> None:
+    """The key that a template makes of the window is where the records of that window land."""
+    fill(exchange, 1)
+    task = operator(s3_key="s3://lake/dt={{ window_start | ds }}/{{ window_end | ts_nodash }}.parquet")
+    run = context()
+    task.render_template_fields(run, Environment())
+    manifest = task.execute(run)
+    assert isinstance(manifest, dict)
+    assert manifest["s3_uri"] == "s3://lake/dt=2026-03-01/20260301T120000.parquet"
+    assert manifest["records"] == 1
+
+
+KEY = (
+    "{{ window_start | ds }} {{ window_start | ts_nodash }} "
+    "{{ window_end | ts }} {{ window_end | ds_nodash }}"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "run", "rendered"),
+    [
+        ({}, context(), "2026-03-01 20260301T110000 2026-03-01T12:00:00+00:00 20260301"),
+        ({}, {}, "2026-02-22 20260222T120000 2026-03-01T12:00:00+00:00 20260301"),
+        (
+            {"start": "{{ dag_run.run_after - macros.timedelta(hours=2) }}"},
+            {},
+            "2026-03-01 20260301T100000 2026-03-01T12:00:00+00:00 20260301",
+        ),
+        (
+            {"start": "2026-03-01T00:30:00+01:00", "end": "2026-03-01T01:00:00+01:00"},
+            {},
+            "2026-02-28 20260228T233000 2026-03-01T00:00:00+00:00 20260301",
+        ),
+        (
+            {"lookback": timedelta(days=1)},
+            context(),
+            "2026-02-28 20260228T110000 2026-03-01T12:00:00+00:00 20260301",
+        ),
+    ],
+    ids=["interval", "none", "templated", "given", "lookback"],
+)
+@pytest.mark.parametrize("mapped", [False, True], ids=["plain", "mapped"])
+def test_templates_may_name_the_window(
+    arguments: dict[str, Any], run: dict[str, Any], rendered: str, *, mapped: bool
+) -> None:
+    """The window is known before the templates of other arguments, in every kind of run and of task."""
+    templates = {"s3_key": KEY, "s3_bucket": "{{ window_end.minute }}", "s3_extra_args": {"Tagging": KEY}}
+    assert render(arguments | templates, run, mapped=mapped) == (rendered, "0", {"Tagging": rendered})
+
+
+@pytest.mark.parametrize("mapped", [False, True], ids=["plain", "mapped"])
+def test_a_wrong_window_fails_the_task_and_not_the_template(*, mapped: bool) -> None:
+    """A key that names a window which is none stays as it is, and the task fails with what is wrong."""
+    arguments = {"start": "yesterday", "s3_key": KEY}
+    assert render(arguments, context(), mapped=mapped)[0] == KEY
+    with pytest.raises(AirflowFailException, match="start is 'yesterday': give a datetime or an ISO 8601"):
+        operator(**arguments).execute(context())
+
+
+def render(arguments: dict[str, Any], run: dict[str, Any], *, mapped: bool) -> tuple[Any, ...]:
+    """Render a task's templates as Airflow does before it runs one, and return those of S3."""
+    with DAG("templates", schedule=None) as dag:
+        if mapped:
+            task = BinanceLoanForceLiquidationOperator.partial(task_id="pull", **arguments).expand(
+                aws_conn_id=["one", "two"]
+            )
+        else:
+            task = operator(**arguments)
+    instance = SimpleNamespace(map_index=1 if mapped else -1, task=task)
+    dag_run = SimpleNamespace(run_after=NOW, conf={})
+    run = {**run, "dag": dag, "macros": macros, "dag_run": dag_run, "ti": instance}
+    task.render_template_fields(run, dag.get_template_env())
+    assert instance.task.aws_conn_id == ("two" if mapped else "aws_default")
+    return instance.task.s3_key, instance.task.s3_bucket, instance.task.s3_extra_args
+
+
+def test_tells_its_assets_what_came(exchange: Exchange, s3: Any) -> None:
+    """The event of an asset carries the manifest; an alias gets the object as its asset, with it."""
+    fill(exchange, 2)
+    lake, alias = Asset("s3://lake/loans"), AssetAlias("loans")
+    events = OutletEventAccessors()
+    task = operator(s3_key="s3://lake/loans/a.jsonl", outlets=[lake, alias])
+    manifest = task.execute(context() | {"outlet_events": events})
+    assert isinstance(manifest, dict)
+    assert events[lake].extra == manifest
+    assert (manifest["records"], manifest["s3_uri"]) == (2, "s3://lake/loans/a.jsonl")
+    (event,) = events[alias].asset_alias_events
+    assert (event.dest_asset_key.uri, event.extra) == (manifest["s3_uri"], manifest)
+
+
+def test_leaves_its_assets_alone_without_s3(exchange: Exchange) -> None:
+    """Records in XCom are no object that an asset could tell of."""
+    operator(outlets=[Asset("s3://lake/loans")]).execute(context() | {"outlet_events": None})
+
+
+def test_notes_where_records_come_from_and_go(exchange: Exchange, s3: Any, mocker: Any) -> None:
+    """Lineage has the endpoint as the one input, with the window, and the object as the one output."""
+    mocker.patch("airflow.sdk.plugins_manager.get_hook_lineage_readers_plugins", return_value=[object])
+    get_hook_lineage_collector.cache_clear()
+    try:
+        operator(s3_key="s3://lake/a.jsonl").execute(context())
+        lineage = get_hook_lineage_collector().collected_assets
+    finally:
+        get_hook_lineage_collector.cache_clear()
+    (source,), (target,) = lineage.inputs, lineage.outputs
+    assert source.asset.uri == ("binance://binance_loan_default/sapi/v1/margin/loan-group/force-liquidation")
+    assert source.asset.extra == {
+        "window_start": "2026-03-01T11:00:00+00:00",
+        "window_end": "2026-03-01T12:00:00+00:00",
+    }
+    assert target.asset.uri == "s3://lake/a.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "page"),
+    [
+        ({}, ""),
+        (
+            {"s3_key": "s3://lake/dt=1/a.jsonl"},
+            "https://console.aws.amazon.com/s3/object/lake?region=us-east-1&prefix=dt%3D1%2Fa.jsonl",
+        ),
+        (
+            {"s3_key": "s3://lake/b.jsonl", "flatten": True},
+            "https://console.aws.amazon.com/s3/object/lake?region=us-east-1&prefix=liquidations%2Fb.jsonl",
+        ),
+    ],
+    ids=["xcom", "records", "tables"],
+)
+def test_links_to_the_object(exchange: Exchange, s3: Any, arguments: dict[str, Any], page: str) -> None:
+    """The task's page leads to the object in the AWS console, and nowhere when there is none."""
+    task = operator(**arguments)
+    (link,) = task.operator_extra_links
+    assert link.name == "S3 object"
+    assert link.get_link(task, ti_key=None) == ""
+    task.execute(context())
+    assert link.get_link(task, ti_key=None) == page
 
 
 def test_templates_what_a_dag_may_want_to_compute() -> None:
@@ -147,6 +327,7 @@ def test_templates_what_a_dag_may_want_to_compute() -> None:
         "risk_units",
         "s3_bucket",
         "s3_key",
+        "s3_extra_args",
         "aws_conn_id",
         "binance_loan_conn_id",
     }

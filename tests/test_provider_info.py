@@ -15,6 +15,7 @@ from airflow_provider_binance_loan import __version__
 from airflow_provider_binance_loan.connection import EXTRAS
 from airflow_provider_binance_loan.get_provider_info import get_provider_info
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
+from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 
 FORM = get_provider_info()["connection-types"][0]
 
@@ -56,6 +57,14 @@ def test_names_modules_that_exist() -> None:
     for kind in ("hooks", "operators", "sensors", "triggers"):
         for entry in get_provider_info().get(kind, []):
             assert all(find_spec(module) for module in entry["python-modules"])
+
+
+def test_names_the_links_of_the_operator() -> None:
+    """Every link that is listed is one that the operator has, and there is no other."""
+    links = {type(link) for link in BinanceLoanForceLiquidationOperator.operator_extra_links}
+    assert set(get_provider_info()["extra-links"]) == {
+        f"{one.__module__}.{one.__qualname__}" for one in links
+    }
 
 
 def test_airflow_discovers_it() -> None:

@@ -52,14 +52,17 @@ from airflow_provider_binance_loan.exceptions import (
     TransientError,
 )
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
-from airflow_provider_binance_loan.landing import land, open_s3, to_s3_object
+from airflow_provider_binance_loan.intervals import resolve_window
+from airflow_provider_binance_loan.landing import Landing
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 from airflow_provider_binance_loan.sandbox.exchange import Behaviour, Exchange, Liquidation, Unit, write_json
 from airflow_provider_binance_loan.sandbox.faults import Fault
 from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_connection
+from airflow_provider_binance_loan.store import Store, to_s3_object
 
 WINDOW_MS = 10_000
 UNITS = 150  # that live all the time: more than a page of them can start in one millisecond
+PAGE_SIZE = 100
 MOST_TRIES = 20
 RETRY_DELAY_S = 5
 # An answer takes so long, at the most, until it has told a client to wait.
@@ -136,8 +139,10 @@ def draw(exchange: Exchange, dice: random.Random, start_ms: int, windows: int) -
 
 def change_reading(exchange: Exchange, dice: random.Random, *, crowd: bool) -> None:
     """Choose another reading of what Binance's page leaves open."""
-    # A crowd is read by page, which nobody can where every answer has an order of its own.
-    order = dice.choice(("newest", "oldest") if crowd else ("newest", "oldest", "random"))
+    # A crowd is read by page, and so are many closed units, which nobody can where every answer has an order
+    # of its own.
+    by_page = crowd or sum(not unit["active"] for unit in exchange.state()["units"]) >= PAGE_SIZE
+    order = dice.choice(("newest", "oldest") if by_page else ("newest", "oldest", "random"))
     exchange.behaviour = replace(
         exchange.behaviour,
         total=dice.choice(("units", "rows", "string", "zero", "absent")),
@@ -167,7 +172,8 @@ def pull(number: int, start_ms: int, end_ms: int, key: str) -> dict[str, Any]:
     start, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (start_ms, end_ms))
     if number % 2:
         records = asyncio.run(BinanceLoanHook().aget_force_liquidations(start, end))
-        return land(records, open_s3("aws_default", None), to_s3_object("lake", key), replace=True)
+        window = resolve_window({}, start=start, end=end)
+        return Landing(Store(), to_s3_object("lake", key)).land(records, window)
     context: Any = {
         "dag_run": SimpleNamespace(run_after=end),
         "data_interval_start": start,

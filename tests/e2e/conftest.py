@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, Exchange
@@ -15,7 +16,19 @@ from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_
 from tests.e2e.harness import Airflow
 
 DAGS = Path(__file__).parent / "dags"
-DAG_IDS = ("wait_then_pull", "wait_softly", "wait_with_wrong_secret", "wait_five_seconds", "pull_watched")
+DAG_IDS = (
+    "wait_then_pull",
+    "wait_softly",
+    "wait_with_wrong_secret",
+    "wait_five_seconds",
+    "pull_watched",
+    "land",
+    "land_mapped",
+    "land_wrong_window",
+    "land_nothing",
+    "hear_of_asset",
+    "hear_of_alias",
+)
 RUNNING = pytest.StashKey[Airflow]()
 
 
@@ -52,11 +65,20 @@ def watched_exchange(watched: SandboxServer) -> Exchange:
 
 
 @pytest.fixture(scope="session")
+def lake(s3_url: str) -> Any:
+    """The bucket that the DAGs land in."""
+    session = boto3.Session("testing", "testing", region_name="us-east-1")
+    return session.resource("s3", endpoint_url=s3_url).create_bucket(Bucket="lake")
+
+
+@pytest.fixture(scope="session")
 def airflow(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     waited: SandboxServer,
     watched: SandboxServer,
+    s3_url: str,
+    lake: Any,
 ) -> Iterator[Airflow]:
     """A running Airflow that has read the DAGs and whose watcher watches."""
     home = tmp_path_factory.mktemp("airflow")
@@ -65,6 +87,14 @@ def airflow(
         "binance_loan_default": airflow_connection(waited.url),
         "binance_loan_wrong_secret": json.dumps(wrong),
         "binance_loan_watched": airflow_connection(watched.url),
+        "aws_default": json.dumps(
+            {
+                "conn_type": "aws",
+                "login": "testing",
+                "password": "testing",
+                "extra": {"endpoint_url": s3_url, "region_name": "us-east-1"},
+            }
+        ),
     }
     dags = Path(shutil.copytree(DAGS, home / "dags", ignore=shutil.ignore_patterns("__pycache__")))
     running = Airflow(home, dags, connections)

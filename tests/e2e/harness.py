@@ -65,6 +65,18 @@ class Run:
 
         return until(f"task {task_id} of {self.run_id} is {' or '.join(states)}", arrived)
 
+    def wait_for_all(self, task_id: str, count: int) -> None:
+        """Wait until so many tasks, to which one was expanded, have succeeded."""
+
+        def arrived() -> bool:
+            path = f"{self._path}/taskInstances/{task_id}/listMapped"
+            states = [task["state"] for task in self._airflow.get(path)["task_instances"]]
+            wrong = set(states) & (FINAL - {"success"})
+            assert not wrong, f"Of the tasks {task_id} some are {wrong}."
+            return states.count("success") == count
+
+        until(f"{count} tasks {task_id} of {self.run_id} have succeeded", arrived)
+
     def wait_for_worker(self, task_id: str) -> None:
         """Wait until the scheduler has heard of the end of the task's worker.
 
@@ -76,6 +88,16 @@ class Run:
             f"the worker of {task} ended",
             lambda: any("Received executor event" in line and task in line for line in log.open()),
         )
+
+    def get(self) -> dict[str, Any]:
+        return self._airflow.get(self._path)
+
+    def links(self, task_id: str) -> dict[str, Any]:
+        """Return the addresses of the links on the page of a task, by their names."""
+        links: dict[str, Any] = self._airflow.get(f"{self._path}/taskInstances/{task_id}/links")[
+            "extra_links"
+        ]
+        return links
 
     def xcom(self, task_id: str) -> Any:
         path = f"{self._path}/taskInstances/{task_id}/xcomEntries/return_value"

@@ -1,0 +1,215 @@
+"""S3 as a task sees it: where an object lands, whether it may, and what S3's refusals mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
+
+from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
+
+from airflow_provider_binance_loan.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+# A HEAD has no body, so that only the status tells.
+_NO_BUCKET = {"404", "NoSuchBucket"}
+_DENIED = {"403", "AccessDenied"}
+# Of the AWS console, by partition.
+_DOMAINS = {"aws-cn": "amazonaws.cn", "aws-us-gov": "amazonaws-us-gov.com"}
+
+
+class S3Object(NamedTuple):
+    """Where an object lands."""
+
+    bucket: str
+    key: str
+
+    @property
+    def uri(self) -> str:
+        """The object's `s3://` address."""
+        return f"s3://{self.bucket}/{self.key}"
+
+
+def to_s3_object(bucket: str | None, key: str) -> S3Object:
+    """Return where to land, from a bucket and a key in it, or from a whole `s3://` URL.
+
+    :raises ConfigurationError: it is neither, or both.
+    """
+    for name, value in (("s3_bucket", bucket), ("s3_key", key)):
+        if not isinstance(value, str | None) or value == "None":
+            raise ConfigurationError(
+                f"{name} is {value!r}: give a text; a template may have rendered nothing."
+            )
+    if "://" in key:
+        if bucket:
+            raise ConfigurationError(
+                f"s3_bucket is {bucket!r} and s3_key is a URL, {key!r}: give one of them."
+            )
+        if not key.startswith("s3://"):
+            raise ConfigurationError(f"s3_key is {key!r}: give s3://bucket/key.")
+        bucket, _, key = key.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise ConfigurationError(
+            f"s3_key is {key!r} without a bucket: add s3_bucket, or give a whole s3://bucket/key."
+        )
+    if not key or key.endswith("/"):
+        raise ConfigurationError(f"s3_key is {key!r}: give the key of an object, not of a folder.")
+    return S3Object(bucket, key)
+
+
+class Store:
+    """S3, as a task's arguments describe it.
+
+    :param aws_conn_id: the connection.
+    :param verify: certificate checks: True, False, or the path of a CA bundle.
+    :param encrypt: whether S3 encrypts, with keys of its own.
+    :param acl_policy: a canned ACL.
+    :param extra_args: what else boto3 takes for an upload, by boto3's names.
+    :raises ConfigurationError: an argument is wrong.
+    :raises AirflowOptionalProviderFeatureException: the amazon provider is not installed.
+    """
+
+    def __init__(
+        self,
+        aws_conn_id: str | None = "aws_default",
+        verify: bool | str | None = None,
+        *,
+        encrypt: bool = False,
+        acl_policy: str | None = None,
+        extra_args: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._conn: dict[str, Any] = {"aws_conn_id": aws_conn_id, "verify": verify}
+        self._encrypt = encrypt
+        self._acl_policy = acl_policy
+        self._s3 = _open_s3(**self._conn)
+        self._extra_args = _to_extra_args(extra_args, encrypt=encrypt)
+
+    def check_bucket(self, bucket: str) -> None:
+        """Return unless S3 says that there is no such bucket.
+
+        :raises ConfigurationError: it says so.
+        """
+        from botocore.exceptions import (  # type: ignore[import-untyped]
+            ClientError,
+            ParamValidationError,
+        )
+
+        try:
+            self._s3.get_conn().head_bucket(Bucket=bucket)
+        except ParamValidationError:
+            raise ConfigurationError(f"s3_bucket is {bucket!r}, which is no name of a bucket.") from None
+        except ClientError as error:
+            # Those who may write need not be allowed to look; whether they may write, the upload tells.
+            if error.response["Error"]["Code"] in _NO_BUCKET:
+                raise _no_bucket(bucket) from None
+
+    def refuse_existing(self, targets: Iterable[S3Object]) -> None:
+        """Return when none of the objects is there.
+
+        :raises ConfigurationError: one is, or S3 does not tell.
+        """
+        for target in targets:
+            with _explained(
+                target, "tell whether there is", "s3:GetObject and s3:ListBucket, or replace=True"
+            ):
+                if self._s3.check_for_key(target.key, target.bucket):
+                    raise ConfigurationError(
+                        f"{target.uri} exists: remove it, or let replace=True overwrite it."
+                    )
+
+    def upload(self, file: IO[bytes], target: S3Object, metadata: Mapping[str, str]) -> None:
+        """Write an object, and replace the one that is there.
+
+        :raises ConfigurationError: S3 does not allow it, or the bucket is gone.
+        """
+        args = {**self._extra_args, "Metadata": {**self._extra_args.get("Metadata", {}), **metadata}}
+        with _explained(target, "write", "s3:PutObject, and the use of the key where KMS encrypts"):
+            # Not `load_file`, which notes the temporary file as an input of the task.
+            _open_s3(**self._conn, extra_args=args).load_file_obj(
+                file,
+                target.key,
+                target.bucket,
+                replace=True,
+                encrypt=self._encrypt,
+                acl_policy=self._acl_policy,
+            )
+
+    def holds(self, target: S3Object) -> bool:
+        """Tell whether an object is there; True also when S3 does not tell."""
+        try:
+            return bool(self._s3.check_for_key(target.key, target.bucket))
+        except Exception:  # noqa: BLE001 - whatever kept S3 from telling
+            return True
+
+    def remove(self, target: S3Object) -> None:
+        """Remove an object, if S3 allows it."""
+        with suppress(Exception):  # the error that led here is the one to show
+            self._s3.delete_objects(target.bucket, target.key)
+
+    def console_url(self, target: S3Object) -> str:
+        """Return the page of an object in the AWS console."""
+        domain = _DOMAINS.get(self._s3.conn_partition, "aws.amazon.com")
+        return (
+            f"https://console.{domain}/s3/object/{quote(target.bucket)}"
+            f"?region={self._s3.conn_region_name}&prefix={quote(target.key, safe='')}"
+        )
+
+
+def _open_s3(**arguments: Any) -> S3Hook:
+    try:
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    except ImportError:
+        raise AirflowOptionalProviderFeatureException(
+            "Landing in S3 needs the amazon provider: pip install 'airflow-provider-binance-loan[s3]'"
+        ) from None
+    # One part of an object in memory at a time; a connection's own `transfer_config_args` come first.
+    return S3Hook(transfer_config_args={"use_threads": False}, **arguments)
+
+
+def _to_extra_args(extra_args: Mapping[str, Any] | None, *, encrypt: bool) -> dict[str, Any]:
+    """Return the arguments of an upload.
+
+    :raises ConfigurationError: boto3 knows no such argument, or one says other than `encrypt`.
+    """
+    from boto3.s3.transfer import S3Transfer  # type: ignore[import-untyped]
+
+    if not isinstance(extra_args or {}, Mapping):
+        raise ConfigurationError(f"s3_extra_args is {extra_args!r}: give a dict of boto3's upload arguments.")
+    args = dict(extra_args or {})
+    for name in args:
+        if name not in S3Transfer.ALLOWED_UPLOAD_ARGS:
+            raise ConfigurationError(
+                f"s3_extra_args has {name!r}, which boto3's uploads do not take: "
+                f"give some of {', '.join(S3Transfer.ALLOWED_UPLOAD_ARGS)}."
+            )
+    if encrypt and args.get("ServerSideEncryption", "AES256") != "AES256":
+        raise ConfigurationError(
+            f"encrypt=True means AES256, and s3_extra_args has ServerSideEncryption="
+            f"{args['ServerSideEncryption']!r}: give one of them."
+        )
+    return args
+
+
+def _no_bucket(bucket: str) -> ConfigurationError:
+    return ConfigurationError(f"There is no bucket {bucket!r}: create it, or mend s3_bucket or s3_key.")
+
+
+@contextmanager
+def _explained(target: S3Object, action: str, needs: str) -> Iterator[None]:
+    """Say of S3's refusals what they are about; what may pass is left as it is, for Airflow to retry."""
+    from botocore.exceptions import ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        if code == "NoSuchBucket":
+            raise _no_bucket(target.bucket) from error
+        if code in _DENIED:
+            raise ConfigurationError(
+                f"S3 does not let the AWS connection {action} {target.uri} ({code}: {text}): allow {needs}."
+            ) from error
+        raise
