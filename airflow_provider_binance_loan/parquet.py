@@ -14,7 +14,7 @@ from typing import IO, Any, Literal
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from airflow_provider_binance_loan.exceptions import BadResponseError, ConfigurationError
+from airflow_provider_binance_loan.exceptions import ConfigurationError
 
 AmountType = Literal["decimal", "string"]
 Amounts = AmountType | Mapping[str, AmountType]
@@ -27,7 +27,6 @@ _GROUP_BATCHES = 10
 _DECIMAL = pa.decimal128(38, 18)
 _SMALLEST = Decimal(1).scaleb(-18)
 _EXACT = Context(prec=38, traps=[Inexact, InvalidOperation])
-_INT64 = range(-(2**63), 2**63)
 
 # What a column holds.
 _WHOLE, _TIME, _TEXT, _AMOUNT, _POSITION = "whole", "time", "text", "amount", "position"
@@ -110,7 +109,6 @@ class ParquetWriter:
         """Take a row.
 
         :raises ConfigurationError: an amount is one that its column cannot hold exactly.
-        :raises BadResponseError: another value is, which no setting could mend.
         """
         try:
             self._rows.append(self._convert(row))
@@ -119,13 +117,9 @@ class ParquetWriter:
             whose = (
                 f"{name} of {row['groupId']}, liquidated at {row['liquidationStartTime']}, is {value!r:.80}"
             )
-            if name in AMOUNTS:
-                raise ConfigurationError(
-                    f"{whose}, which a {_DECIMAL} cannot hold exactly, so nothing was written: set "
-                    f"parquet_amounts={{{name!r}: 'string'}}, or 'string' for all amounts."
-                ) from None
-            raise BadResponseError(
-                f"{whose}, which Parquet has no number for; nothing was written."
+            raise ConfigurationError(
+                f"{whose}, which a {_DECIMAL} cannot hold exactly, so nothing was written: set "
+                f"parquet_amounts={{{name!r}: 'string'}}, or 'string' for all amounts."
             ) from None
         if len(self._rows) == _BATCH_ROWS:
             self._end_batch()
@@ -186,9 +180,8 @@ def _converter(name: str, kind: Any, amounts: Mapping[str, AmountType]) -> Calla
         return lambda rows: [to_struct(row) for row in rows]
     if amounts.get(name) == "decimal":
         return partial(_to_decimal, name)
-    if kind in {_WHOLE, _TIME}:
-        # A liquidation that runs has the end 0 or null.
-        return partial(_to_int64, name, 0 if name == "liquidationEndTime" else None)
+    if name == "liquidationEndTime":
+        return lambda value: value or None  # of a liquidation that runs it is 0 or null
     return lambda value: value
 
 
@@ -199,11 +192,3 @@ def _to_decimal(name: str, value: str | None) -> Decimal | None:
         return Decimal(value).quantize(_SMALLEST, context=_EXACT)
     except (Inexact, InvalidOperation):
         raise _UnfitError(name, value) from None
-
-
-def _to_int64(name: str, null: int | None, value: int | None) -> int | None:
-    if value is None or value == null:
-        return None
-    if value not in _INT64:
-        raise _UnfitError(name, value)
-    return value

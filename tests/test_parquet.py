@@ -20,7 +20,7 @@ from airflow_provider_binance_loan.binance.records import (
     LiquidationSnapshot,
     Snapshot,
 )
-from airflow_provider_binance_loan.exceptions import BadResponseError, ConfigurationError
+from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.parquet import AMOUNTS, SHAPES, Amounts, ParquetWriter, to_schema
 from airflow_provider_binance_loan.tables import TABLES, to_rows
 from tests.records import documented, record, records, running, with_unknown_fields
@@ -143,14 +143,6 @@ def test_says_which_amount_does_not_fit(name: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         write([one], amounts=others)  # type: ignore[arg-type]
     assert value in str(read([one], amounts={**others, name: "string"}))  # type: ignore[dict-item]
-
-
-@pytest.mark.parametrize("field", ["groupId", "liquidationStartTime", "liquidationEndTime"])
-def test_refuses_a_number_that_no_column_holds(field: str) -> None:
-    """A whole number past 64 bits is an error that names it."""
-    with pytest.raises(BadResponseError, match=f"{field} of .* is {2**63}, which Parquet has no number for"):
-        write([running(**{field: 2**63})])
-    assert write([running(**{field: 2**63 - 1})]).metadata.num_rows == 1
 
 
 @pytest.mark.parametrize(
