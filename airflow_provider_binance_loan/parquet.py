@@ -21,7 +21,7 @@ Amounts = AmountType | Mapping[str, AmountType]
 
 # How many rows are held as Python's objects, which are large, and how many batches of them make a row group.
 # They decide the bytes of an object, so they must not depend on how the rows came.
-_BATCH_ROWS = 250
+_BATCH_ROWS = 500
 _GROUP_BATCHES = 10
 # 20 digits before the point, and 18 after it, as many as the finest tokens have.
 _DECIMAL = pa.decimal128(38, 18)

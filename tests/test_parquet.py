@@ -181,7 +181,7 @@ def test_keeps_fields_that_nobody_documents() -> None:
 
 def test_writes_row_groups_of_one_size() -> None:
     """However many rows come, a row group holds the same number of them, and the last one the rest."""
-    file = write([running(number) for number in range(1, 6_002)])
+    file = write([running(number) for number in range(1, 11_002)])
     sizes = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
-    assert sizes == [2_500, 2_500, 1_001]
-    assert file.read(["groupId"]).column("groupId").to_pylist() == list(range(1, 6_002))
+    assert sizes == [5_000, 5_000, 1_001]
+    assert file.read(["groupId"]).column("groupId").to_pylist() == list(range(1, 11_002))
