@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from tempfile import TemporaryFile
@@ -142,6 +143,8 @@ def load_parquet() -> Any:
 
     :raises AirflowOptionalProviderFeatureException: pyarrow is not installed.
     """
+    # Arrow's own allocator takes some 20 MB more to hold the same; whoever chose one, or has Arrow, keeps it.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         from airflow_provider_binance_loan import parquet
     except ImportError:

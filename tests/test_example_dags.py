@@ -33,6 +33,14 @@ def test_is_parsed_without_a_network(file: Path, mocker: Any) -> None:
         ("force_liquidation_to_xcom", ["--logical-date", DOCUMENTED], ["1 record in", "16667.926"]),
         ("force_liquidation_to_s3", ["--logical-date", DOCUMENTED], ["1 record in", "16667.926"]),
         ("json_lines_to_pandas", ["--logical-date", DOCUMENTED], ["1 record in", "add_up: success"]),
+        (
+            "parquet_to_pandas",
+            ["--logical-date", DOCUMENTED],
+            [
+                "1 record in s3://risk-lake/binance/liquidations/dt=2025-05-27/hour=21/part.parquet",
+                "16667.926",
+            ],
+        ),
         ("asset_driven", [], ["records in the XCom of task pull"]),
         ("sensor_then_operator", [], ["wait: success", "in the XCom of task pull"]),
     ],

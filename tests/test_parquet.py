@@ -172,7 +172,7 @@ def test_keeps_fields_that_nobody_documents() -> None:
 
 
 def test_writes_row_groups_of_one_size() -> None:
-    """However many rows come, a row group holds five thousand, and the last one the rest."""
+    """However many rows come, a row group holds the same number of them, and the last one the rest."""
     file = write([running(number) for number in range(1, 11_002)])
     sizes = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
     assert sizes == [5_000, 5_000, 1_001]

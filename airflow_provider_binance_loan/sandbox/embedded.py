@@ -10,6 +10,7 @@ import contextlib
 import gc
 import gzip
 import hashlib
+import io
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ Record = dict[str, Any]
 NOWHERE = "http://127.0.0.1:9"
 REGION = "us-east-1"
 GZIP_MAGIC = b"\x1f\x8b"
+PARQUET_MAGIC = b"PAR1"
 
 
 class UsageError(Exception):
@@ -330,14 +333,33 @@ def _landing(returned: Any) -> Landing | None:
         body: bytes = _s3_client().get_object(Bucket=bucket, Key=key)["Body"].read()
         if returned.get("sha256") not in (None, hashlib.sha256(body).hexdigest()):
             raise ValueError(f"{returned['s3_uri']} is not the object that the manifest describes.")
-        lines = (gzip.decompress(body) if body.startswith(GZIP_MAGIC) else body).splitlines()
         window = None
         if returned.get("window_start") and returned.get("window_end"):
             start, end = returned["window_start"], returned["window_end"]
             window = datetime.fromisoformat(start), datetime.fromisoformat(end)
-        return Landing([json.loads(line) for line in lines], returned["s3_uri"], len(body), window)
+        return Landing(_read(body), returned["s3_uri"], len(body), window)
     if isinstance(returned, list) and all(
         isinstance(row, dict) and "liquidationStartTime" in row for row in returned
     ):
         return Landing(returned)
     return None
+
+
+def _read(body: bytes) -> list[Record]:
+    """Return the records of an object of JSON Lines or Parquet, with times in epoch milliseconds."""
+    if not body.startswith(PARQUET_MAGIC):
+        lines = (gzip.decompress(body) if body.startswith(GZIP_MAGIC) else body).splitlines()
+        return [json.loads(line) for line in lines]
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    table = pq.read_table(io.BytesIO(body))
+    for index, column in enumerate(table.schema):
+        if pa.types.is_timestamp(column.type):
+            table = table.set_column(index, column.name, table.column(index).cast(pa.int64()))
+    return [{name: _shortened(value) for name, value in row.items()} for row in table.to_pylist()]
+
+
+def _shortened(value: Any) -> Any:
+    """Return a decimal without the zeros that only its column's scale has; anything else as it is."""
+    return f"{value:f}".rstrip("0").rstrip(".") if isinstance(value, Decimal) else value
