@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from airflow.sdk import DAG, Context
+    from airflow.sdk import DAG
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
 Record = dict[str, Any]
 
@@ -269,19 +270,24 @@ def _s3_client() -> Any:
 
 def _prepare_tasks(dag: DAG) -> dict[tuple[str, int], str]:
     """Let each task fail at its first error, and return where its error will be noted."""
+    from airflow.listeners import hookimpl
+    from airflow.sdk.listener import get_listener_manager
+
     errors: dict[tuple[str, int], str] = {}
 
-    def note(context: Context) -> None:
-        instance, error = context["ti"], context.get("exception")
-        index = -1 if instance.map_index is None else instance.map_index
-        errors[instance.task_id, index] = (
-            _last_lines(error) if isinstance(error, BaseException) else str(error)
-        )
+    class Notes:
+        # Not a callback of the task's, whose context has no exception here before Airflow 3.3.
+        @staticmethod
+        @hookimpl
+        def on_task_instance_failed(task_instance: RuntimeTaskInstanceProtocol, error: object) -> None:
+            index = -1 if task_instance.map_index is None else task_instance.map_index
+            errors[task_instance.task_id, index] = (
+                _last_lines(error) if isinstance(error, BaseException) else str(error)
+            )
 
+    get_listener_manager().add_listener(Notes)
     for task in dag.tasks:
         task.retries = 0  # a retry's delay, five minutes by default, would only hide what went wrong
-        callbacks = task.on_failure_callback
-        task.on_failure_callback = [*(callbacks if isinstance(callbacks, Sequence) else [callbacks]), note]
     return errors
 
 
