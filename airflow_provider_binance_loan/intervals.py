@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pendulum
 
+from airflow_provider_binance_loan.checks import check_duration, check_instant, shown
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 
 # What Binance itself takes for a request without times.
@@ -42,8 +43,7 @@ def resolve_window(
     :param lookback: how much earlier to start, to fetch again what was still running last time.
     :raises ConfigurationError: a value is no instant or has no time zone, or the window is empty.
     """
-    if not isinstance(lookback, timedelta) or lookback < timedelta():
-        raise ConfigurationError(f"lookback is {lookback!r}: give a timedelta that is not negative.")
+    check_duration(lookback, "lookback")
     given_start, given_end = to_instant(start, "start"), to_instant(end, "end")
     interval_start = to_instant(context.get("data_interval_start"), "data_interval_start")
     interval_end = to_instant(context.get("data_interval_end"), "data_interval_end")
@@ -70,16 +70,14 @@ def resolve_window(
             "end must come after the start. On a schedule whose data interval has no width, leave out start "
             "and end, or use CronDataIntervalTimetable."
         )
-    try:
-        return Window(window_start - lookback, window_end, rule)
-    except OverflowError:
-        raise ConfigurationError(f"lookback is {lookback}, which reaches back past all time.") from None
+    check_instant(window_start - lookback, "start less lookback")
+    return Window(window_start - lookback, window_end, rule)
 
 
 def to_instant(value: Any, name: str) -> pendulum.DateTime | None:
     """Return an instant in UTC; None for None, and for the texts that templates render for it.
 
-    :raises ConfigurationError: it is no instant, or has no time zone.
+    :raises ConfigurationError: it is no instant with time zone from 1970 to 2999.
     """
     if value is None or value in ("", "None"):
         return None
@@ -92,14 +90,10 @@ def to_instant(value: Any, name: str) -> pendulum.DateTime | None:
             instant = None
     if not isinstance(instant, datetime):
         raise ConfigurationError(
-            f"{name} is {value!r}: give a datetime or an ISO 8601 instant such as 2026-03-01T09:00:00Z."
+            f"{name} is {shown(value)}: give a datetime or an ISO 8601 instant such as 2026-03-01T09:00:00Z."
         )
-    try:
-        if instant.utcoffset() is not None:
-            return pendulum.instance(instant).in_timezone("UTC")
-    except (OverflowError, ValueError):
-        raise ConfigurationError(f"{name} is {value!s}, which UTC has no time for.") from None
-    raise ConfigurationError(f"{name} is {value!s}, which has no time zone: add one, for example Z.")
+    check_instant(instant, name)
+    return pendulum.instance(instant).in_timezone("UTC")
 
 
 def _run_after(context: Mapping[str, Any]) -> pendulum.DateTime | None:

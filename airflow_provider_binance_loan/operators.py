@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from airflow_provider_binance_loan.checks import check_flag, is_number, shown
 from airflow_provider_binance_loan.exceptions import ConfigurationError, RequestRefusedError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.intervals import Window, resolve_window
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_loan.formats import FileFormat
     from airflow_provider_binance_loan.parquet import Amounts
+
+# Airflow's database holds each XCom as one value.
+_MOST_IN_XCOM = 1_000_000
 
 
 class BinanceLoanForceLiquidationOperator(BaseOperator):
@@ -139,6 +143,8 @@ class BinanceLoanForceLiquidationOperator(BaseOperator):
         :raises BinanceLoanError: anything else; Airflow retries the task as the DAG says.
         """
         try:
+            for name in ("flatten", "replace", "skip_if_empty", "encrypt"):
+                check_flag(getattr(self, name), name)
             window = self._window(context)
             self.log.info("Window [%s, %s): %s.", window.start, window.end, window.rule)
             if self.s3_key is None:
@@ -175,9 +181,12 @@ class BinanceLoanForceLiquidationOperator(BaseOperator):
     def _to_xcom(self, window: Window) -> list[dict[str, Any]]:
         for name in ("s3_bucket", "file_format", "flatten"):
             if value := getattr(self, name):
-                raise ConfigurationError(f"{name} is {value!r} without s3_key: add the key.")
-        if type(self.max_xcom_records) is not int or self.max_xcom_records < 0:
-            raise ConfigurationError(f"max_xcom_records is {self.max_xcom_records!r}: give a whole number.")
+                raise ConfigurationError(f"{name} is {shown(value)} without s3_key: add the key.")
+        if not is_number(self.max_xcom_records, 0, _MOST_IN_XCOM, whole=True):
+            raise ConfigurationError(
+                f"max_xcom_records is {shown(self.max_xcom_records)}: "
+                f"give a whole number from 0 to {_MOST_IN_XCOM}."
+            )
         records: list[Any] = list(islice(self._records(window), self.max_xcom_records + 1))
         if len(records) > self.max_xcom_records:
             raise ConfigurationError(

@@ -17,6 +17,7 @@ from airflow.sdk.exceptions import (
 
 from airflow_provider_binance_loan.binance.liquidations import to_risk_units
 from airflow_provider_binance_loan.binance.windows import to_datetime
+from airflow_provider_binance_loan.checks import check_flag, check_seconds, shown
 from airflow_provider_binance_loan.exceptions import (
     BinanceLoanError,
     ConfigurationError,
@@ -25,7 +26,7 @@ from airflow_provider_binance_loan.exceptions import (
 )
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.intervals import resolve_window, to_instant
-from airflow_provider_binance_loan.watch import DEFAULT_LOOKBACK, WaitFor, Watch
+from airflow_provider_binance_loan.watch import DEFAULT_LOOKBACK, WaitFor, Watch, check_interval
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -87,6 +88,7 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
         """
         self._not_before: datetime | None = None
         try:
+            self._check_waits()
             return self._execute_deferrable(context) if self.deferrable else super().execute(context)
         except (ConfigurationError, RequestRefusedError) as error:
             raise AirflowFailException(str(error)) from error
@@ -123,7 +125,7 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
             case {"status": "refused", "message": message}:
                 raise RequestRefusedError(message)
         raise BinanceLoanError(
-            f"The trigger sent {event!r:.200}: run scheduler, triggerer and workers on one version."
+            f"The trigger sent {shown(event)}: run scheduler, triggerer and workers on one version."
         )
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -171,6 +173,13 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
             method_name="execute_complete",
             timeout=timedelta(seconds=max(1.0, deadline - hook.now().timestamp())),
         )
+
+    def _check_waits(self) -> None:
+        check_flag(self.deferrable, "deferrable")
+        check_interval(self.poke_interval, "poke_interval")
+        if self.max_wait:
+            check_interval(self.max_wait.total_seconds(), "max_wait")
+        check_seconds(self.timeout, "timeout")
 
     def _watch(self, context: Context) -> Watch:
         since = to_instant(self.since, "since") or resolve_window(context).start

@@ -15,6 +15,7 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 from airflow_provider_binance_loan.binance.liquidations import RiskUnitsArgument, to_risk_units
 from airflow_provider_binance_loan.binance.records import ForceLiquidation, Key, is_running, record_key
 from airflow_provider_binance_loan.binance.windows import MAX_SPAN_MS, to_datetime, to_ms
+from airflow_provider_binance_loan.checks import LAST_S, check_flag, check_seconds, shown
 from airflow_provider_binance_loan.exceptions import (
     BinanceLoanError,
     ConfigurationError,
@@ -24,7 +25,7 @@ from airflow_provider_binance_loan.exceptions import (
 )
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.intervals import to_instant
-from airflow_provider_binance_loan.watch import DEFAULT_LOOKBACK, WaitFor, Watch
+from airflow_provider_binance_loan.watch import DEFAULT_LOOKBACK, WaitFor, Watch, check_interval
 
 # After so many failed looks in a row, each of several tries, the trigger gives up and says why.
 _MAX_FAILURES = 10
@@ -105,6 +106,12 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
 
         :raises BinanceLoanError: an answer is malformed, or too many looks in a row failed.
         """
+        try:
+            watch = self._watch()
+        except ConfigurationError as error:
+            await asyncio.sleep(_FIRST_WAIT_S)
+            yield TriggerEvent({"status": "refused", "message": str(error)})
+            return
         hook = BinanceLoanHook(self.binance_loan_conn_id)
         looks = failures = 0
         told_s = (self.not_before or 0) - hook.now().timestamp()
@@ -118,7 +125,7 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
             wait_s = self._interval_s(looks)
             looks += 1
             try:
-                if event := await self._look(hook):
+                if event := await self._look(hook, watch):
                     yield TriggerEvent({"status": "success", **event})
                     return
                 failures = 0
@@ -133,12 +140,22 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
                 wait_s = max(wait_s, _told_to_wait_s(error, hook))
                 self.log.warning("Looking again in %.0f s: %s", wait_s, error)
 
-    async def _look(self, hook: BinanceLoanHook) -> dict[str, Any] | None:
+    def _watch(self) -> Watch:
         since = to_instant(self.since, "since")
         if since is None:
             raise ConfigurationError("since is empty: give an ISO 8601 instant.")
+        check_seconds(self.lookback, "lookback")
+        check_interval(self.poke_interval, "poke_interval")
+        if self.max_wait is not None:
+            check_interval(self.max_wait, "max_wait")
+        for name, instant in (("not_before", self.not_before), ("deadline", self.deadline)):
+            if instant is not None:
+                check_seconds(instant, name, high=LAST_S)
         watch = Watch(since, self.wait_for, self.risk_units, timedelta(seconds=self.lookback))
         watch.check()
+        return watch
+
+    async def _look(self, hook: BinanceLoanHook, watch: Watch) -> dict[str, Any] | None:
         start, end = watch.window(hook.now())
         return watch.event(await hook.aget_force_liquidations(start, end, risk_units=self.risk_units))
 
@@ -182,9 +199,11 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
         binance_loan_conn_id: str = BinanceLoanHook.default_conn_name,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        for name, value, least in (("lookback", lookback, 0), ("poke_interval", poke_interval, 0.001)):
-            if type(value) not in {int, float} or value < least:
-                raise ConfigurationError(f"{name} is {value!r}: give it in seconds.")
+        if not isinstance(asset_name, str) or not asset_name.strip():
+            raise ConfigurationError(f"asset_name is {shown(asset_name)}: give the name of the asset.")
+        check_flag(finished, "finished")
+        check_seconds(lookback, "lookback")
+        check_interval(poke_interval, "poke_interval")
         units = to_risk_units(risk_units)
         self.asset_name = asset_name
         self.finished = finished

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from airflow_provider_binance_loan.binance.records import ForceLiquidation, is_running
 from airflow_provider_binance_loan.binance.windows import to_datetime, to_ms
+from airflow_provider_binance_loan.checks import check_duration, check_instant, check_seconds, shown
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 
 WaitFor = Literal["started", "finished"]
@@ -17,6 +18,16 @@ WaitFor = Literal["started", "finished"]
 DEFAULT_LOOKBACK = timedelta(days=7)
 # How far Binance's clock may be ahead: what it shows already must not wait for another look.
 _AHEAD = timedelta(minutes=1)
+# How long to wait between two looks, in seconds: each takes two requests at least, and too many invite a ban.
+_LEAST_INTERVAL_S, _MOST_INTERVAL_S = 1, 7 * 24 * 60 * 60
+
+
+def check_interval(value: Any, name: str) -> None:
+    """Return when a value may pass, in seconds, between two looks.
+
+    :raises ConfigurationError: it is no number of seconds, too short or too long.
+    """
+    check_seconds(value, name, _LEAST_INTERVAL_S, _MOST_INTERVAL_S)
 
 
 @dataclass(frozen=True)
@@ -43,16 +54,19 @@ class Watch:
 
         :raises ConfigurationError: the message names it.
         """
-        to_ms(self.since, "since")
+        check_instant(self.since, "since")
         if self.wait_for not in get_args(WaitFor):
-            raise ConfigurationError(f"wait_for is {self.wait_for!r}: give 'started' or 'finished'.")
-        if not isinstance(self.lookback, timedelta) or self.lookback < timedelta():
-            raise ConfigurationError(f"lookback is {self.lookback!r}: give a timedelta that is not negative.")
+            raise ConfigurationError(f"wait_for is {shown(self.wait_for)}: give 'started' or 'finished'.")
+        check_duration(self.lookback, "lookback")
+        check_instant(self._start, "since less lookback")
+
+    @property
+    def _start(self) -> datetime:
+        return self.since - (self.lookback if self.wait_for == "finished" else timedelta())
 
     def window(self, now: datetime) -> tuple[datetime, datetime]:
         """Return the window to ask for, up to the present."""
-        start = self.since - (self.lookback if self.wait_for == "finished" else timedelta())
-        return start, max(now, self.since) + _AHEAD
+        return self._start, max(now, self.since) + _AHEAD
 
     def _counts(self, record: ForceLiquidation, since_ms: int) -> bool:
         """Tell whether a record is one that is waited for."""

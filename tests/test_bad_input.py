@@ -513,6 +513,21 @@ def test_takes_an_old_style_encrypted_key_where_its_lines_can_be_told(
 # Arguments
 
 ELEVEN, NOON = "2026-03-01T11:00:00+00:00", "2026-03-01T12:00:00+00:00"
+NAIVE = "which has no time zone: add one, for example UTC."
+YEARS = "give a time of the years from 1970 to 2999."
+DURATION = "give a timedelta from 0 to 3650 days."
+INTERVAL = "give a number of seconds from 1 to 604800."
+SECONDS = "give a number of seconds from 0 to 315360000."
+EPOCH_SECONDS = "give a number of seconds from 0 to 32503680000."
+FLAG = "give True or False."
+XCOMS = "give a whole number from 0 to 1000000."
+
+
+class Endless:
+    """What cannot be written out."""
+
+    def __repr__(self) -> str:
+        raise RecursionError
 
 
 @pytest.mark.parametrize(
@@ -521,12 +536,12 @@ ELEVEN, NOON = "2026-03-01T11:00:00+00:00", "2026-03-01T12:00:00+00:00"
         (
             datetime(2026, 3, 1),
             NOW,
-            "start is the naive datetime 2026-03-01T00:00:00: give it a time zone, for example UTC.",
+            f"start is 2026-03-01T00:00:00, {NAIVE}",
         ),
         (
             NOW,
             datetime(2026, 3, 2),
-            "end is the naive datetime 2026-03-02T00:00:00: give it a time zone, for example UTC.",
+            f"end is 2026-03-02T00:00:00, {NAIVE}",
         ),
         (
             NOW,
@@ -536,8 +551,25 @@ ELEVEN, NOON = "2026-03-01T11:00:00+00:00", "2026-03-01T12:00:00+00:00"
         (
             datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC),
             NOW,
-            "start is 1969-12-31T23:59:59+00:00: epoch milliseconds begin in 1970.",
+            f"start is 1969-12-31T23:59:59: {YEARS}",
         ),
+        ("2026-03-01T00:00:00Z", NOW, "start is '2026-03-01T00:00:00Z': give a datetime with time zone."),
+        (None, NOW, "start is None: give a datetime with time zone."),
+        (NOW, 1772323200000, "end is 1772323200000: give a datetime with time zone."),
+        (
+            date(2026, 3, 1),
+            NOW,
+            "start is datetime.date(2026, 3, 1): give a datetime with time zone.",
+        ),
+        (Endless(), NOW, "start is something of type Endless: give a datetime with time zone."),
+        ("5" * 5000, NOW, f"start is '{'5' * 79}…: give a datetime with time zone."),
+        (
+            NOW,
+            datetime.max.replace(tzinfo=timezone(-HOUR)),
+            f"end is 9999-12-31T23:59:59.999999: {YEARS}",
+        ),
+        (datetime.min.replace(tzinfo=timezone(HOUR)), NOW, f"start is 0001-01-01T00:00:00: {YEARS}"),
+        (NOW, datetime(3000, 1, 1, tzinfo=UTC), f"end is 3000-01-01T00:00:00: {YEARS}"),
     ],
 )
 def test_says_what_is_wrong_with_a_window_of_the_hook(
@@ -563,7 +595,9 @@ RISK_UNITS: list[tuple[Any, str]] = [
     ("None", f"risk_units holds 'None': {NO_UNITS}"),
     ("-6", f"risk_units holds '-6': {NO_UNITS}"),
     ("٦", f"risk_units holds '٦': {NO_UNITS}"),
-    ("9" * 5000, f"risk_units holds '{'9' * 59}: {NO_UNITS}"),
+    ([10**5000], f"risk_units holds something of type int: {NO_UNITS}"),
+    (2**63, f"risk_units holds {2**63}: {NO_UNITS}"),
+    ("9" * 5000, f"risk_units holds '{'9' * 79}…: {NO_UNITS}"),
     (["all"], f"risk_units holds 'all': {NO_UNITS}"),
     (["6,7"], f"risk_units holds '6,7': {NO_UNITS}"),
     ([[6]], f"risk_units holds [6]: {NO_UNITS}"),
@@ -639,27 +673,27 @@ OPERATORS: list[tuple[dict[str, Any], str]] = [
     ({"end": []}, instant("end", "[]")),
     (
         {"start": datetime(2026, 3, 1)},
-        "start is 2026-03-01 00:00:00, which has no time zone: add one, for example Z.",
+        f"start is 2026-03-01T00:00:00, {NAIVE}",
     ),
     (
         {"end": "2026-03-02T00:00:00"},
-        "end is 2026-03-02T00:00:00, which has no time zone: add one, for example Z.",
+        f"end is 2026-03-02T00:00:00, {NAIVE}",
     ),
     (
         {"start": "0001-01-01T00:00:00+05:00"},
-        "start is 0001-01-01T00:00:00+05:00, which UTC has no time for.",
+        f"start is 0001-01-01T00:00:00: {YEARS}",
     ),
     (
         {"start": "2026-03-01T00:00:00+24:00"},
-        "start is 2026-03-01T00:00:00+24:00, which UTC has no time for.",
+        "start is 2026-03-01T00:00:00 in a time zone a day or more from UTC: mend the zone.",
     ),
     (
         {"end": datetime.max.replace(tzinfo=timezone(-HOUR))},
-        "end is 9999-12-31 23:59:59.999999-01:00, which UTC has no time for.",
+        f"end is 9999-12-31T23:59:59.999999: {YEARS}",
     ),
     (
         {"start": "1960-01-01T00:00:00Z"},
-        "start is 1960-01-01T00:00:00+00:00: epoch milliseconds begin in 1970.",
+        f"start is 1960-01-01T00:00:00: {YEARS}",
     ),
     ({"start": NOW, "end": NOW}, EMPTY_NOW),
     ({"start": NOW}, EMPTY_NOW),
@@ -675,12 +709,12 @@ OPERATORS: list[tuple[dict[str, Any], str]] = [
             "end given on the task, start: the run's data interval",
         ),
     ),
-    ({"lookback": 5}, "lookback is 5: give a timedelta that is not negative."),
-    ({"lookback": None}, "lookback is None: give a timedelta that is not negative."),
-    ({"lookback": BACKWARDS}, f"lookback is {BACKWARDS!r}: give a timedelta that is not negative."),
+    ({"lookback": 5}, f"lookback is 5: {DURATION}"),
+    ({"lookback": None}, f"lookback is None: {DURATION}"),
+    ({"lookback": BACKWARDS}, f"lookback is {BACKWARDS!r}: {DURATION}"),
     (
         {"lookback": timedelta(days=999_999)},
-        "lookback is 999999 days, 0:00:00, which reaches back past all time.",
+        f"lookback is datetime.timedelta(days=999999): {DURATION}",
     ),
     ({"s3_bucket": "lake"}, "s3_bucket is 'lake' without s3_key: add the key."),
     ({"flatten": True}, "flatten is True without s3_key: add the key."),
@@ -701,10 +735,17 @@ OPERATORS: list[tuple[dict[str, Any], str]] = [
     ({"s3_key": 5, "s3_bucket": "lake"}, f"s3_key is 5: {NO_TEXT}"),
     ({"s3_key": "a", "s3_bucket": "None"}, f"s3_bucket is 'None': {NO_TEXT}"),
     ({"s3_key": "a", "s3_bucket": b"lake"}, f"s3_bucket is b'lake': {NO_TEXT}"),
-    ({"max_xcom_records": -1}, "max_xcom_records is -1: give a whole number."),
-    ({"max_xcom_records": None}, "max_xcom_records is None: give a whole number."),
-    ({"max_xcom_records": "5"}, "max_xcom_records is '5': give a whole number."),
-    ({"max_xcom_records": True}, "max_xcom_records is True: give a whole number."),
+    ({"max_xcom_records": -1}, f"max_xcom_records is -1: {XCOMS}"),
+    ({"max_xcom_records": None}, f"max_xcom_records is None: {XCOMS}"),
+    ({"max_xcom_records": "5"}, f"max_xcom_records is '5': {XCOMS}"),
+    ({"max_xcom_records": 5.0}, f"max_xcom_records is 5.0: {XCOMS}"),
+    ({"max_xcom_records": True}, f"max_xcom_records is True: {XCOMS}"),
+    ({"max_xcom_records": 10**30}, f"max_xcom_records is {10**30}: {XCOMS}"),
+    ({"max_xcom_records": 10**5000}, f"max_xcom_records is something of type int: {XCOMS}"),
+    ({"replace": "no"}, f"replace is 'no': {FLAG}"),
+    ({"flatten": 1}, f"flatten is 1: {FLAG}"),
+    ({"skip_if_empty": "false"}, f"skip_if_empty is 'false': {FLAG}"),
+    ({"encrypt": None}, f"encrypt is None: {FLAG}"),
 ]
 
 
@@ -735,7 +776,7 @@ def test_says_what_is_wrong_with_the_operator(
         ),
         (
             {"data_interval_start": datetime(2026, 3, 1)},
-            "data_interval_start is 2026-03-01 00:00:00, which has no time zone: add one, for example Z.",
+            f"data_interval_start is 2026-03-01T00:00:00, {NAIVE}",
         ),
     ],
 )
@@ -753,16 +794,32 @@ SENSORS: list[tuple[dict[str, Any], str]] = [
     ({"since": 1772323200000}, instant("since", "1772323200000")),
     (
         {"since": datetime(2026, 3, 1)},
-        "since is 2026-03-01 00:00:00, which has no time zone: add one, for example Z.",
+        f"since is 2026-03-01T00:00:00, {NAIVE}",
     ),
     (
         {"since": "2026-03-01T09:00:00"},
-        "since is 2026-03-01T09:00:00, which has no time zone: add one, for example Z.",
+        f"since is 2026-03-01T09:00:00, {NAIVE}",
     ),
     ({"wait_for": "ended"}, "wait_for is 'ended': give 'started' or 'finished'."),
     ({"wait_for": None}, "wait_for is None: give 'started' or 'finished'."),
-    ({"lookback": 7}, "lookback is 7: give a timedelta that is not negative."),
-    ({"lookback": BACKWARDS}, f"lookback is {BACKWARDS!r}: give a timedelta that is not negative."),
+    ({"lookback": 7}, f"lookback is 7: {DURATION}"),
+    ({"lookback": BACKWARDS}, f"lookback is {BACKWARDS!r}: {DURATION}"),
+    ({"since": "0001-01-01T00:00:00Z"}, f"since is 0001-01-01T00:00:00: {YEARS}"),
+    ({"since": "9999-12-31T23:59:59Z"}, f"since is 9999-12-31T23:59:59: {YEARS}"),
+    ({"since": "1969-12-31T00:00:00Z"}, f"since is 1969-12-31T00:00:00: {YEARS}"),
+    (
+        {"since": "1970-01-02T00:00:00Z", "wait_for": "finished"},
+        f"since less lookback is 1969-12-26T00:00:00: {YEARS}",
+    ),
+    (
+        {"lookback": timedelta(days=800_000)},
+        f"lookback is datetime.timedelta(days=800000): {DURATION}",
+    ),
+    ({"deferrable": "no"}, f"deferrable is 'no': {FLAG}"),
+    ({"poke_interval": 0}, f"poke_interval is 0.0: {INTERVAL}"),
+    ({"poke_interval": timedelta(days=8)}, f"poke_interval is 691200.0: {INTERVAL}"),
+    ({"max_wait": 0.5}, f"max_wait is 0.5: {INTERVAL}"),
+    ({"timeout": timedelta(days=4000)}, f"timeout is 345600000.0: {SECONDS}"),
     ({"risk_units": "six"}, f"risk_units holds 'six': {NO_UNITS}"),
     (
         {"binance_loan_conn_id": "missing"},
@@ -781,11 +838,7 @@ def test_says_what_is_wrong_with_the_sensor(
     sensor = BinanceLoanForceLiquidationSensor(
         task_id="wait",
         mode="reschedule" if mode == "reschedule" else "poke",
-        deferrable=mode == "deferrable",
-        poke_interval=0,
-        timeout=0,
-        **flags,
-        **arguments,
+        **{"deferrable": mode == "deferrable", "poke_interval": 1, "timeout": 0, **flags, **arguments},
     )
     with refused(AirflowFailException, text):
         sensor.execute(context())
@@ -798,9 +851,24 @@ def test_says_what_is_wrong_with_the_sensor(
         ({"since": "yesterday"}, instant("since", "'yesterday'")),
         (
             {"since": "2026-03-01T09:00:00"},
-            "since is 2026-03-01T09:00:00, which has no time zone: add one, for example Z.",
+            f"since is 2026-03-01T09:00:00, {NAIVE}",
         ),
+        ({"since": "0001-01-01T00:00:00Z"}, f"since is 0001-01-01T00:00:00: {YEARS}"),
+        ({"since": "9999-12-31T23:59:59Z"}, f"since is 9999-12-31T23:59:59: {YEARS}"),
         ({"wait_for": "ended"}, "wait_for is 'ended': give 'started' or 'finished'."),
+        ({"lookback": "60"}, f"lookback is '60': {SECONDS}"),
+        ({"lookback": None}, f"lookback is None: {SECONDS}"),
+        ({"lookback": 1e300}, f"lookback is 1e+300: {SECONDS}"),
+        ({"poke_interval": 0}, f"poke_interval is 0: {INTERVAL}"),
+        ({"poke_interval": -1}, f"poke_interval is -1: {INTERVAL}"),
+        ({"poke_interval": float("nan")}, f"poke_interval is nan: {INTERVAL}"),
+        ({"poke_interval": "60"}, f"poke_interval is '60': {INTERVAL}"),
+        ({"max_wait": 0}, f"max_wait is 0: {INTERVAL}"),
+        ({"max_wait": "60"}, f"max_wait is '60': {INTERVAL}"),
+        ({"not_before": "now"}, f"not_before is 'now': {EPOCH_SECONDS}"),
+        ({"not_before": 1e300}, f"not_before is 1e+300: {EPOCH_SECONDS}"),
+        ({"deadline": float("nan")}, f"deadline is nan: {EPOCH_SECONDS}"),
+        ({"deadline": NOW}, f"deadline is {NOW!r}: {EPOCH_SECONDS}"),
         ({"risk_units": "six"}, f"risk_units holds 'six': {NO_UNITS}"),
         ({"risk_units": []}, "risk_units is an empty list: use 'all', 'active', or name at least one id."),
         (
@@ -826,13 +894,22 @@ def test_says_what_is_wrong_with_the_trigger(
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"lookback": HOUR}, f"lookback is {HOUR!r}: give it in seconds."),
-        ({"lookback": "60"}, "lookback is '60': give it in seconds."),
-        ({"lookback": None}, "lookback is None: give it in seconds."),
-        ({"lookback": -1}, "lookback is -1: give it in seconds."),
-        ({"poke_interval": HOUR}, f"poke_interval is {HOUR!r}: give it in seconds."),
-        ({"poke_interval": 0}, "poke_interval is 0: give it in seconds."),
-        ({"poke_interval": True}, "poke_interval is True: give it in seconds."),
+        ({"lookback": HOUR}, f"lookback is {HOUR!r}: {SECONDS}"),
+        ({"lookback": "60"}, f"lookback is '60': {SECONDS}"),
+        ({"lookback": None}, f"lookback is None: {SECONDS}"),
+        ({"lookback": -1}, f"lookback is -1: {SECONDS}"),
+        ({"lookback": float("nan")}, f"lookback is nan: {SECONDS}"),
+        ({"lookback": float("inf")}, f"lookback is inf: {SECONDS}"),
+        ({"lookback": 10**400}, f"lookback is 1{'0' * 79}…: {SECONDS}"),
+        ({"poke_interval": HOUR}, f"poke_interval is {HOUR!r}: {INTERVAL}"),
+        ({"poke_interval": 0}, f"poke_interval is 0: {INTERVAL}"),
+        ({"poke_interval": 0.9}, f"poke_interval is 0.9: {INTERVAL}"),
+        ({"poke_interval": float("inf")}, f"poke_interval is inf: {INTERVAL}"),
+        ({"poke_interval": True}, f"poke_interval is True: {INTERVAL}"),
+        ({"asset_name": None}, "asset_name is None: give the name of the asset."),
+        ({"asset_name": " "}, "asset_name is ' ': give the name of the asset."),
+        ({"asset_name": 5}, "asset_name is 5: give the name of the asset."),
+        ({"finished": "no"}, f"finished is 'no': {FLAG}"),
     ],
 )
 def test_says_what_is_wrong_with_the_event_trigger(
@@ -840,4 +917,4 @@ def test_says_what_is_wrong_with_the_event_trigger(
 ) -> None:
     """A wrong argument fails where the DAG is parsed, and not again and again in the triggerer."""
     with refused(ConfigurationError, text):
-        BinanceLoanForceLiquidationEventTrigger(asset_name="a", **arguments)
+        BinanceLoanForceLiquidationEventTrigger(**{"asset_name": "a", **arguments})

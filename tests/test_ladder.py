@@ -19,6 +19,7 @@ ROOT = Path(airflow_provider_binance_loan.__file__).parent
 LADDER = (
     "",
     "exceptions",
+    "checks",
     "binance",
     "binance.windows",
     "binance.signing",

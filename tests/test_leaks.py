@@ -261,6 +261,7 @@ def test_nothing_is_seen_of_a_trigger(
 ) -> None:
     """What a trigger is stored as, fires, or raises holds no secret."""
     mocker.patch("airflow_provider_binance_loan.triggers._FIRST_WAIT_S", 0)
+    mocker.patch("airflow_provider_binance_loan.watch._LEAST_INTERVAL_S", 0)
     mocker.patch("airflow_provider_binance_loan.triggers._MAX_FAILURES", 1)
     mocker.patch.object(doors, "_MAX_TRIES", 1)
     mocker.patch("airflow_provider_binance_loan.hooks.Clock", return_value=clock)

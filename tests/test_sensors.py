@@ -24,7 +24,7 @@ from airflow.sdk.exceptions import (
     TaskDeferred,
 )
 
-from airflow_provider_binance_loan import triggers
+from airflow_provider_binance_loan import triggers, watch
 from airflow_provider_binance_loan.binance.windows import to_ms
 from airflow_provider_binance_loan.exceptions import BadResponseError, BinanceLoanError, RateLimitedError
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
@@ -41,6 +41,7 @@ def real_time(connect: Any, exchange: Exchange, mocker: Any) -> None:
     """Let the local Binance share the sensor's clock, and let the trigger look at once."""
     exchange.clock = time.time
     mocker.patch.object(triggers, "_FIRST_WAIT_S", 0)
+    mocker.patch.object(watch, "_LEAST_INTERVAL_S", 0)
 
 
 @pytest.fixture
@@ -281,7 +282,7 @@ with DAG(
                 task_id=f"{name}_{mode}",
                 mode="reschedule" if mode == "reschedule" else "poke",
                 deferrable=mode == "deferrable",
-                poke_interval=0.5,
+                poke_interval=1,
                 **arguments,
             )
 '''

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger
 
-from airflow_provider_binance_loan import hooks, triggers
-from airflow_provider_binance_loan.exceptions import BadResponseError, ConfigurationError, TransientError
+from airflow_provider_binance_loan import hooks, triggers, watch
+from airflow_provider_binance_loan.exceptions import BadResponseError, TransientError
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.standing import Clock
 from airflow_provider_binance_loan.triggers import (
@@ -32,6 +32,7 @@ def real_time(connect: Any, exchange: Exchange, mocker: Any) -> None:
     """Let the local Binance share the trigger's clock, and leave out the waits for Airflow."""
     exchange.clock = time.time
     mocker.patch.object(triggers, "_FIRST_WAIT_S", 0)
+    mocker.patch.object(watch, "_LEAST_INTERVAL_S", 0)
     mocker.patch.object(triggers, "_HANDOVER_S", 0)
 
 
@@ -319,20 +320,6 @@ class TestWatching:
 
             asyncio.run(look())
         assert waits[:6] == [120, 240, 480, 600, 600, 600]
-
-    @pytest.mark.parametrize(
-        ("arguments", "says"),
-        [
-            ({"lookback": timedelta(days=1)}, "lookback is .*: give it in seconds"),
-            ({"poke_interval": timedelta(minutes=1)}, "poke_interval is .*: give it in seconds"),
-            ({"poke_interval": 0}, "poke_interval is 0"),
-            ({"risk_units": "six"}, "risk_units holds 'six'"),
-        ],
-    )
-    def test_refuses_wrong_arguments_at_once(self, arguments: Any, says: str) -> None:
-        """A wrong argument fails where the DAG is parsed, and not again and again in the triggerer."""
-        with pytest.raises(ConfigurationError, match=says):
-            BinanceLoanForceLiquidationEventTrigger(asset_name="a", **arguments)
 
     def test_keeps_one_short_key_for_the_same_units(self) -> None:
         """The state is found again however the units are written, and its key is short."""

@@ -23,6 +23,7 @@ from airflow_provider_binance_loan.binance.reading import (
 from airflow_provider_binance_loan.binance.records import Key, parse_closed_unit
 from airflow_provider_binance_loan.binance.walk import Pace, Query, walk
 from airflow_provider_binance_loan.binance.windows import Span, spans
+from airflow_provider_binance_loan.checks import shown
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 
 CLOSED_UNITS_PATH = "/sapi/v1/margin/loan-groups/closed"
@@ -33,6 +34,8 @@ _MOST_ROWS = 8000
 _WIDEN = 8
 
 _ID = re.compile(r"[0-9]{1,19}")
+# Binance's ids are integers of 64 bits.
+_TOO_LARGE = 2**63
 
 RiskUnits = Literal["all", "active"] | tuple[int, ...]
 RiskUnitsArgument = str | int | Iterable[int | str]
@@ -51,19 +54,21 @@ def to_risk_units(value: RiskUnitsArgument) -> RiskUnits:
     if isinstance(value, int):
         value = [value]
     elif not isinstance(value, Iterable) or isinstance(value, bytes):
-        raise ConfigurationError(f"risk_units is {value!r}: use 'all', 'active', or ids of risk units.")
-    ids = []
-    for item in value.split(",") if isinstance(value, str) else value:
-        text = str(item).strip()
-        if isinstance(item, bool) or not _ID.fullmatch(text):
-            raise ConfigurationError(
-                f"risk_units holds {item!r:.60}: use 'all', 'active', or ids of risk units, "
-                "as a list or separated by commas."
-            )
-        ids.append(int(text))
+        raise ConfigurationError(f"risk_units is {shown(value)}: use 'all', 'active', or ids of risk units.")
+    ids = dict.fromkeys(_to_id(item) for item in (value.split(",") if isinstance(value, str) else value))
     if not ids:
         raise ConfigurationError("risk_units is an empty list: use 'all', 'active', or name at least one id.")
-    return tuple(dict.fromkeys(ids))
+    return tuple(ids)
+
+
+def _to_id(item: object) -> int:
+    number = int(item) if isinstance(item, str) and _ID.fullmatch(item.strip()) else item
+    if type(number) is int and 0 <= number < _TOO_LARGE:
+        return number
+    raise ConfigurationError(
+        f"risk_units holds {shown(item)}: use 'all', 'active', or ids of risk units, "
+        "as a list or separated by commas."
+    )
 
 
 def read_force_liquidations(window: Span, risk_units: RiskUnits) -> Iterator[Reading[list[Record]]]:

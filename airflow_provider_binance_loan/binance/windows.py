@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from calendar import timegm
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from airflow_provider_binance_loan.checks import EPOCH, check_instant
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 
 # Binance refuses a span of more than 100 days and does not say whether exactly 100 passes.
 # https://developers.binance.com/docs/institutional_loan/trade
 MAX_SPAN_MS = 99 * 24 * 60 * 60 * 1000
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -30,29 +30,25 @@ def to_ms(instant: datetime, name: str) -> int:
     Rounding both ends up keeps a half-open window exact: a record's time is a whole millisecond `t`, and
     `t >= start` or `t < end` hold if and only if they hold for the end rounded up.
 
-    :raises ConfigurationError: the datetime is naive; the message calls it `name`.
+    :raises ConfigurationError: it is no datetime with time zone, from 1970 to 2999; the message calls it
+        `name`.
     """
-    if instant.utcoffset() is None:
-        raise ConfigurationError(
-            f"{name} is the naive datetime {instant.isoformat()}: give it a time zone, for example UTC."
-        )
+    check_instant(instant, name)
     # Not by subtraction: what that gives depends on the kind of datetime, pendulum's among them.
     return timegm(instant.utctimetuple()) * 1000 - (-instant.microsecond // 1000)
 
 
 def to_datetime(ms: int) -> datetime:
     """Return the UTC datetime of epoch milliseconds, exactly."""
-    return _EPOCH + ms * _MILLISECOND
+    return EPOCH + ms * _MILLISECOND
 
 
 def to_window(start: datetime, end: datetime) -> Span:
     """Return the window `[start, end)` in milliseconds.
 
-    :raises ConfigurationError: a datetime is naive, `end` is before `start`, or `start` before 1970.
+    :raises ConfigurationError: one of them is no such time, or `end` is before `start`.
     """
     window = Span(to_ms(start, "start"), to_ms(end, "end"))
-    if window.start_ms < 0:
-        raise ConfigurationError(f"start is {start.isoformat()}: epoch milliseconds begin in 1970.")
     if end < start:
         raise ConfigurationError(
             f"end is {end.isoformat()}, before start, {start.isoformat()}: swap them or mend the schedule."

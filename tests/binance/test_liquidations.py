@@ -20,7 +20,7 @@ from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.reading import PAGE_SIZE
 from airflow_provider_binance_loan.binance.walk import FORCE_LIQUIDATION_PATH
 from airflow_provider_binance_loan.binance.windows import MAX_SPAN_MS, Span
-from airflow_provider_binance_loan.exceptions import BadResponseError, ConfigurationError
+from airflow_provider_binance_loan.exceptions import BadResponseError
 
 DAY = 24 * 60 * 60 * 1000
 NOW = 1_772_366_400_000
@@ -239,27 +239,3 @@ def test_reads_a_list_again_that_got_shorter_meanwhile() -> None:
 def test_takes_risk_units_in_each_form(value: Any, units: RiskUnits) -> None:
     """Risk units may be a word, an id, several ids, or a text of ids."""
     assert to_risk_units(value) == units
-
-
-@pytest.mark.parametrize(
-    ("value", "says"),
-    [
-        ("", "risk_units holds ''"),
-        ("ALL", "risk_units holds 'ALL': use 'all', 'active', or ids"),
-        ("6,", "risk_units holds ''"),
-        ("6;7", "risk_units holds '6;7'"),
-        ("-6", "risk_units holds '-6'"),
-        (["all"], "risk_units holds 'all'"),
-        ([], "risk_units is an empty list"),
-        (True, "risk_units holds True"),
-        ([6.5], "risk_units holds 6.5"),
-        ("9" * 5000, "risk_units holds '9999"),
-        (b"6", "risk_units is b'6'"),
-        (None, "risk_units is None"),
-        (6.5, "risk_units is 6.5"),
-    ],
-)
-def test_refuses_what_names_no_unit(value: Any, says: str) -> None:
-    """Anything else is an error that says what came."""
-    with pytest.raises(ConfigurationError, match=says):
-        to_risk_units(value)

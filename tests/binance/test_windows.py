@@ -18,7 +18,6 @@ from airflow_provider_binance_loan.binance.windows import (
     to_ms,
     to_window,
 )
-from airflow_provider_binance_loan.exceptions import ConfigurationError
 
 INSTANTS = st.datetimes(
     min_value=datetime(1971, 1, 1), max_value=datetime(2200, 1, 1), timezones=st.timezones()
@@ -67,21 +66,6 @@ def test_spans_cover_the_window_exactly(start: datetime, length: timedelta) -> N
     assert edges[1:-1:2] == edges[2::2]
     assert [edges[0], edges[-1]] == list(window) if edges else window.start_ms == window.end_ms
     assert all(0 < span.end_ms - span.start_ms <= MAX_SPAN_MS for span in cut)
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "says"),
-    [
-        (datetime(2026, 3, 1), datetime(2026, 3, 2, tzinfo=UTC), "start is the naive datetime 2026-03-01"),
-        (datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2), "end is the naive datetime 2026-03-02"),
-        (datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC), "before start"),
-        (datetime(1969, 3, 2, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC), "start is 1969-03-02.*1970"),
-    ],
-)
-def test_refuses_what_is_no_window(start: datetime, end: datetime, says: str) -> None:
-    """A window of naive datetimes or one that ends before it starts is an error that says so."""
-    with pytest.raises(ConfigurationError, match=says):
-        to_window(start, end)
 
 
 def test_an_empty_window_has_no_span() -> None:
