@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from airflow_provider_binance_loan.binance.signing import (
     Credentials,
@@ -17,12 +18,14 @@ from airflow_provider_binance_loan.binance.signing import (
     holds_pem,
     private_key_signer,
 )
+from airflow_provider_binance_loan.checks import is_number, shown
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.masking import mask
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
+CONN_TYPE = "binance_loan"
 DEFAULT_HOST = "https://api.binance.com"
 
 # What came is not repeated: a key or a password may have been pasted there.
@@ -30,6 +33,14 @@ _NO_HOST = "host is not a host name or a base URL such as https://api.binance.co
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOSTNAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_LONGEST_HOSTNAME = 253
+
+_NUMERAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+# Binance's keys and secrets are 64 letters and digits.
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+")
+_LONGEST_TOKEN = 128
+# How each Ed25519 private key begins in base64; an RSA key is longer than any token.
+_ED25519 = "MC4CAQAwBQYDK2Vw"
 
 EXTRAS = (
     "recv_window",
@@ -84,10 +95,12 @@ def to_settings(connection: Connection) -> Settings:
     # Outside the handler, and from a frame that holds no secret: error trackers record the variables of every
     # frame that an error came through.
     del connection
-    raise ConfigurationError(f"Connection {conn_id!r}: {problem}")
+    raise ConfigurationError(f"Connection {shown(conn_id)}: {problem}")
 
 
 def _checked(connection: Connection) -> Settings:
+    if connection.conn_type and connection.conn_type.replace("-", "_") != CONN_TYPE:
+        raise ConfigurationError(f"conn_type is {shown(connection.conn_type)}: give one of type {CONN_TYPE}.")
     extra = _extra(connection.extra)
     for secret in (
         connection.login,
@@ -115,43 +128,77 @@ def _checked(connection: Connection) -> Settings:
 
 def _extra(text: str | None) -> dict[str, Any]:
     """Return the extras that are filled in; the connection form stores untouched fields as null."""
-    try:
-        extra = json.loads(text or "{}")
-    except ValueError:
-        raise ConfigurationError("extra is not JSON.") from None
+    extra = _json(text or "{}", "extra")
     if not isinstance(extra, dict):
         raise ConfigurationError("extra is not a JSON object.")
-    unknown = sorted(extra.keys() - set(EXTRAS))
-    if unknown:
-        raise ConfigurationError(f"extra has {', '.join(unknown)}: it knows {', '.join(EXTRAS)} only.")
+    _refuse_unknown(extra, "extra", EXTRAS)
     return {name: value for name, value in extra.items() if value is not None and value != ""}
+
+
+def _json(text: str, name: str) -> Any:
+    try:
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError:
+        raise ConfigurationError(f"{name} is not JSON.") from None
+    except (ValueError, RecursionError):
+        raise ConfigurationError(
+            f"{name} is JSON with half of a character, a number too long, or too many levels: mend it."
+        ) from None
+    return value
+
+
+def _refuse_unknown(given: Mapping[str, Any], name: str, known: Sequence[str]) -> None:
+    if unknown := sorted(given.keys() - set(known)):
+        raise ConfigurationError(f"{name} has {shown(unknown[0])}: it knows {', '.join(known)} only.")
 
 
 def _base_url(host: str | None, port: int | None) -> str:
     text = (host or DEFAULT_HOST).strip()
-    try:
-        url = urlsplit(text if "://" in text else f"https://{text}")
-        written_port = url.port
-    except ValueError:
-        raise ConfigurationError(_NO_HOST) from None
-    hostname = url.hostname or ""
-    named = _HOSTNAME.fullmatch(hostname) or _is_address(hostname)
-    if not named or url.query or url.fragment or url.username is not None:
+    url = _split(text if "://" in text else f"https://{text}")
+    if url is None or url.query or url.fragment or url.username is not None:
         raise ConfigurationError(_NO_HOST)
+    hostname, written_port = url.hostname or "", url.port
     if url.scheme == "http" and not _is_loopback(hostname):
         raise ConfigurationError(
-            f"host is {text!r}: plain http would send the API key in the clear, and is taken for this "
+            f"host is {shown(text)}: plain http would send the API key in the clear, and is taken for this "
             "machine's own addresses only; use https."
         )
     if url.scheme not in {"http", "https"}:
-        raise ConfigurationError(f"host has the scheme {url.scheme!r}: use https.")
+        raise ConfigurationError(f"host has the scheme {shown(url.scheme)}: use https.")
     if port and not 0 < port < 65_536:
         raise ConfigurationError(f"port is {port}: give one from 1 to 65535, or leave it empty.")
     if port and written_port and port != written_port:
         raise ConfigurationError(f"port is {port}, and host says {written_port}: give one of them.")
+    # The form's test button sends port 0 for none.
+    return f"{url.scheme}://{_netloc(hostname, port or written_port)}{url.path.rstrip('/')}"
+
+
+def _split(text: str) -> SplitResult | None:
+    """Return the parts of a URL; None where its host or its port is none, or may be read in two ways."""
+    try:
+        url = urlsplit(text)
+        hostname, port = url.hostname or "", url.port
+    except ValueError:
+        return None
+    user, _, rest = url.netloc.rpartition("@")
+    sound = (
+        text.isascii()
+        and text.isprintable()
+        and not set(" \\") & set(text)
+        and "@" not in user
+        and rest.lower() == _netloc(hostname, port)
+        and port != 0
+        and hostname not in {"http", "https"}  # of an address whose scheme is written wrong
+        and len(hostname) <= _LONGEST_HOSTNAME
+        and (_HOSTNAME.fullmatch(hostname) or _is_address(hostname))
+    )
+    return url if sound else None
+
+
+def _netloc(hostname: str, port: int | None) -> str:
     name = f"[{hostname}]" if ":" in hostname else hostname
-    effective_port = port or written_port  # the form's test button sends port 0 for none
-    return f"{url.scheme}://{name}{f':{effective_port}' if effective_port else ''}{url.path.rstrip('/')}"
+    return name if port is None else f"{name}:{port}"
 
 
 def _is_address(hostname: str) -> bool:
@@ -200,6 +247,12 @@ def _signer(password: str | None, extra: Mapping[str, Any]) -> Any:
     elif name == "password" and not holds_pem(value):
         if passphrase:
             raise ConfigurationError("private_key_passphrase is filled in, but there is no private key.")
+        bare = "".join(value.split())
+        if len(bare) > _LONGEST_TOKEN or bare.startswith(_ED25519):
+            raise ConfigurationError(
+                "password is longer than an HMAC secret, or a private key without its first and last line: "
+                "paste all of it, from -----BEGIN to -----END and the dashes after it."
+            )
         return hmac_signer(_token(value, "password (the HMAC secret)"))
     return private_key_signer(value, passphrase, name)
 
@@ -209,17 +262,21 @@ def _read_key_file(path: str) -> str:
         mask(path)
         raise ConfigurationError("private_key_file holds a PEM and not its path: put it into private_key.")
     try:
-        return Path(path).expanduser().read_text(encoding="ascii")
+        return Path(path).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, ValueError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text file, or no path"
-        raise ConfigurationError(f"private_key_file {path!r} cannot be read: {reason}.") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8, or no path"
+    # Only what cannot be a key that was pasted there is repeated.
+    came = f"private_key_file {shown(path)}" if path.startswith(("/", "~", ".")) else "private_key_file"
+    raise ConfigurationError(f"{came} cannot be read: {reason}.")
 
 
 def _token(text: str, name: str) -> str:
     if text.strip() != text:
         raise ConfigurationError(f"{name} has white space around it: paste it again without.")
-    if not (text.isascii() and text.isprintable()) or " " in text:
+    if not _TOKEN.fullmatch(text):
         raise ConfigurationError(f"{name} has a character that no Binance key has: paste it again.")
+    if len(text) > _LONGEST_TOKEN or text.lower() in {"none", "null"}:
+        raise ConfigurationError(f"{name} is too long, or says None: paste it again.")
     return text
 
 
@@ -227,44 +284,31 @@ def _number(
     extra: Mapping[str, Any], name: str, default: float, low: float, high: float, *, whole: bool = False
 ) -> float:
     value = extra.get(name, default)
-    try:
-        number = float("no" if isinstance(value, bool) else value)
-    except (TypeError, ValueError, OverflowError):
-        number = float("nan")
-    if not low <= number <= high or (whole and number != int(number)):
+    number = float(value) if isinstance(value, str) and _NUMERAL.fullmatch(value.strip()) else value
+    if not is_number(number, low, high) or (whole and number != int(number)):
         kind = "a whole number" if whole else "a number"
-        raise ConfigurationError(f"{name} is {value!r}: give {kind} from {low} to {high}.")
-    return number
+        raise ConfigurationError(f"{name} is {shown(value)}: give {kind} from {low} to {high}.")
+    return float(number)
 
 
 def _proxy(value: Any, scheme: str) -> str | None:
     """Return the proxy for a scheme, from a URL or from an object such as `{"https": URL}`."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise ConfigurationError("proxies begins with { and is not JSON.") from None
+        value = _json(value, "proxies")
     if isinstance(value, Mapping):
-        unknown = sorted(str(name) for name in value.keys() - {"http", "https"})
-        if unknown:
-            raise ConfigurationError(f"proxies has {', '.join(unknown)}: it knows http and https only.")
+        _refuse_unknown(value, "proxies", ("http", "https"))
         value = value.get(scheme)
     if value is None:
         return None
     # What came is not repeated: a proxy's URL may hold a password.
-    wrong = ConfigurationError("proxies is not the URL of an http or https proxy, nor an object of those.")
-    if not isinstance(value, str):
-        raise wrong
-    try:
-        url = urlsplit(value)
-        hostname, password, _ = url.hostname, url.password, url.port
-    except ValueError:
-        raise wrong from None
-    if url.scheme not in {"http", "https"} or not hostname:
-        raise wrong
-    for form in (password, unquote(password or "")):
+    url = _split(value) if isinstance(value, str) else None
+    if url is None or url.scheme not in {"http", "https"} or url.path.strip("/") or url.query or url.fragment:
+        raise ConfigurationError("proxies is not the URL of an http or https proxy, nor an object of those.")
+    if (url.username is None) != (url.password is None):  # the two HTTP clients disagree on what to send
+        raise ConfigurationError("proxies has a user without a password: write user:password@.")
+    for form in (url.password, unquote(url.password or "")):
         mask(form)
-    return value
+    return url.geturl()
 
 
 def _verify(value: Any) -> bool | str:
@@ -275,6 +319,7 @@ def _verify(value: Any) -> bool | str:
     if isinstance(value, str):
         if value.strip().lower() in {"true", "false"}:
             return value.strip().lower() == "true"
-        if Path(value).is_file():
-            return value
-    raise ConfigurationError(f"verify is {value!r}: give true, false, or the path of a CA bundle.")
+        with suppress(OSError, ValueError):  # of a text that no path can be
+            if Path(value).is_file():
+                return value
+    raise ConfigurationError(f"verify is {shown(value)}: give true, false, or the path of a CA bundle.")

@@ -17,7 +17,8 @@ from airflow_provider_binance_loan.binance.liquidations import (
 )
 from airflow_provider_binance_loan.binance.records import ClosedRiskUnit, ForceLiquidation, record_key
 from airflow_provider_binance_loan.binance.windows import to_datetime, to_window
-from airflow_provider_binance_loan.connection import Settings, to_settings
+from airflow_provider_binance_loan.checks import shown
+from airflow_provider_binance_loan.connection import CONN_TYPE, Settings, to_settings
 from airflow_provider_binance_loan.doors import AsyncDoor, SyncDoor, open_session
 from airflow_provider_binance_loan.exceptions import BinanceLoanError, ConfigurationError
 from airflow_provider_binance_loan.standing import Clock, Standing
@@ -50,7 +51,7 @@ class BinanceLoanHook(BaseHook):
 
     conn_name_attr = "binance_loan_conn_id"
     default_conn_name = "binance_loan_default"
-    conn_type = "binance_loan"
+    conn_type = CONN_TYPE
     hook_name = "Binance Institutional Loan"
 
     def __init__(self, binance_loan_conn_id: str = default_conn_name, *, clock: Clock | None = None) -> None:
@@ -139,7 +140,8 @@ class BinanceLoanHook(BaseHook):
             return to_settings(self.get_connection(self.binance_loan_conn_id))
         except AirflowNotFoundException:
             raise ConfigurationError(
-                f"Connection {self.binance_loan_conn_id!r} is not defined: add it, of type {self.conn_type}."
+                f"Connection {shown(self.binance_loan_conn_id)} is not defined, or in no form that Airflow "
+                f"can parse: add it, of type {self.conn_type}."
             ) from None
 
     async def _asettings(self) -> Settings:

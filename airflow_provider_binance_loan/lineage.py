@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 def note_input(hook: BinanceLoanHook, window: Window) -> None:
     """Note the endpoint, as the connection's account sees it, as an input of the task."""
+    account = quote(str(hook.binance_loan_conn_id), safe="", errors="replace")
     get_hook_lineage_collector().add_input_asset(
         context=hook,
-        uri=f"binance://{quote(str(hook.binance_loan_conn_id), safe='')}{FORCE_LIQUIDATION_PATH}",
+        uri=f"binance://{account}{FORCE_LIQUIDATION_PATH}",
         asset_extra={"window_start": window.start.isoformat(), "window_end": window.end.isoformat()},
     )
 

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import Connection
 from airflow.sdk._shared.secrets_masker import reset_secrets_masker
 from airflow.sdk.exceptions import AirflowFailException
 from cryptography import x509
@@ -29,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from airflow_provider_binance_loan import triggers
+from airflow_provider_binance_loan.connection import to_settings
 from airflow_provider_binance_loan.exceptions import AuthRefusedError, ConfigurationError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
@@ -124,6 +126,19 @@ NO_PROXY = "proxies is not the URL of an http or https proxy, nor an object of t
 AROUND = "has white space around it: paste it again without."
 WITHIN = "has a character that no Binance key has: paste it again."
 LOGIN, PASSWORD = "login (the API key)", "password (the HMAC secret)"
+UNDEFINED = "is not defined, or in no form that Airflow can parse: add it, of type binance_loan."
+NO_WORD = "is too long, or says None: paste it again."
+UNREADABLE = "is JSON with half of a character, a number too long, or too many levels: mend it."
+BARE = (
+    "password is longer than an HMAC secret, or a private key without its first and last line: paste all of "
+    "it, from -----BEGIN to -----END and the dashes after it."
+)
+DAMAGED = "cannot be read: the PEM is damaged or of a kind that is not supported."
+OPENSSH = (
+    "holds a key in the format of OpenSSH, which Binance does not take: make one with openssl genpkey "
+    "-algorithm ed25519."
+)
+NUMERALS = "give a number from 1 to 600."
 IN_THE_CLEAR = (
     "plain http would send the API key in the clear, and is taken for this machine's own addresses only; "
     "use https."
@@ -144,6 +159,11 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"login": "húsh-hush"}, f"{LOGIN} {WITHIN}"),
     ({"login": "hush\u200bhush"}, f"{LOGIN} {WITHIN}"),
     ({"login": "\ufeffhush"}, f"{LOGIN} {WITHIN}"),
+    ({"login": '"hush"'}, f"{LOGIN} {WITHIN}"),
+    ({"login": "hush:hush"}, f"{LOGIN} {WITHIN}"),
+    ({"login": "None"}, f"{LOGIN} {NO_WORD}"),
+    ({"login": "null"}, f"{LOGIN} {NO_WORD}"),
+    ({"login": HUSH * 40}, f"{LOGIN} {NO_WORD}"),
     ({"login": "{{ var.value.hush }}"}, f"{LOGIN} {WITHIN}"),
     ({"password": None}, NO_KEY),
     ({"password": ""}, NO_KEY),
@@ -152,6 +172,13 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"password": "hush\x00hush"}, f"{PASSWORD} {WITHIN}"),
     ({"password": "hush hush"}, f"{PASSWORD} {WITHIN}"),
     ({"password": "ssh-ed25519 hush user@host"}, f"{PASSWORD} {WITHIN}"),
+    ({"password": "/run/secrets/hush"}, f"{PASSWORD} {WITHIN}"),
+    ({"password": "null"}, f"{PASSWORD} {NO_WORD}"),
+    ({"password": HUSH * 40}, BARE),
+    ({"password": "MC4CAQAwBQYDK2VwBCIEIhush"}, BARE),
+    ({"password": "-----BEGIN PRIVATE KEY-----\nhush\n"}, f"password {DAMAGED}"),
+    ({"password": "----BEGIN PRIVATE KEY----\nhush\n"}, f"password {NONE}."),
+    ({"conn_type": "http"}, "conn_type is 'http': give one of type binance_loan."),
     ({"schema": "https"}, "schema is not used: leave it empty and put https:// into host."),
     ({"host": "http://api.binance.com"}, f"host is 'http://api.binance.com': {IN_THE_CLEAR}"),
     ({"host": "HTTP://api.binance.com"}, f"host is 'HTTP://api.binance.com': {IN_THE_CLEAR}"),
@@ -165,6 +192,18 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"host": "http://hush@127.0.0.1"}, NO_HOST),
     ({"host": "https://api.binance.com?hush=1"}, NO_HOST),
     ({"host": "https://api.binance.com#hush"}, NO_HOST),
+    ({"host": "https:/api.binance.com"}, NO_HOST),
+    ({"host": "https//api.binance.com"}, NO_HOST),
+    ({"host": "https://https://api.binance.com"}, NO_HOST),
+    ({"host": "https"}, NO_HOST),
+    ({"host": "api.bin\nance.com"}, NO_HOST),
+    ({"host": "api.bin\tance.com"}, NO_HOST),
+    ({"host": "http://[::1].com"}, NO_HOST),
+    ({"host": "api.binance.com:0"}, NO_HOST),
+    ({"host": "api.binance.com:"}, NO_HOST),
+    ({"host": "a." * 126 + "com"}, NO_HOST),
+    ({"host": "https://api.binance.com/hu sh"}, NO_HOST),
+    ({"host": f"ftp{'p' * 99}://a"}, f"host has the scheme 'ftp{'p' * 76}…: use https."),
     ({"host": "https://"}, NO_HOST),
     ({"host": "//api.binance.com"}, NO_HOST),
     ({"host": "api binance com"}, NO_HOST),
@@ -189,9 +228,10 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"extra": "[]"}, "extra is not a JSON object."),
     ({"extra": '"hush"'}, "extra is not a JSON object."),
     ({"extra": "null"}, "extra is not a JSON object."),
-    ({"extra": {"recvWindow": 1}}, f"extra has recvWindow: it knows {KNOWN} only."),
-    ({"extra": {"api_key": "hush"}}, f"extra has api_key: it knows {KNOWN} only."),
-    ({"extra": {"b": 1, "a": 1, "timeout": 1}}, f"extra has a, b: it knows {KNOWN} only."),
+    ({"extra": {"t" * 99: 1}}, f"extra has '{'t' * 79}…: it knows {KNOWN} only."),
+    ({"extra": {"recvWindow": 1}}, f"extra has 'recvWindow': it knows {KNOWN} only."),
+    ({"extra": {"api_key": "hush"}}, f"extra has 'api_key': it knows {KNOWN} only."),
+    ({"extra": {"b": 1, "a": 1, "timeout": 1}}, f"extra has 'a': it knows {KNOWN} only."),
     ({"extra": {"recv_window": 0}}, "recv_window is 0: give a whole number from 1 to 59999."),
     ({"extra": {"recv_window": 60000}}, "recv_window is 60000: give a whole number from 1 to 59999."),
     ({"extra": {"recv_window": 1.5}}, "recv_window is 1.5: give a whole number from 1 to 59999."),
@@ -202,6 +242,10 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"extra": {"timeout": 0}}, "timeout is 0: give a number from 1 to 600."),
     ({"extra": {"timeout": 600.1}}, "timeout is 600.1: give a number from 1 to 600."),
     ({"extra": {"timeout": "nan"}}, "timeout is 'nan': give a number from 1 to 600."),
+    ({"extra": {"timeout": "\u0665"}}, f"timeout is '\u0665': {NUMERALS}"),
+    ({"extra": {"timeout": "5_0"}}, f"timeout is '5_0': {NUMERALS}"),
+    ({"extra": {"timeout": "1e1"}}, f"timeout is '1e1': {NUMERALS}"),
+    ({"extra": {"timeout": "9" * 400}}, f"timeout is '{'9' * 79}…: {NUMERALS}"),
     ({"extra": {"timeout": "5s"}}, "timeout is '5s': give a number from 1 to 600."),
     ({"extra": {"timeout": [1]}}, "timeout is [1]: give a number from 1 to 600."),
     ({"extra": {"timeout": float("inf")}}, "timeout is inf: give a number from 1 to 600."),
@@ -215,13 +259,21 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"extra": {"max_concurrency": {}}}, "max_concurrency is {}: give a whole number from 1 to 32."),
     (
         {"extra": {"max_concurrency": 10**400}},
-        f"max_concurrency is {10**400}: give a whole number from 1 to 32.",
+        f"max_concurrency is 1{'0' * 79}…: give a whole number from 1 to 32.",
     ),
     (
         {"extra": {"verify": "/no/such/file"}},
         "verify is '/no/such/file': give true, false, or the path of a CA bundle.",
     ),
     ({"extra": {"verify": "/"}}, "verify is '/': give true, false, or the path of a CA bundle."),
+    (
+        {"extra": {"verify": "v" * 300}},
+        f"verify is '{'v' * 79}…: give true, false, or the path of a CA bundle.",
+    ),
+    (
+        {"extra": {"verify": "a\x00b"}},
+        r"verify is 'a\x00b': give true, false, or the path of a CA bundle.",
+    ),
     ({"extra": {"verify": 1}}, "verify is 1: give true, false, or the path of a CA bundle."),
     ({"extra": {"verify": "no"}}, "verify is 'no': give true, false, or the path of a CA bundle."),
     ({"extra": {"verify": []}}, "verify is []: give true, false, or the path of a CA bundle."),
@@ -231,14 +283,24 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"extra": {"proxies": "http://user:hush@proxy:abc"}}, NO_PROXY),
     ({"extra": {"proxies": "http://:3128"}}, NO_PROXY),
     ({"extra": {"proxies": "http://[::1"}}, NO_PROXY),
+    ({"extra": {"proxies": " http://proxy:3128"}}, NO_PROXY),
+    ({"extra": {"proxies": "http://proxy:3128\n"}}, NO_PROXY),
+    ({"extra": {"proxies": "http://pro\txy"}}, NO_PROXY),
+    ({"extra": {"proxies": "http://proxy:0"}}, NO_PROXY),
+    ({"extra": {"proxies": "http://user:hush@hush@proxy"}}, NO_PROXY),
+    ({"extra": {"proxies": "http://proxy/hush"}}, NO_PROXY),
+    (
+        {"extra": {"proxies": "http://hush@proxy"}},
+        "proxies has a user without a password: write user:password@.",
+    ),
     ({"extra": {"proxies": 3128}}, NO_PROXY),
     ({"extra": {"proxies": False}}, NO_PROXY),
     ({"extra": {"proxies": ["http://proxy"]}}, NO_PROXY),
     ({"extra": {"proxies": {"http": 3128}}}, NO_PROXY),
-    ({"extra": {"proxies": "{hush"}}, "proxies begins with { and is not JSON."),
+    ({"extra": {"proxies": "{hush"}}, "proxies is not JSON."),
     (
         {"extra": {"proxies": {"all": "http://hush", "HTTP": "http://hush"}}},
-        "proxies has HTTP, all: it knows http and https only.",
+        "proxies has 'HTTP': it knows http, https only.",
     ),
     (
         {"extra": {"private_key": "hush"}},
@@ -260,6 +322,10 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
         {"password": None, "extra": {"private_key": "hush", "private_key_passphrase": 5}},
         "private_key_passphrase is not a text.",
     ),
+    (
+        {"password": None, "extra": {"private_key_file": "MC4CAQAwBQYDK2VwBCIEIhush"}},
+        "private_key_file cannot be read: No such file or directory.",
+    ),
     ({"password": None, "extra": {"private_key_file": 5}}, "private_key_file is not a text."),
     (
         {"password": None, "extra": {"private_key_file": "{folder}/missing"}},
@@ -275,15 +341,15 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"password": None, "extra": {"private_key_file": "{folder}/binary"}},
-        "private_key_file '{folder}/binary' cannot be read: it is no text file, or no path.",
+        "private_key_file '{folder}/binary' cannot be read: it is no text in UTF-8, or no path.",
     ),
     (
         {"password": None, "extra": {"private_key_file": "{folder}/\x00"}},
-        "private_key_file '{folder}/\\x00' cannot be read: it is no text file, or no path.",
+        "private_key_file '{folder}/\\x00' cannot be read: it is no text in UTF-8, or no path.",
     ),
     (
         {"password": None, "extra": {"private_key_file": "~nobody-here/key"}},
-        "private_key_file '~nobody-here/key' cannot be read: it is no text file, or no path.",
+        "private_key_file '~nobody-here/key' cannot be read: it is no text in UTF-8, or no path.",
     ),
 ]
 
@@ -322,10 +388,37 @@ def test_says_which_field_of_the_connection_is_wrong(
     assert any(name in text for name in names)
 
 
-@pytest.mark.parametrize("conn_id", ["missing", "", None, "a b"])
-def test_says_which_connection_is_missing(conn_id: Any, connect: object, refused: Any) -> None:
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "[" * 100_000,
+        r'{"private_key_passphrase": "\ud800"}',
+        f'{{"timeout": {"9" * 5000}}}',
+        f'{{"timeout": {"[" * 980}{"]" * 980}}}',
+    ],
+    ids=["too deep", "half of a character", "too many digits", "too deep to write"],
+)
+def test_says_which_extras_cannot_be_read(extra: str, refused: Any) -> None:
+    """What Airflow keeps as it was saved, and no program can hold, has a sentence too."""
+    with refused(ConfigurationError, f"Connection 'c': extra {UNREADABLE}"):
+        to_settings(Connection(conn_id="c", conn_type="binance_loan", login=HUSH, extra=extra))
+
+
+@pytest.mark.parametrize(
+    ("conn_id", "shown"),
+    [
+        ("missing", "'missing'"),
+        ("", "''"),
+        (None, "None"),
+        ("a b", "'a b'"),
+        (5, "5"),
+        ("\ud800", r"'\ud800'"),
+        ("x" * 9999, f"'{'x' * 79}…"),
+    ],
+)
+def test_says_which_connection_is_missing(conn_id: Any, shown: str, connect: object, refused: Any) -> None:
     """A connection that is not there is named, and its type too."""
-    text = f"Connection {conn_id!r} is not defined: add it, of type binance_loan."
+    text = f"Connection {shown} {UNDEFINED}"
     with refused(ConfigurationError, text):
         BinanceLoanHook(conn_id).get_force_liquidations(NOW - HOUR, NOW)
     with refused(ConfigurationError, text):
@@ -375,12 +468,12 @@ def certificate_of(key: ed25519.Ed25519PrivateKey) -> str:
 ED25519 = ed25519.Ed25519PrivateKey.generate()
 RSA = rsa.generate_private_key(65537, 2048)
 ED25519_PEM, RSA_PEM = pem_of(ED25519), pem_of(RSA)
+SHORT_RSA_PEM = pem_of(rsa.generate_private_key(65537, 1024))
 PASSPHRASE = "hush-passphrase"
 ENCRYPTED = pem_of(ED25519, passphrase=PASSPHRASE.encode())
 TRADITIONAL = PrivateFormat.TraditionalOpenSSL
 OLD_ENCRYPTED = pem_of(RSA, TRADITIONAL, PASSPHRASE.encode())
 PUBLIC = ED25519.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-DAMAGED = "cannot be read: the PEM is damaged or of a kind that is not supported."
 WRONG = "cannot be read with this private_key_passphrase: the PEM is damaged, or the passphrase is wrong."
 ANOTHER = "Binance accepts Ed25519 and RSA private keys."
 
@@ -389,6 +482,8 @@ KEYS: dict[str, tuple[str, str | None, Any]] = {
     "ed25519": (ED25519_PEM, None, ED25519),
     "rsa": (RSA_PEM, None, RSA),
     "old-style rsa": (pem_of(RSA, TRADITIONAL), None, RSA),
+    "behind its certificate": (certificate_of(ED25519) + ED25519_PEM, None, ED25519),
+    "with a byte order mark": ("\ufeff" + ED25519_PEM, None, ED25519),
     "encrypted ed25519": (ENCRYPTED, PASSPHRASE, ED25519),
     "encrypted rsa": (pem_of(RSA, passphrase=PASSPHRASE.encode()), PASSPHRASE, RSA),
 }
@@ -400,7 +495,8 @@ WRONG_KEYS: dict[str, tuple[str, str | None, str]] = {
     "ec": (pem_of(ec.generate_private_key(ec.SECP256R1())), None, f"holds a key of type EC: {ANOTHER}"),
     "dsa": (pem_of(dsa.generate_private_key(1024)), None, f"holds a key of type DSA: {ANOTHER}"),
     "ed448": (pem_of(ed448.Ed448PrivateKey.generate()), None, f"holds a key of type Ed448: {ANOTHER}"),
-    "openssh": (pem_of(ED25519, PrivateFormat.OpenSSH), None, DAMAGED),
+    "openssh": (pem_of(ED25519, PrivateFormat.OpenSSH), None, OPENSSH),
+    "short rsa": (SHORT_RSA_PEM, None, "holds an RSA key of 1024 bits: Binance accepts 2048 and 4096."),
     "damaged": (ED25519_PEM.replace("MC", "MD"), None, DAMAGED),
     "cut short": (ED25519_PEM.replace(ED25519_PEM[60:70], ""), None, DAMAGED),
     "empty": ("-----BEGIN PRIVATE KEY-----\n\n-----END PRIVATE KEY-----\n", None, DAMAGED),
@@ -427,6 +523,7 @@ FORMS: dict[str, Callable[[str], str]] = {
     "indented": lambda pem: textwrap.indent(f"\n{pem}\n", "    "),
     "quoted": json.dumps,
     "base64": lambda pem: base64.b64encode(pem.encode()).decode(),
+    "base64 without padding": lambda pem: base64.b64encode(pem.encode()).decode().rstrip("="),
     "base64 lines": lambda pem: base64.encodebytes(pem.encode()).decode(),
 }
 # each form in each field that it may be pasted into, and a file
@@ -823,7 +920,7 @@ SENSORS: list[tuple[dict[str, Any], str]] = [
     ({"risk_units": "six"}, f"risk_units holds 'six': {NO_UNITS}"),
     (
         {"binance_loan_conn_id": "missing"},
-        "Connection 'missing' is not defined: add it, of type binance_loan.",
+        f"Connection 'missing' {UNDEFINED}",
     ),
 ]
 
@@ -873,7 +970,7 @@ def test_says_what_is_wrong_with_the_sensor(
         ({"risk_units": []}, "risk_units is an empty list: use 'all', 'active', or name at least one id."),
         (
             {"binance_loan_conn_id": "missing"},
-            "Connection 'missing' is not defined: add it, of type binance_loan.",
+            f"Connection 'missing' {UNDEFINED}",
         ),
     ],
 )

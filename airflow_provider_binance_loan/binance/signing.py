@@ -6,7 +6,6 @@ https://developers.binance.com/docs/institutional_loan/general-info
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -25,6 +24,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 
 Params = Sequence[tuple[str, str | int]]
+
+# https://developers.binance.com/docs/binance-spot-api-docs/faqs/api_key_types
+_LEAST_RSA_BITS = 2048
 
 _ARMOUR = re.compile(r"-----BEGIN (?P<label>[A-Z0-9 ]+)-----(?P<body>.*?)-----END (?P=label)-----", re.DOTALL)
 
@@ -74,6 +76,10 @@ def private_key_signer(pem: str, passphrase: str | None, name: str) -> Callable[
     if isinstance(key, Ed25519PrivateKey):
         return lambda payload: base64.b64encode(key.sign(payload)).decode("ascii")
     if isinstance(key, RSAPrivateKey):
+        if key.key_size < _LEAST_RSA_BITS:
+            raise ConfigurationError(
+                f"{name} holds an RSA key of {key.key_size} bits: Binance accepts 2048 and 4096."
+            )
         return lambda payload: base64.b64encode(
             key.sign(payload, padding.PKCS1v15(), hashes.SHA256())
         ).decode("ascii")
@@ -84,18 +90,22 @@ def private_key_signer(pem: str, passphrase: str | None, name: str) -> Callable[
 
 
 def holds_pem(text: str) -> bool:
-    """Tell whether a text is a PEM, in any of the forms that :func:`normalised_pem` takes."""
-    return _ARMOUR.search(_unwrapped(text)) is not None
+    """Tell whether a text is a PEM, damaged or in any of the forms that :func:`normalised_pem` takes."""
+    text = _unwrapped(text)
+    return "-----" in text or "PRIVATE KEY" in text
 
 
 def normalised_pem(text: str) -> str:
     r"""Return a PEM with its lines as they should be.
 
     People paste keys into one-line fields, so the line ends may be lost, turned into spaces or written out
-    as `\n`, or the whole may be wrapped in base64. A text that holds no PEM comes back as it is.
+    as `\n`, or the whole may be wrapped in base64. Of several PEMs in a file the private key counts. A text
+    that holds no PEM comes back as it is.
     """
     text = _unwrapped(text)
-    armour = _ARMOUR.search(text)
+    armours = list(_ARMOUR.finditer(text))
+    private = (armour for armour in armours if "PRIVATE KEY" in armour["label"])
+    armour = next(private, armours[0] if armours else None)
     if armour is None or ":" in armour["body"]:  # the headers of an old-style encrypted PEM need their lines
         return text
     body = "\n".join(textwrap.wrap("".join(armour["body"].split()), 64))
@@ -106,10 +116,12 @@ def _unwrapped(text: str) -> str:
     text = text.replace("\\r", "").replace("\\n", "\n")
     if "-----BEGIN" in text:
         return text
+    wrapped = "".join(text.split()).rstrip("=")  # its padding gets lost easily
     try:
-        return base64.b64decode("".join(text.split()), validate=True).decode("ascii")
-    except (binascii.Error, ValueError):
+        unwrapped = base64.b64decode(wrapped + "=" * (-len(wrapped) % 4), validate=True).decode()
+    except ValueError:
         return text
+    return unwrapped if "-----BEGIN" in unwrapped else text
 
 
 def _load(pem: str, passphrase: str | None, name: str) -> object:
@@ -118,10 +130,15 @@ def _load(pem: str, passphrase: str | None, name: str) -> object:
             f"{name} holds no private key: paste the PEM that begins with -----BEGIN PRIVATE KEY-----"
             + (", not the public key." if "PUBLIC KEY-----" in pem else ".")
         )
+    if "OPENSSH PRIVATE KEY-----" in pem:
+        raise ConfigurationError(
+            f"{name} holds a key in the format of OpenSSH, which Binance does not take: make one with "
+            "openssl genpkey -algorithm ed25519."
+        )
     password = passphrase.encode() if passphrase else None
     # `from None` throughout: a chained error of the cryptography package could carry parts of the key.
     try:
-        return load_pem_private_key(pem.encode(), password)
+        return load_pem_private_key(pem.encode(errors="replace"), password)
     except TypeError:
         raise ConfigurationError(
             f"{name} is encrypted: fill in private_key_passphrase."
