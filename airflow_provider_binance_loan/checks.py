@@ -12,7 +12,7 @@ _LAST = datetime(3000, 1, 1, tzinfo=UTC)
 LAST_S = int(_LAST.timestamp())
 LONGEST = timedelta(days=3650)
 
-_MOST_SHOWN = 80
+_MOST_SHOWN = 200  # room for a path
 
 
 def shown(value: Any) -> str:

@@ -30,6 +30,7 @@ from urllib3.exceptions import HTTPError
 from airflow_provider_binance_loan import __version__
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.signing import signed_query
+from airflow_provider_binance_loan.checks import LAST_S, shown
 from airflow_provider_binance_loan.exceptions import (
     BadResponseError,
     BinanceLoanError,
@@ -92,9 +93,8 @@ class _Door:
     def _accept(self, response: Response) -> Response:
         # Apart from where the answer is taken in, since it may quote the request: error trackers record the
         # variables of each frame that an error came through.
-        used = response.headers.get("x-sapi-used-ip-weight-1m", "")
-        if used.isdecimal():
-            self._standing.note_weight(response.request.path, int(used))
+        if response.used_weight is not None:
+            self._standing.note_weight(response.request.path, response.used_weight)
         try:
             response.raise_for_error()
         except RateLimitedError as error:
@@ -104,8 +104,11 @@ class _Door:
 
     def _correct_clock(self, sent_ms: int, response: Response) -> None:
         server_ms = response.payload.get("serverTime") if isinstance(response.payload, dict) else None
-        if type(server_ms) is not int:
-            raise BadResponseError(f"{TIME.path} gave no serverTime.", status=response.status)
+        if type(server_ms) is not int or not 0 <= server_ms < LAST_S * 1000:
+            raise BadResponseError(
+                f"{TIME.path} gave the serverTime {shown(server_ms)}, which is no time: check the host.",
+                status=response.status,
+            )
         self._standing.correct_clock(sent_ms, self._clock.now_ms(), server_ms)
 
     def _still_refused(self, error: ClockError) -> ClockError:
@@ -405,7 +408,7 @@ def _certificates(settings: Settings) -> bool | str:
         try:
             _tls_context(path)
         except OSError:
-            raise ConfigurationError(f"{name} is {path!r}, which holds no certificates.") from None
+            raise ConfigurationError(f"{name} is {shown(path)}, which holds no certificates.") from None
         return path
     return settings.verify
 

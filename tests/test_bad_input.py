@@ -30,8 +30,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from airflow_provider_binance_loan import triggers
+from airflow_provider_binance_loan.binance.messages import Request, Response
+from airflow_provider_binance_loan.binance.records import parse_liquidation, parse_page
 from airflow_provider_binance_loan.connection import to_settings
-from airflow_provider_binance_loan.exceptions import AuthRefusedError, ConfigurationError
+from airflow_provider_binance_loan.exceptions import AuthRefusedError, BadResponseError, ConfigurationError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 from airflow_provider_binance_loan.sandbox.exchange import ApiKey, Exchange
@@ -42,6 +44,7 @@ from airflow_provider_binance_loan.triggers import (
     BinanceLoanForceLiquidationTrigger,
 )
 from tests.conftest import NOW, Doors, FakeClock
+from tests.raw import EMPTY, answer, error, raw_server
 
 HOUR = timedelta(hours=1)
 # In every secret below that is no PEM, and in no sentence.
@@ -203,7 +206,7 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"host": "api.binance.com:"}, NO_HOST),
     ({"host": "a." * 126 + "com"}, NO_HOST),
     ({"host": "https://api.binance.com/hu sh"}, NO_HOST),
-    ({"host": f"ftp{'p' * 99}://a"}, f"host has the scheme 'ftp{'p' * 76}…: use https."),
+    ({"host": f"ftp{'p' * 999}://a"}, f"host has the scheme 'ftp{'p' * 196}…: use https."),
     ({"host": "https://"}, NO_HOST),
     ({"host": "//api.binance.com"}, NO_HOST),
     ({"host": "api binance com"}, NO_HOST),
@@ -228,7 +231,7 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"extra": "[]"}, "extra is not a JSON object."),
     ({"extra": '"hush"'}, "extra is not a JSON object."),
     ({"extra": "null"}, "extra is not a JSON object."),
-    ({"extra": {"t" * 99: 1}}, f"extra has '{'t' * 79}…: it knows {KNOWN} only."),
+    ({"extra": {"t" * 999: 1}}, f"extra has '{'t' * 199}…: it knows {KNOWN} only."),
     ({"extra": {"recvWindow": 1}}, f"extra has 'recvWindow': it knows {KNOWN} only."),
     ({"extra": {"api_key": "hush"}}, f"extra has 'api_key': it knows {KNOWN} only."),
     ({"extra": {"b": 1, "a": 1, "timeout": 1}}, f"extra has 'a': it knows {KNOWN} only."),
@@ -245,7 +248,7 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"extra": {"timeout": "\u0665"}}, f"timeout is '\u0665': {NUMERALS}"),
     ({"extra": {"timeout": "5_0"}}, f"timeout is '5_0': {NUMERALS}"),
     ({"extra": {"timeout": "1e1"}}, f"timeout is '1e1': {NUMERALS}"),
-    ({"extra": {"timeout": "9" * 400}}, f"timeout is '{'9' * 79}…: {NUMERALS}"),
+    ({"extra": {"timeout": "9" * 400}}, f"timeout is '{'9' * 199}…: {NUMERALS}"),
     ({"extra": {"timeout": "5s"}}, "timeout is '5s': give a number from 1 to 600."),
     ({"extra": {"timeout": [1]}}, "timeout is [1]: give a number from 1 to 600."),
     ({"extra": {"timeout": float("inf")}}, "timeout is inf: give a number from 1 to 600."),
@@ -259,7 +262,7 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"extra": {"max_concurrency": {}}}, "max_concurrency is {}: give a whole number from 1 to 32."),
     (
         {"extra": {"max_concurrency": 10**400}},
-        f"max_concurrency is 1{'0' * 79}…: give a whole number from 1 to 32.",
+        f"max_concurrency is 1{'0' * 199}…: give a whole number from 1 to 32.",
     ),
     (
         {"extra": {"verify": "/no/such/file"}},
@@ -268,7 +271,7 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"extra": {"verify": "/"}}, "verify is '/': give true, false, or the path of a CA bundle."),
     (
         {"extra": {"verify": "v" * 300}},
-        f"verify is '{'v' * 79}…: give true, false, or the path of a CA bundle.",
+        f"verify is '{'v' * 199}…: give true, false, or the path of a CA bundle.",
     ),
     (
         {"extra": {"verify": "a\x00b"}},
@@ -413,7 +416,7 @@ def test_says_which_extras_cannot_be_read(extra: str, refused: Any) -> None:
         ("a b", "'a b'"),
         (5, "5"),
         ("\ud800", r"'\ud800'"),
-        ("x" * 9999, f"'{'x' * 79}…"),
+        ("x" * 9999, f"'{'x' * 199}…"),
     ],
 )
 def test_says_which_connection_is_missing(conn_id: Any, shown: str, connect: object, refused: Any) -> None:
@@ -659,7 +662,7 @@ class Endless:
             "start is datetime.date(2026, 3, 1): give a datetime with time zone.",
         ),
         (Endless(), NOW, "start is something of type Endless: give a datetime with time zone."),
-        ("5" * 5000, NOW, f"start is '{'5' * 79}…: give a datetime with time zone."),
+        ("5" * 5000, NOW, f"start is '{'5' * 199}…: give a datetime with time zone."),
         (
             NOW,
             datetime.max.replace(tzinfo=timezone(-HOUR)),
@@ -694,7 +697,7 @@ RISK_UNITS: list[tuple[Any, str]] = [
     ("٦", f"risk_units holds '٦': {NO_UNITS}"),
     ([10**5000], f"risk_units holds something of type int: {NO_UNITS}"),
     (2**63, f"risk_units holds {2**63}: {NO_UNITS}"),
-    ("9" * 5000, f"risk_units holds '{'9' * 79}…: {NO_UNITS}"),
+    ("9" * 5000, f"risk_units holds '{'9' * 199}…: {NO_UNITS}"),
     (["all"], f"risk_units holds 'all': {NO_UNITS}"),
     (["6,7"], f"risk_units holds '6,7': {NO_UNITS}"),
     ([[6]], f"risk_units holds [6]: {NO_UNITS}"),
@@ -997,7 +1000,7 @@ def test_says_what_is_wrong_with_the_trigger(
         ({"lookback": -1}, f"lookback is -1: {SECONDS}"),
         ({"lookback": float("nan")}, f"lookback is nan: {SECONDS}"),
         ({"lookback": float("inf")}, f"lookback is inf: {SECONDS}"),
-        ({"lookback": 10**400}, f"lookback is 1{'0' * 79}…: {SECONDS}"),
+        ({"lookback": 10**400}, f"lookback is 1{'0' * 199}…: {SECONDS}"),
         ({"poke_interval": HOUR}, f"poke_interval is {HOUR!r}: {INTERVAL}"),
         ({"poke_interval": 0}, f"poke_interval is 0: {INTERVAL}"),
         ({"poke_interval": 0.9}, f"poke_interval is 0.9: {INTERVAL}"),
@@ -1015,3 +1018,76 @@ def test_says_what_is_wrong_with_the_event_trigger(
     """A wrong argument fails where the DAG is parsed, and not again and again in the triggerer."""
     with refused(ConfigurationError, text):
         BinanceLoanForceLiquidationEventTrigger(**{"asset_name": "a", **arguments})
+
+
+# Answers
+
+START = {"groupId": 1, "liquidationStartTime": 1772323200000}
+CLOCK = answer("400 Bad Request", error(-1021))
+NOT_AS_DOCUMENTED = "The answer is not what Binance documents: rows[0]."
+UNUSED = "Nothing of it was used."
+
+
+def rows(*found: Any) -> bytes:
+    return answer("200 OK", json.dumps({"total": len(found), "rows": found}))
+
+
+@pytest.mark.parametrize(
+    ("answers", "text"),
+    [
+        (
+            [rows(START | {"liquidationStartTime": -1})],
+            f"{NOT_AS_DOCUMENTED}liquidationStartTime is -1, and should be a whole number. {UNUSED}",
+        ),
+        (
+            [rows(START | {"liquidationEndTime": -1})],
+            f"{NOT_AS_DOCUMENTED}liquidationEndTime is -1, and should be a whole number. {UNUSED}",
+        ),
+        (
+            [rows(START | {"groupId": -(2**62)})],
+            f"{NOT_AS_DOCUMENTED}groupId is {-(2**62)}, and should be a whole number. {UNUSED}",
+        ),
+        (
+            [EMPTY, rows({"groupId": 1, "enabled": "yes"})],
+            f"{NOT_AS_DOCUMENTED}enabled is 'yes', and should be true or false. {UNUSED}",
+        ),
+        (
+            [CLOCK, answer("200 OK", json.dumps({"serverTime": 10**30}))],
+            f"/api/v3/time gave the serverTime {10**30}, which is no time: check the host.",
+        ),
+        (
+            [CLOCK, answer("200 OK", '{"serverTime": -1}')],
+            "/api/v3/time gave the serverTime -1, which is no time: check the host.",
+        ),
+        (
+            [CLOCK, answer("200 OK", "[]")],
+            "/api/v3/time gave the serverTime None, which is no time: check the host.",
+        ),
+    ],
+)
+def test_says_what_is_wrong_with_an_answer(
+    answers: list[bytes], text: str, connect: Any, pull: Any, refused: Any
+) -> None:
+    """An answer with what cannot be is an error that names it, in both doors."""
+    with raw_server(answers) as (url, _):
+        connect(host=url)
+        with refused(BadResponseError, text):
+            pull(NOW - HOUR, NOW)
+
+
+@pytest.mark.parametrize("weight", ["9" * 5000, "\u0665", "-1", "1e3", ""])
+def test_takes_no_notice_of_a_weight_that_is_none(weight: str, connect: Any, pull: Any) -> None:
+    """The weight is a help; one that cannot be read hinders nothing."""
+    body = '{"total":0,"rows":[]}'
+    heavy = answer("200 OK", body, f"X-SAPI-USED-IP-WEIGHT-1M: {weight}")
+    with raw_server([heavy, heavy]) as (url, _):
+        connect(host=url)
+        assert pull(NOW - HOUR, NOW) == []
+
+
+@pytest.mark.parametrize("depth", range(900, 1000, 2))
+def test_says_what_is_wrong_however_deep_it_nests(depth: int) -> None:
+    """What can just be read, but not be written out, is refused as any other."""
+    body = f'{{"rows":[{{"groupId":{"[" * depth}{"]" * depth}}}]}}'.encode()
+    with pytest.raises(BadResponseError):
+        parse_page(Response(Request("/"), 200, {}, body, 0).payload, parse_liquidation)

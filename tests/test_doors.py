@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from airflow_provider_binance_loan import doors, exceptions
 from airflow_provider_binance_loan.binance.records import record_key
+from airflow_provider_binance_loan.doors import SyncDoor
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.sandbox.exchange import (
     SANDBOX_API_KEY,
@@ -29,6 +30,7 @@ from airflow_provider_binance_loan.sandbox.exchange import (
     Exchange,
 )
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
+from airflow_provider_binance_loan.standing import Standing
 from tests.conftest import DATA, NOW, Doors, FakeClock
 from tests.raw import EMPTY, answer, error, raw_server
 
@@ -366,8 +368,10 @@ def test_finds_a_connection_that_only_the_synchronous_way_finds(
     assert asyncio.run(BinanceLoanHook(clock=clock).aget_force_liquidations(NOW - HOUR, NOW)) == []
 
 
-def test_says_so_when_there_is_no_connection(door: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that is not defined is named."""
-    monkeypatch.delenv("AIRFLOW_CONN_BINANCE_LOAN_DEFAULT")
-    with pytest.raises(exceptions.ConfigurationError, match="'binance_loan_default' is not defined: add it"):
-        door.pull(NOW - HOUR, NOW)
+def test_a_failure_ends_the_waits_beside_it(connect: object, clock: FakeClock) -> None:
+    """Once a request has failed, those beside it do not wait for tries whose answers nobody would use."""
+    with SyncDoor(BinanceLoanHook()._settings(), Standing(clock)) as beside:
+        beside._failure = exceptions.TransientError("of the other")
+        with pytest.raises(exceptions.TransientError, match="of the other"):
+            beside._ask(doors.TIME)
+    assert clock.waits == []

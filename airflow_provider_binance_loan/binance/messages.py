@@ -44,6 +44,7 @@ _CODE = re.compile(r"-?[0-9]{1,9}")
 # What an answer may quote of the request: a signature, in any form, and the API key.
 _SECRETS = re.compile(r"signature=[^\s&]+|[A-Za-z0-9+/=%_-]{32,}")
 _SECONDS = re.compile(r"[0-9]{1,7}")
+_WEIGHT = re.compile(r"[0-9]{1,9}")
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b")
 
 
@@ -115,6 +116,12 @@ class Response:
     def _summary(self) -> str:
         kind = self.headers.get("content-type", "no content type")
         return f"HTTP {self.status} with {len(self.body)} bytes of {_one_line(kind, 60)}"
+
+    @property
+    def used_weight(self) -> int | None:
+        """How much of the minute's weight the requests to this endpoint have used; None where it says not."""
+        used = self.headers.get("x-sapi-used-ip-weight-1m", "")
+        return int(used) if _WEIGHT.fullmatch(used) else None
 
     def raise_for_error(self) -> None:
         """Return when the answer is data; raise what it means when it is not.

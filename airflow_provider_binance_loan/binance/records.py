@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple, TypedDict
 
+from airflow_provider_binance_loan.checks import shown
 from airflow_provider_binance_loan.exceptions import BadResponseError
 
 
@@ -143,7 +144,7 @@ def parse_closed_unit(row: Any) -> dict[str, Any]:
         "groupId": _required_integer(row, "groupId"),
         "parentEmail": _text(row.get("parentEmail"), "parentEmail"),
         "creditEmail": _text(row.get("creditEmail"), "creditEmail"),
-        "enabled": row.get("enabled"),
+        "enabled": _flag(row.get("enabled"), "enabled"),
         "createTime": _integer(row.get("createTime"), "createTime"),
         "closeTime": _integer(row.get("closeTime"), "closeTime"),
         **_undocumented(row, ClosedRiskUnit.__annotations__),
@@ -219,7 +220,8 @@ def _decimal(value: Any, name: str) -> str | None:
 
 def _integer(value: Any, name: str) -> int | None:
     number = int(value) if type(value) is str and _WHOLE.fullmatch(value) else value
-    if number is None or (type(number) is int and abs(number) < _TOO_LARGE):
+    # Neither an id nor a time is negative.
+    if number is None or (type(number) is int and 0 <= number < _TOO_LARGE):
         return number
     raise _MalformedError(value, "a whole number", name)
 
@@ -235,6 +237,12 @@ def _text(value: Any, name: str) -> str | None:
     if value is None or type(value) is str:
         return value
     raise _MalformedError(value, "a text", name)
+
+
+def _flag(value: Any, name: str) -> bool | None:
+    if value is None or type(value) is bool:
+        return value
+    raise _MalformedError(value, "true or false", name)
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -274,7 +282,7 @@ class _MalformedError(Exception):
 
     def __init__(self, came: Any, expected: str, path: str = "") -> None:
         super().__init__(path)
-        self.came = "absent" if came is _NOTHING else f"{came!r:.60}"
+        self.came = "absent" if came is _NOTHING else shown(came)
         self.expected = expected
         self.path = path
 
