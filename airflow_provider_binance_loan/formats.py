@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
 
 from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
 
+from airflow_provider_binance_loan.checks import shown
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -43,15 +44,17 @@ def to_format(key: str, file_format: str | None) -> FileFormat:
             if by_suffix in {None, kind}:
                 return kind
             raise ConfigurationError(
-                f"file_format is {file_format!r}, and s3_key, {key!r}, means {by_suffix!r}: make them agree."
+                f"file_format is {shown(file_format)}, and s3_key, {shown(key)}, means {by_suffix!r}: "
+                "make them agree."
             )
     if file_format is not None:
         raise ConfigurationError(
-            f"file_format is {file_format!r}: give 'jsonl', 'jsonl.gz' or 'parquet', or leave it to the key."
+            f"file_format is {shown(file_format)}: give 'jsonl', 'jsonl.gz' or 'parquet', or leave it to "
+            "the key."
         )
     if by_suffix is None:
         raise ConfigurationError(
-            f"s3_key is {key!r}, whose end names no format: end it in one of {', '.join(_SUFFIXES)}, "
+            f"s3_key is {shown(key)}, whose end names no format: end it in one of {', '.join(_SUFFIXES)}, "
             "or set file_format."
         )
     return by_suffix

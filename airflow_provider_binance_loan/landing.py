@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_binance_loan import __version__
 from airflow_provider_binance_loan.binance.records import is_running
+from airflow_provider_binance_loan.checks import shown
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.formats import Spool, load_parquet, to_format
 from airflow_provider_binance_loan.store import S3Object, Store
@@ -28,8 +29,8 @@ def to_targets(target: S3Object, *, flatten: bool) -> dict[str, S3Object]:
         return {table: S3Object(target.bucket, to_table_key(target.key, table)) for table in TABLES}
     if PLACEHOLDER in target.key:
         raise ConfigurationError(
-            f"s3_key is {target.key!r}, and there is one object: set flatten=True for one of each table, "
-            f"or leave out {PLACEHOLDER}."
+            f"s3_key is {shown(target.key)}, and there is one object: set flatten=True for one of each "
+            f"table, or leave out {PLACEHOLDER}."
         )
     return {"": target}
 

@@ -14,6 +14,7 @@ from typing import IO, Any, Literal
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
+from airflow_provider_binance_loan.checks import shown
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 
 AmountType = Literal["decimal", "string"]
@@ -84,8 +85,8 @@ def to_amount_types(amounts: Amounts) -> dict[str, AmountType]:
     for name, kind in types.items():
         if name not in AMOUNTS or kind not in ("decimal", "string"):
             raise ConfigurationError(
-                f"parquet_amounts is {amounts!r}: give 'decimal', 'string', or one of these for each of some "
-                f"columns, of {', '.join(AMOUNTS)}."
+                f"parquet_amounts is {shown(amounts)}: give 'decimal', 'string', or one of these for each of "
+                f"some columns, of {', '.join(AMOUNTS)}."
             )
     return {name: types.get(name, "decimal") for name in AMOUNTS}
 
@@ -115,7 +116,7 @@ class ParquetWriter:
         except _UnfitError as error:
             name, value = error.args
             whose = (
-                f"{name} of {row['groupId']}, liquidated at {row['liquidationStartTime']}, is {value!r:.80}"
+                f"{name} of {row['groupId']}, liquidated at {row['liquidationStartTime']}, is {shown(value)}"
             )
             raise ConfigurationError(
                 f"{whose}, which a {_DECIMAL} cannot hold exactly, so nothing was written: set "

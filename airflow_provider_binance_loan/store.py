@@ -9,11 +9,14 @@ from urllib.parse import quote
 
 from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
 
+from airflow_provider_binance_loan.checks import shown
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+_LONGEST_KEY = 1024
 # A HEAD has no body, so that only the status tells.
 _NO_BUCKET = {"404", "NoSuchBucket"}
 _DENIED = {"403", "AccessDenied"}
@@ -41,22 +44,27 @@ def to_s3_object(bucket: str | None, key: str) -> S3Object:
     for name, value in (("s3_bucket", bucket), ("s3_key", key)):
         if not isinstance(value, str | None) or value == "None":
             raise ConfigurationError(
-                f"{name} is {value!r}: give a text; a template may have rendered nothing."
+                f"{name} is {shown(value)}: give a text; a template may have rendered nothing."
             )
+    came = shown(key)
     if "://" in key:
         if bucket:
             raise ConfigurationError(
-                f"s3_bucket is {bucket!r} and s3_key is a URL, {key!r}: give one of them."
+                f"s3_bucket is {shown(bucket)} and s3_key is a URL, {came}: give one of them."
             )
         if not key.startswith("s3://"):
-            raise ConfigurationError(f"s3_key is {key!r}: give s3://bucket/key.")
+            raise ConfigurationError(f"s3_key is {came}: give s3://bucket/key.")
         bucket, _, key = key.removeprefix("s3://").partition("/")
     if not bucket:
         raise ConfigurationError(
-            f"s3_key is {key!r} without a bucket: add s3_bucket, or give a whole s3://bucket/key."
+            f"s3_key is {came} without a bucket: add s3_bucket, or give a whole s3://bucket/key."
         )
     if not key or key.endswith("/"):
-        raise ConfigurationError(f"s3_key is {key!r}: give the key of an object, not of a folder.")
+        raise ConfigurationError(f"s3_key is {came}: give the key of an object, not of a folder.")
+    if not key.isprintable() or len(key.encode()) > _LONGEST_KEY:
+        raise ConfigurationError(
+            f"s3_key is {came}: give a key of printable characters, {_LONGEST_KEY} bytes at the most."
+        )
     return S3Object(bucket, key)
 
 
@@ -100,7 +108,7 @@ class Store:
         try:
             self._s3.get_conn().head_bucket(Bucket=bucket)
         except ParamValidationError:
-            raise ConfigurationError(f"s3_bucket is {bucket!r}, which is no name of a bucket.") from None
+            raise ConfigurationError(f"s3_bucket is {shown(bucket)}, which is no name of a bucket.") from None
         except ClientError as error:
             # Those who may write need not be allowed to look; whether they may write, the upload tells.
             if error.response["Error"]["Code"] in _NO_BUCKET:
@@ -177,24 +185,26 @@ def _to_extra_args(extra_args: Mapping[str, Any] | None, *, encrypt: bool) -> di
     from boto3.s3.transfer import S3Transfer  # type: ignore[import-untyped]
 
     if not isinstance(extra_args or {}, Mapping):
-        raise ConfigurationError(f"s3_extra_args is {extra_args!r}: give a dict of boto3's upload arguments.")
+        raise ConfigurationError(
+            f"s3_extra_args is {shown(extra_args)}: give a dict of boto3's upload arguments."
+        )
     args = dict(extra_args or {})
     for name in args:
         if name not in S3Transfer.ALLOWED_UPLOAD_ARGS:
             raise ConfigurationError(
-                f"s3_extra_args has {name!r}, which boto3's uploads do not take: "
+                f"s3_extra_args has {shown(name)}, which boto3's uploads do not take: "
                 f"give some of {', '.join(S3Transfer.ALLOWED_UPLOAD_ARGS)}."
             )
     if encrypt and args.get("ServerSideEncryption", "AES256") != "AES256":
         raise ConfigurationError(
             f"encrypt=True means AES256, and s3_extra_args has ServerSideEncryption="
-            f"{args['ServerSideEncryption']!r}: give one of them."
+            f"{shown(args['ServerSideEncryption'])}: give one of them."
         )
     return args
 
 
 def _no_bucket(bucket: str) -> ConfigurationError:
-    return ConfigurationError(f"There is no bucket {bucket!r}: create it, or mend s3_bucket or s3_key.")
+    return ConfigurationError(f"There is no bucket {shown(bucket)}: create it, or mend s3_bucket or s3_key.")
 
 
 @contextmanager

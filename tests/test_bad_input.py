@@ -747,6 +747,7 @@ EMPTY_NOW = empty(NOON, NOON)
 BACKWARDS = timedelta(hours=-1)
 ONE_OF_TWO = "s3_bucket is 'lake' and s3_key is a URL, 's3://lake/a': give one of them."
 NO_TEXT = "give a text; a template may have rendered nothing."
+NO_KEY_OF_S3 = "give a key of printable characters, 1024 bytes at the most."
 NO_OBJECT = "give the key of an object, not of a folder."
 
 OPERATORS: list[tuple[dict[str, Any], str]] = [
@@ -823,12 +824,15 @@ OPERATORS: list[tuple[dict[str, Any], str]] = [
     ({"s3_key": "a/b"}, "s3_key is 'a/b' without a bucket: add s3_bucket, or give a whole s3://bucket/key."),
     (
         {"s3_key": "s3:///a"},
-        "s3_key is 'a' without a bucket: add s3_bucket, or give a whole s3://bucket/key.",
+        "s3_key is 's3:///a' without a bucket: add s3_bucket, or give a whole s3://bucket/key.",
     ),
     ({"s3_key": "s3://lake/a", "s3_bucket": "lake"}, ONE_OF_TWO),
     ({"s3_key": "https://lake/a"}, "s3_key is 'https://lake/a': give s3://bucket/key."),
     ({"s3_key": "S3://lake/a"}, "s3_key is 'S3://lake/a': give s3://bucket/key."),
-    ({"s3_key": "s3://lake"}, f"s3_key is '': {NO_OBJECT}"),
+    ({"s3_key": "s3://lake"}, f"s3_key is 's3://lake': {NO_OBJECT}"),
+    ({"s3_key": "s3://lake/a\n.jsonl"}, rf"s3_key is 's3://lake/a\n.jsonl': {NO_KEY_OF_S3}"),
+    ({"s3_key": "s3://lake/\ud800.jsonl"}, rf"s3_key is 's3://lake/\ud800.jsonl': {NO_KEY_OF_S3}"),
+    ({"s3_key": f"s3://lake/{'é' * 513}"}, f"s3_key is 's3://lake/{'é' * 189}…: {NO_KEY_OF_S3}"),
     ({"s3_key": "", "s3_bucket": "lake"}, f"s3_key is '': {NO_OBJECT}"),
     ({"s3_key": "a/", "s3_bucket": "lake"}, f"s3_key is 'a/': {NO_OBJECT}"),
     ({"s3_key": "None", "s3_bucket": "lake"}, f"s3_key is 'None': {NO_TEXT}"),

@@ -34,28 +34,6 @@ def test_finds_the_object(bucket: str | None, key: str, target: S3Object) -> Non
 
 
 @pytest.mark.parametrize(
-    ("bucket", "key", "says"),
-    [
-        ("lake", "s3://lake/a", "s3_bucket is 'lake' and s3_key is a URL, 's3://lake/a': give one"),
-        (None, "a/b", "s3_key is 'a/b' without a bucket"),
-        (None, "", "s3_key is '' without a bucket"),
-        (None, "https://lake/a", "s3_key is 'https://lake/a': give s3://bucket/key"),
-        (None, "s3://lake", "s3_key is '': give the key of an object"),
-        (None, "s3:///a", "s3_key is 'a' without a bucket"),
-        ("lake", "None", "s3_key is 'None': give a text; a template may have rendered nothing"),
-        ("None", "a", "s3_bucket is 'None'"),
-        ("lake", 5, "s3_key is 5"),
-        ("lake", "a/", "s3_key is 'a/': give the key of an object, not of a folder"),
-        ("lake", "", "s3_key is '': give the key of an object"),
-    ],
-)
-def test_refuses_what_names_no_object(bucket: str | None, key: str, says: str) -> None:
-    """Neither, both, a folder, or another kind of URL is an error that says what came."""
-    with pytest.raises(ConfigurationError, match=says):
-        to_s3_object(bucket, key)
-
-
-@pytest.mark.parametrize(
     ("bucket", "says"),
     [
         ("nowhere", "There is no bucket 'nowhere': create it, or mend s3_bucket or s3_key"),
