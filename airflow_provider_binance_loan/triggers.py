@@ -49,7 +49,7 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
     :param wait_for: `"started"` or `"finished"`.
     :param risk_units: as the hook takes it.
     :param lookback: for finished ones, how long before `since` they may have started, in seconds.
-    :param poke_interval: how long to wait between two looks, in seconds.
+    :param poke_interval: how long to wait between two looks, in seconds: one at least, a week at most.
     :param exponential_backoff: whether to wait twice as long after each look.
     :param max_wait: how long to wait at most then, in seconds.
     :param not_before: when to look first, in epoch seconds, where Binance asked to wait.
@@ -183,7 +183,7 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
     :param risk_units: as the hook takes it.
     :param lookback: how late a record may become visible after its start, in seconds; its finish is waited
         for 99 days longer.
-    :param poke_interval: how long to wait between two looks, in seconds.
+    :param poke_interval: how long to wait between two looks, in seconds: one at least, a week at most.
     :param binance_loan_conn_id: the connection that holds the credit account's API key.
     :raises ConfigurationError: an argument is wrong.
     """
