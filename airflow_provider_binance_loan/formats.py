@@ -41,11 +41,12 @@ def to_format(key: str, file_format: str | None) -> FileFormat:
     by_suffix = next((kind for suffix, kind in _SUFFIXES.items() if key.lower().endswith(suffix)), None)
     for kind in dict.fromkeys(_SUFFIXES.values()):
         if kind == file_format:
-            if by_suffix in {None, kind}:
+            gzipped = key.lower().endswith(".gz")
+            if by_suffix == kind or (by_suffix is None and (not gzipped or kind == "jsonl.gz")):
                 return kind
             raise ConfigurationError(
-                f"file_format is {shown(file_format)}, and s3_key, {shown(key)}, means {by_suffix!r}: "
-                "make them agree."
+                f"file_format is {shown(file_format)}, and s3_key, {shown(key)}, means "
+                f"{by_suffix or 'gzip'!r}: make them agree."
             )
     if file_format is not None:
         raise ConfigurationError(

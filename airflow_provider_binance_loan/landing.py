@@ -69,6 +69,10 @@ class Landing:
         self._replace = replace
         if self._format == "parquet":
             load_parquet().to_amount_types(amounts)
+        elif amounts != "decimal":
+            raise ConfigurationError(
+                f"parquet_amounts is {shown(amounts)}, and the format is {self._format!r}: leave it out."
+            )
         store.check_bucket(target.bucket)
         if not replace:
             store.refuse_existing(self._targets.values())

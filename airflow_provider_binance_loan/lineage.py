@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.sdk import Asset, AssetAlias
+from airflow.sdk.definitions.asset import AssetRef
 from airflow.sdk.lineage import get_hook_lineage_collector
 
 from airflow_provider_binance_loan.binance.walk import FORCE_LIQUIDATION_PATH
@@ -31,7 +33,12 @@ def note_input(hook: BinanceLoanHook, window: Window) -> None:
 def announce(context: Context, outlets: Iterable[Any], manifest: dict[str, Any]) -> None:
     """Give the manifest to the events of the task's assets; an alias gets the object as its asset."""
     for outlet in outlets:
-        if isinstance(outlet, Asset):
+        if isinstance(outlet, (Asset, AssetRef)):
             context["outlet_events"][outlet].extra.update(manifest)
         elif isinstance(outlet, AssetAlias):
-            context["outlet_events"][outlet].add(Asset(manifest["s3_uri"]), extra=manifest)
+            context["outlet_events"][outlet].add(Asset(_to_asset_uri(manifest["s3_uri"])), extra=manifest)
+
+
+def _to_asset_uri(s3_uri: str) -> str:
+    # Airflow takes ASCII alone, and refuses the events of all outlets when one is otherwise.
+    return quote(s3_uri, safe=string.punctuation)

@@ -20,6 +20,8 @@ _LONGEST_KEY = 1024
 # A HEAD has no body, so that only the status tells.
 _NO_BUCKET = {"404", "NoSuchBucket"}
 _DENIED = {"403", "AccessDenied"}
+_WRONG_KEY = {"InvalidAccessKeyId", "SignatureDoesNotMatch"}
+_WRONG_ARGUMENT = {"InvalidArgument", "InvalidRequest", "InvalidStorageClass", "InvalidTag"}
 # Of the AWS console, by partition.
 _DOMAINS = {"aws-cn": "amazonaws.cn", "aws-us-gov": "amazonaws-us-gov.com"}
 
@@ -61,6 +63,11 @@ def to_s3_object(bucket: str | None, key: str) -> S3Object:
         )
     if not key or key.endswith("/"):
         raise ConfigurationError(f"s3_key is {came}: give the key of an object, not of a folder.")
+    if key.startswith("/") or "?" in key or "#" in key:
+        raise ConfigurationError(
+            f"s3_key is {came}: leave out a slash at its start, ? and #, which readers of s3:// URLs get "
+            "wrong."
+        )
     if not key.isprintable() or len(key.encode()) > _LONGEST_KEY:
         raise ConfigurationError(
             f"s3_key is {came}: give a key of printable characters, {_LONGEST_KEY} bytes at the most."
@@ -93,7 +100,10 @@ class Store:
         self._encrypt = encrypt
         self._acl_policy = acl_policy
         self._s3 = _open_s3(**self._conn)
-        self._extra_args = _to_extra_args(extra_args, encrypt=encrypt)
+        self._extra_args = _to_extra_args(extra_args, encrypt=encrypt, acl_policy=acl_policy)
+        _check_upload(
+            self._s3.get_conn(), {**self._extra_args, **({"ACL": acl_policy} if acl_policy else {})}
+        )
 
     def check_bucket(self, bucket: str) -> None:
         """Return unless S3 says that there is no such bucket.
@@ -177,10 +187,13 @@ def _open_s3(**arguments: Any) -> S3Hook:
     return S3Hook(transfer_config_args={"use_threads": False}, **arguments)
 
 
-def _to_extra_args(extra_args: Mapping[str, Any] | None, *, encrypt: bool) -> dict[str, Any]:
+def _to_extra_args(
+    extra_args: Mapping[str, Any] | None, *, encrypt: bool, acl_policy: str | None
+) -> dict[str, Any]:
     """Return the arguments of an upload.
 
-    :raises ConfigurationError: boto3 knows no such argument, or one says other than `encrypt`.
+    :raises ConfigurationError: boto3 knows no such argument, or one says other than `encrypt` or
+        `acl_policy`.
     """
     from boto3.s3.transfer import S3Transfer  # type: ignore[import-untyped]
 
@@ -200,7 +213,29 @@ def _to_extra_args(extra_args: Mapping[str, Any] | None, *, encrypt: bool) -> di
             f"encrypt=True means AES256, and s3_extra_args has ServerSideEncryption="
             f"{shown(args['ServerSideEncryption'])}: give one of them."
         )
+    if acl_policy and "ACL" in args:
+        raise ConfigurationError(
+            f"acl_policy is {shown(acl_policy)}, and s3_extra_args has ACL={shown(args['ACL'])}: "
+            "give one of them."
+        )
     return args
+
+
+def _check_upload(client: Any, args: Mapping[str, Any]) -> None:
+    """Return when boto3 would take the arguments of an upload, which it looks at only once all is read.
+
+    :raises ConfigurationError: it would not.
+    """
+    from botocore.validate import ParamValidator  # type: ignore[import-untyped]
+
+    shape = client.meta.service_model.operation_model("PutObject").input_shape
+    known = {name: value for name, value in args.items() if name in shape.members}
+    report = ParamValidator().validate({"Bucket": "bucket", "Key": "key", **known}, shape)
+    if report.has_errors():
+        flaw = report.generate_report().splitlines()[0]
+        raise ConfigurationError(f"s3_extra_args or acl_policy is wrong: {flaw:.200}.")
+    if not all(text.isascii() for pair in args.get("Metadata", {}).items() for text in pair):
+        raise ConfigurationError("Metadata in s3_extra_args is not all ASCII, which S3 takes alone.")
 
 
 def _no_bucket(bucket: str) -> ConfigurationError:
@@ -220,6 +255,12 @@ def _explained(target: S3Object, action: str, needs: str) -> Iterator[None]:
             raise _no_bucket(target.bucket) from error
         if code in _DENIED:
             raise ConfigurationError(
-                f"S3 does not let the AWS connection {action} {target.uri} ({code}: {text}): allow {needs}."
+                f"S3 does not let the AWS connection {action} {target.uri} ({code}: {text}): allow {needs}; "
+                "or mend the connection's keys."
+            ) from error
+        if code in _WRONG_KEY | _WRONG_ARGUMENT:
+            mend = "the AWS connection" if code in _WRONG_KEY else "s3_extra_args or acl_policy"
+            raise ConfigurationError(
+                f"S3 refuses to {action} {target.uri} ({code}: {text:.200}): mend {mend}."
             ) from error
         raise

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, Asset, AssetAlias
 from airflow.sdk.definitions._internal.templater import SandboxedEnvironment as Environment
+from airflow.sdk.definitions.asset import AssetUniqueKey
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk.execution_time import macros
 from airflow.sdk.execution_time.context import OutletEventAccessors
@@ -145,7 +146,21 @@ def test_leaves_what_may_pass_to_airflow(connect: Any, mocker: Any) -> None:
         ({"s3_key": "s3://lake/a", "file_format": "csv"}, "file_format is 'csv'"),
         ({"s3_key": "s3://lake/{table}.jsonl"}, "set flatten=True"),
         ({"s3_key": "s3://lake/a.parquet", "parquet_amounts": "float"}, "parquet_amounts is 'float'"),
+        (
+            {"s3_key": "s3://lake/a.jsonl", "parquet_amounts": "string"},
+            "parquet_amounts is 'string', and the",
+        ),
+        ({"s3_key": "s3://lake/a.gz", "file_format": "jsonl"}, "s3_key, 'a.gz', means 'gzip'"),
         ({"s3_key": "s3://lake/b.jsonl", "s3_extra_args": {"Colour": "red"}}, "s3_extra_args has 'Colour'"),
+        ({"s3_key": "s3://lake/b.jsonl", "s3_extra_args": {"Tagging": {"a": "b"}}}, "parameter Tagging"),
+        ({"s3_key": "s3://lake/b.jsonl", "s3_extra_args": {"Metadata": "a"}}, "parameter Metadata"),
+        ({"s3_key": "s3://lake/b.jsonl", "s3_extra_args": {"Metadata": {"a": 1}}}, "parameter Metadata.a"),
+        ({"s3_key": "s3://lake/b.jsonl", "s3_extra_args": {"Metadata": {"a": "é"}}}, "is not all ASCII"),
+        ({"s3_key": "s3://lake/b.jsonl", "acl_policy": 5}, "parameter ACL"),
+        (
+            {"s3_key": "s3://lake/b.jsonl", "acl_policy": "private", "s3_extra_args": {"ACL": "private"}},
+            "s3_extra_args has ACL='private': give one of them",
+        ),
     ],
 )
 def test_finds_out_before_any_request(
@@ -239,6 +254,17 @@ def test_a_wrong_window_fails_the_task_and_not_the_template(*, mapped: bool) -> 
         operator(**arguments).execute(context())
 
 
+def test_a_key_that_renders_nothing_is_no_way_to_xcom(exchange: Exchange, s3: Any) -> None:
+    """Where templates render native objects, a key may become None, which is refused like the text."""
+    with DAG("native", schedule=None, render_template_as_native_obj=True) as dag:
+        task = operator(s3_key="{{ None }}")
+    run = context() | {"dag": dag}
+    task.render_template_fields(run, dag.get_template_env())
+    with pytest.raises(AirflowFailException, match="s3_key is 'None': give a text; a template may have"):
+        task.execute(run)
+    assert exchange.requests == []
+
+
 def render(arguments: dict[str, Any], run: dict[str, Any], *, mapped: bool) -> tuple[Any, ...]:
     """Render a task's templates as Airflow does before it runs one, and return those of S3."""
     with DAG("templates", schedule=None) as dag:
@@ -268,6 +294,29 @@ def test_tells_its_assets_what_came(exchange: Exchange, s3: Any) -> None:
     assert (manifest["records"], manifest["s3_uri"]) == (2, "s3://lake/loans/a.jsonl")
     (event,) = events[alias].asset_alias_events
     assert (event.dest_asset_key.uri, event.extra) == (manifest["s3_uri"], manifest)
+
+
+def test_names_an_asset_as_airflow_takes_it(exchange: Exchange, s3: Any) -> None:
+    """Airflow takes ASCII alone for an asset's address; the manifest has the key as it is."""
+    alias, events = AssetAlias("loans"), OutletEventAccessors()
+    task = operator(s3_key="s3://lake/dt=1/żółć.jsonl", outlets=[alias])
+    manifest = task.execute(context() | {"outlet_events": events})
+    assert isinstance(manifest, dict)
+    assert manifest["s3_uri"] == "s3://lake/dt=1/żółć.jsonl"
+    (event,) = events[alias].asset_alias_events
+    assert event.dest_asset_key.uri == "s3://lake/dt=1/%C5%BC%C3%B3%C5%82%C4%87.jsonl"
+
+
+def test_tells_an_asset_that_is_named_by_a_reference(exchange: Exchange, s3: Any, mocker: Any) -> None:
+    """A reference to an asset is an outlet like the asset itself."""
+    lake, reference = Asset("s3://lake/loans"), Asset.ref(uri="s3://lake/loans")
+    key = AssetUniqueKey.from_asset(lake)
+    mocker.patch.object(OutletEventAccessors, "_resolve_asset_ref", return_value=(key, "test"))
+    events = OutletEventAccessors()
+    task = operator(s3_key="s3://lake/a.jsonl", outlets=[reference])
+    assert events[lake].extra == {}
+    manifest = task.execute(context() | {"outlet_events": events})
+    assert events[lake].extra == manifest
 
 
 def test_leaves_its_assets_alone_without_s3(exchange: Exchange) -> None:

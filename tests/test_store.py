@@ -11,6 +11,7 @@ from typing import Any
 import boto3
 import pytest
 import requests
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
 from botocore.exceptions import ClientError
 
@@ -169,10 +170,31 @@ def test_says_that_it_may_not_look(writer: Callable[..., None]) -> None:
     assert Store().holds(TARGET)
 
 
-def test_leaves_what_may_pass_as_it_is(s3: Any) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            {"extra_args": {"StorageClass": "NONE"}},
+            r"refuses to write .*InvalidStorageClass.*mend s3_extra_args",
+        ),
+        (
+            {"extra_args": {"Tagging": "a=" + "b" * 300}},
+            r"refuses to write .*InvalidTag.*mend s3_extra_args",
+        ),
+    ],
+)
+def test_says_which_argument_s3_refuses(s3: Any, arguments: dict[str, Any], says: str) -> None:
+    """What only S3 itself can tell of an argument is no fault that passes."""
+    with pytest.raises(ConfigurationError, match=says):
+        Store(**arguments).upload(io.BytesIO(b"x"), TARGET, {})
+
+
+def test_leaves_what_may_pass_as_it_is(s3: Any, mocker: Any) -> None:
     """Any other error of S3's is raised as it is, so that Airflow retries."""
-    with pytest.raises(ClientError, match="InvalidStorageClass"):
-        Store(extra_args={"StorageClass": "NONE"}).upload(io.BytesIO(b"x"), TARGET, {})
+    busy = ClientError({"Error": {"Code": "SlowDown", "Message": "Please reduce"}}, "PutObject")
+    mocker.patch.object(S3Hook, "load_file_obj", side_effect=busy)
+    with pytest.raises(ClientError, match="SlowDown"):
+        Store().upload(io.BytesIO(b"x"), TARGET, {})
 
 
 @pytest.mark.parametrize(
