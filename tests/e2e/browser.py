@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, sync_playwright
+
+from tests.e2e.harness import DEADLINE_S
 
 # Playwright's own download is not needed; Chromium comes from the distribution.
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -20,12 +22,11 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-DEADLINE_MS = 30_000
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Run the system's Chromium for as long as the block lasts.
+def chromium() -> Iterator[BrowserContext]:
+    """Run the system's Chromium for as long as the block lasts; its pages share what they have loaded.
 
     :raises FileNotFoundError: there is none.
     """
@@ -35,17 +36,11 @@ def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
         try:
-            yield browser
+            context = browser.new_context(viewport={"width": 1000, "height": 900})
+            context.set_default_timeout(1000 * DEADLINE_S)
+            yield context
         finally:
             browser.close()
-
-
-@contextmanager
-def opened(browser: Browser, width: int = 1000, height: int = 900) -> Iterator[Page]:
-    """Open an empty page in a window of its own."""
-    with browser.new_context(viewport={"width": width, "height": height}) as context:
-        context.set_default_timeout(DEADLINE_MS)
-        yield context.new_page()
 
 
 def open_form(page: Page, airflow_url: str) -> Locator:
@@ -54,8 +49,7 @@ def open_form(page: Page, airflow_url: str) -> Locator:
     page.get_by_role("button", name="Add Connection").first.click()
     form = page.get_by_role("dialog")
     form.get_by_role("combobox", name="Connection Type").click()
-    page.keyboard.type("Binance Institutional Loan")
-    page.keyboard.press("Enter")
+    page.get_by_role("option", name="Binance Institutional Loan").click()
     form.get_by_label("Base URL").wait_for()
     return form
 

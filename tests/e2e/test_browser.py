@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from airflow_provider_binance_loan.get_provider_info import get_provider_info
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_KEY, SANDBOX_API_SECRET
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
-from tests.e2e.browser import DEADLINE_MS, chromium, fill, open_form, opened, save
+from tests.e2e.browser import chromium, fill, open_form, save
 from tests.e2e.conftest import serve
-from tests.e2e.harness import Airflow, Run
+from tests.e2e.harness import DEADLINE_S, Airflow, Run
 
 pytestmark = pytest.mark.e2e
 
-expect.set_options(timeout=DEADLINE_MS)
+expect.set_options(timeout=1000 * DEADLINE_S)
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser() -> Iterator[BrowserContext]:
     with chromium() as browser:
         yield browser
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    with opened(browser) as page:
+def page(browser: BrowserContext) -> Iterator[Page]:
+    with browser.new_page() as page:
         yield page
 
 
@@ -46,9 +46,9 @@ def sandbox() -> Iterator[SandboxServer]:
 
 
 @pytest.fixture(scope="module")
-def from_the_form(airflow: Airflow, browser: Browser, pressed: SandboxServer) -> str:
+def from_the_form(airflow: Airflow, browser: BrowserContext, pressed: SandboxServer) -> str:
     """A connection that a person filled in and saved, with the fields left empty that have a default."""
-    with opened(browser) as page:
+    with browser.new_page() as page:
         form = open_form(page, airflow.url)
         fill(form, account("from_the_form", pressed, SANDBOX_API_SECRET))
         save(form)
