@@ -43,21 +43,22 @@ def chromium() -> Iterator[BrowserContext]:
             browser.close()
 
 
-def open_form(page: Page, airflow_url: str) -> Locator:
-    """Open the form for a new connection of our type."""
-    page.goto(f"{airflow_url}/connections")
-    page.get_by_role("button", name="Add Connection").first.click()
-    form = page.get_by_role("dialog")
+def open_form(connections: Page) -> Locator:
+    """Open, on Airflow's page of connections, the form for a new one of our type."""
+    connections.get_by_role("button", name="Add Connection").first.click()
+    form = connections.get_by_role("dialog")
     form.get_by_role("combobox", name="Connection Type").click()
-    page.get_by_role("option", name="Binance Institutional Loan").click()
+    connections.get_by_role("option", name="Binance Institutional Loan").click()
     form.get_by_label("Base URL").wait_for()
     return form
 
 
 def fill(form: Locator, fields: Mapping[str, str]) -> None:
-    """Fill fields in, by their labels."""
+    """Fill fields in, by their labels, and leave each, which is when the form looks at it."""
     for label, value in fields.items():
-        form.get_by_label(label, exact=True).fill(value)
+        field = form.get_by_label(label)  # not exact: a required one has a star after it
+        field.fill(value)
+        field.blur()
 
 
 def save(form: Locator) -> None:
