@@ -35,11 +35,13 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-class-name": f"{_PACKAGE}.hooks.BinanceLoanHook",
                 "hook-name": _INTEGRATION,
                 "ui-field-behaviour": {
-                    # The port stays: without it the form's test button sends 0, which the server refuses.
+                    # The port stays: for a stored connection without one the test button sends 0, and Airflow
+                    # refuses to send stored secrets to another port than theirs.
                     "hidden-fields": ["schema"],
                     "relabeling": {"login": "API key", "password": "HMAC secret", "host": "Base URL"},
                     "placeholders": {
                         "host": "https://api.binance.com",
+                        "port": "443, which the test button needs",
                         "login": "the API key of the credit account",
                         "password": "empty when a private key signs",
                     },
@@ -57,32 +59,32 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "private_key_file": {
                         "label": "Private key file",
-                        "description": "Path of the PEM on every worker and triggerer.",
+                        "description": "Path of the PEM on every worker and triggerer, instead of its text.",
                         "schema": {"type": ["string", "null"]},
                     },
                     "recv_window": {
                         "label": "recvWindow (ms)",
-                        "description": "How old a request may be when Binance reads it; 5000 when empty.",
+                        "description": "How old a request may be at Binance, up to 59999; 5000 when empty.",
                         "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 59999},
                     },
                     "timeout": {
                         "label": "Timeout (s)",
-                        "description": "How long to wait for an answer; 15 when empty. Binance may take 10.",
+                        "description": "How long to wait for an answer, up to 600; 15 when empty.",
                         "schema": {"type": ["number", "null"], "minimum": 1, "maximum": 600},
                     },
                     "max_wait": {
                         "label": "Longest wait (s)",
-                        "description": "How long a request may wait when Binance says so; 60 when empty.",
+                        "description": "How long Binance may hold a request back, up to 3600; 60 when empty.",
                         "schema": {"type": ["number", "null"], "minimum": 0, "maximum": 3600},
                     },
                     "max_concurrency": {
                         "label": "Requests side by side",
-                        "description": "In pulls of many pages; 8 when empty.",
+                        "description": "In pulls of many pages, from 1 to 32; 8 when empty.",
                         "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 32},
                     },
                     "proxies": {
                         "label": "Proxy",
-                        "description": "URL of a proxy; the environment's when empty.",
+                        "description": "URL, such as http://proxy:3128; the environment's when empty.",
                         "schema": {"type": ["string", "null"]},
                     },
                     "verify": {

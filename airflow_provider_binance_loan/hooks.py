@@ -119,7 +119,8 @@ class BinanceLoanHook(BaseHook):
             with SyncDoor(hasty, self._standing, deadline_s=_TEST_TIMEOUT_S) as door:
                 door.run(read_closed_units())
         except BinanceLoanError as error:
-            return False, str(error)
+            # The form's test button makes up an id, which says nothing to anyone.
+            return False, str(error).removeprefix(f"Connection {self.binance_loan_conn_id!r}: ")
         try:
             with SyncDoor(hasty, self._standing, deadline_s=_TEST_TIMEOUT_S) as door:
                 warnings = door.run(read_key_warnings())

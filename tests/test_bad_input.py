@@ -373,13 +373,17 @@ def within(folder: Path, value: Any) -> Any:
 def test_says_which_field_of_the_connection_is_wrong(
     fields: dict[str, Any], text: str, folder: Path, connect: Any, refused: Any
 ) -> None:
-    """Each wrong field has its sentence, the same in every way of asking, which names it and no secret."""
+    """Each wrong field has its sentence, the same in every way of asking, which names it and no secret.
+
+    It begins with the connection, but not where that is what is tested.
+    """
     connect(**within(folder, fields))
-    text = f"Connection 'binance_loan_default': {within(folder, text)}"
+    text = within(folder, text)
+    named = f"Connection 'binance_loan_default': {text}"
     for kind in ("sync", "async"):
-        with refused(ConfigurationError, text):
+        with refused(ConfigurationError, named):
             Doors(kind, FakeClock()).pull(NOW - HOUR, NOW)
-    with refused(AirflowFailException, text):
+    with refused(AirflowFailException, named):
         operator().execute(context())
     assert BinanceLoanHook().test_connection() == (False, text)
     extra = fields.get("extra")

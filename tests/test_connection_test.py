@@ -57,6 +57,7 @@ def test_accepts_a_key_whose_restrictions_are_not_told(
     [
         ({}, {"host": "http://127.0.0.1:9"}, [], f"http://127.0.0.1:9{CLOSED} could not be reached"),
         ({}, {"host": "api..binance.com"}, [], "host is not a host name"),
+        ({}, {"login": ""}, [], "login is empty: put the API key there."),
         ({}, {"login": "short"}, [], "code -2015: Invalid API-key, IP, or permissions for action; check the"),
         (
             {},
@@ -101,6 +102,7 @@ def test_says_what_is_wrong(
     accepted, text = BinanceLoanHook(clock=clock).test_connection()
     assert (accepted, says in text) == (False, True), text
     assert "\n" not in text
+    assert "binance_loan_default" not in text  # the form's test button makes up an id
     assert sum(clock.waits) <= 5
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from airflow_provider_binance_loan import __version__
 from airflow_provider_binance_loan.connection import EXTRAS
+from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.get_provider_info import get_provider_info
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
@@ -41,6 +42,38 @@ def test_the_form_has_the_extras_that_the_hook_reads() -> None:
     """Each extra has a field, each field is optional, and there is no other."""
     assert FORM["conn-fields"].keys() == set(EXTRAS)
     assert all("null" in field["schema"]["type"] for field in FORM["conn-fields"].values())
+
+
+def test_the_form_explains_and_bounds_its_fields() -> None:
+    """Each field has a label and a help text, each number its bounds, and what is long or secret its kind."""
+    fields = FORM["conn-fields"]
+    assert all(field["label"] and field["description"].endswith(".") for field in fields.values())
+    kinds = {name: field["schema"] for name, field in fields.items()}
+    assert kinds["private_key"]["format"] == "multiline"
+    assert kinds["private_key_passphrase"]["format"] == "password"
+    numbers = {name for name, kind in kinds.items() if {"integer", "number"} & set(kind["type"])}
+    assert numbers == {"recv_window", "timeout", "max_wait", "max_concurrency"}
+    assert all({"minimum", "maximum"} <= kinds[name].keys() for name in numbers)
+
+
+@pytest.mark.parametrize("bound", ["minimum", "maximum"])
+def test_the_form_has_the_bounds_of_the_hook(bound: str, connect: Any) -> None:
+    """What the form lets pass the hook takes, and what lies beyond the form's bounds it refuses."""
+    step = {"minimum": -1, "maximum": 1}[bound]
+    for name, field in FORM["conn-fields"].items():
+        if bound in field["schema"]:
+            connect(extra={name: field["schema"][bound]})
+            BinanceLoanHook().get_conn().close()
+            connect(extra={name: field["schema"][bound] + step})
+            with pytest.raises(ConfigurationError, match=f": {name} is "):
+                BinanceLoanHook().get_conn()
+
+
+def test_the_port_stays_in_the_form() -> None:
+    """Airflow tests a stored connection without a port as one with port 0, and refuses."""
+    behaviour = FORM["ui-field-behaviour"]
+    assert behaviour["hidden-fields"] == ["schema"]
+    assert behaviour["placeholders"]["port"].startswith("443")
 
 
 def test_agrees_with_the_hook() -> None:

@@ -160,9 +160,10 @@ def _serve(args: argparse.Namespace) -> int:
     from airflow_provider_binance_loan.sandbox.exchange import Exchange
     from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_connection
 
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    # Waited for, and not handled: a handler runs amid whatever the main thread does, and may then wait for a
+    # lock that this holds. Threads inherit what is blocked, so it is before the first of them starts.
+    stops = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
     exchange = Exchange(seed=args.seed)
     with (
         SandboxServer(exchange, host=args.host, port=args.port) as server,
@@ -174,9 +175,11 @@ def _serve(args: argparse.Namespace) -> int:
             f"  export AIRFLOW_CONN_BINANCE_LOAN_DEFAULT={shlex.quote(airflow_connection(server.url))}\n\n"
             "Liquidate a risk unit:\n"
             f"  curl -X POST {server.url}/sandbox/liquidate\n\n"
+            "Or watch and press buttons, in a browser:\n"
+            f"  {server.url}/\n\n"
             "Ctrl-C stops it."
         )
-        stop.wait()
+        signal.sigwait(stops)
     return 0
 
 

@@ -445,6 +445,20 @@ class Exchange:
             totals |= {"requests": self._logged, "faults": sum(fault is not None for fault in self._faults)}
             return {"serverTime": now_ms, **totals, "units": units}
 
+    def ltvs(self, hours: int) -> dict[int, list[tuple[int, str]]]:
+        """List, by active unit, the LTVs of the last hours: from which time each held, and what it was."""
+        with self._lock:
+            now_ms = self.now_ms()
+            first_ms = now_ms - now_ms % HOUR_MS - hours * HOUR_MS
+            return {
+                group_id: [
+                    (at_ms, _ltv(self.seed, group_id, at_ms))
+                    for at_ms in range(first_ms, now_ms + 1, HOUR_MS)
+                    if self._units[group_id].active(at_ms)
+                ]
+                for group_id in sorted(self._active(now_ms))
+            }
+
     # What the server asks and tells
 
     def next_fault(self, path: str) -> Fault | None:
@@ -614,9 +628,18 @@ def _closed_row(unit: Unit) -> Row:
     }
 
 
+def _standing(seed: int, group_id: int, at_ms: int) -> Row:
+    """Draw how a unit stands; the figures change every hour."""
+    return _figures(seed, group_id, at_ms - at_ms % HOUR_MS, running=True)
+
+
+def _ltv(seed: int, group_id: int, at_ms: int) -> str:
+    return str(_standing(seed, group_id, at_ms)["endLtv"]).strip("\0")
+
+
 def _ltv_row(seed: int, group_id: int, now_ms: int) -> Row:
-    """Write how a unit stands; the figures change every hour."""
-    figures = _figures(seed, group_id, now_ms - now_ms % HOUR_MS, running=True)
+    """Write how a unit stands."""
+    figures = _standing(seed, group_id, now_ms)
     names = ("totalNetEquity", "totalMaintenanceMargin", "totalLiability")
     shown = ("netEquity", "maintainMargin")
     return {
@@ -624,7 +647,7 @@ def _ltv_row(seed: int, group_id: int, now_ms: int) -> Row:
         "parentEmail": "parent@test.com",
         "creditEmail": f"{_uid(group_id)}@test.com",
         "updateTime": now_ms,
-        "ltv": figures["endLtv"].strip("\0"),
+        "ltv": _ltv(seed, group_id, now_ms),
         **{name: figures[name].strip("\0") for name in names},
         "parentAccountFrozenAmount": "0",
         "maxTransferOutAmount": "0",

@@ -1,4 +1,4 @@
-"""The sandbox's HTTP: Binance's endpoints, as strict as the real ones, admin calls, and a server in a thread.
+"""The sandbox's HTTP: Binance's endpoints, as strict as the real ones, admin calls, its page, and a server.
 
 Checks requests and signatures by itself. What the answers hold is decided in `exchange.py`; what becomes of a
 request before it gets here, and of an answer on its way, in `gate.py`.
@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from fastapi import FastAPI, Request, Response
 from fastapi.middleware.gzip import GZipMiddleware
+from fastapi.responses import HTMLResponse
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from airflow_provider_binance_loan.sandbox.exchange import (
@@ -40,6 +41,7 @@ from airflow_provider_binance_loan.sandbox.exchange import (
 )
 from airflow_provider_binance_loan.sandbox.faults import Fault
 from airflow_provider_binance_loan.sandbox.gate import Gate, written
+from airflow_provider_binance_loan.sandbox.page import PAGE, PAGE_HEADERS, may_act, watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,8 +194,8 @@ def _signed(key: ApiKey, query: bytes) -> bool:
 # The app
 
 
-def create_app(exchange: Exchange) -> FastAPI:  # noqa: C901 - a small function for each route
-    """Make the app that speaks for an exchange."""
+def create_app(exchange: Exchange, host: str) -> FastAPI:  # noqa: C901 - a small function for each route
+    """Make the app that speaks for an exchange, on that host."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)
     weights = {path: endpoint.weight for path, endpoint in ENDPOINTS.items()}
@@ -222,12 +224,23 @@ def create_app(exchange: Exchange) -> FastAPI:  # noqa: C901 - a small function 
                 await asyncio.sleep(exchange.behaviour.latency_s)
         return written(endpoint.answer(exchange, **asked) if endpoint.answer else _restrictions(key))
 
+    @app.get("/")
+    async def page() -> Response:
+        return HTMLResponse(PAGE, headers=PAGE_HEADERS)
+
+    @app.get("/sandbox/watch")
+    async def watch() -> Response:
+        return written(watched(exchange))
+
     @app.get("/sandbox/state")
     async def state() -> Response:
         return written(exchange.state() | {"behaviour": asdict(exchange.behaviour)})
 
     @app.post("/sandbox/{action}")
     async def admin(request: Request, action: str) -> Response:
+        if not may_act(request.headers, host):
+            msg = "From a browser only the sandbox's own page may post, by the address that serve prints."
+            return written({"error": msg}, 403)
         try:
             return written(_act(exchange, action, dict(request.query_params), await request.body()))
         except LookupError as error:
@@ -370,7 +383,7 @@ class SandboxServer:
             raise OSError(error.errno, msg) from error
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
-            create_app(self.exchange),
+            create_app(self.exchange, self.host),
             http=_Protocol,
             lifespan="off",
             log_config=None,  # the logging of the program around us is not ours to configure

@@ -18,6 +18,7 @@ from tests.e2e.harness import Airflow
 DAGS = Path(__file__).parent / "dags"
 DAG_IDS = (
     "wait_then_pull",
+    "wait_with_form",
     "wait_softly",
     "wait_with_wrong_secret",
     "wait_five_seconds",

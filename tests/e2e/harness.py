@@ -114,8 +114,8 @@ class Airflow:
 
     def __init__(self, home: Path, dags: Path, connections: Mapping[str, str]) -> None:
         self.home = home
-        self._url = f"http://127.0.0.1:{_free_port()}"
-        self._environment = _environment(home, dags, self._url, connections)
+        self.url = f"http://127.0.0.1:{_free_port()}"
+        self._environment = _environment(home, dags, self.url, connections)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._session = requests.Session()
         self._session.trust_env = False
@@ -218,7 +218,7 @@ class Airflow:
             )
 
     def _ask(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
-        answer = self._session.request(method, f"{self._url}/api/v2/{path}", timeout=30, **arguments)
+        answer = self._session.request(method, f"{self.url}/api/v2/{path}", timeout=30, **arguments)
         assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text[:500]}"
         found: dict[str, Any] = answer.json()
         return found
@@ -242,6 +242,7 @@ def _environment(home: Path, dags: Path, url: str, connections: Mapping[str, str
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "2",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         "AIRFLOW__API__BASE_URL": url,
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": url.rpartition(":")[2],

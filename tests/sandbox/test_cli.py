@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -76,17 +78,23 @@ def test_refuses_a_file_without_the_dag(text: str, more: list[str], said: str, t
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
-    """The server prints a connection that a shell can read and a liquidation to paste, and stops with 0."""
+    """The server prints a connection for a shell, a liquidation to paste and its page, and stops with 0.
+
+    It stops while a browser has the page open, which holds a connection.
+    """
     with subprocess.Popen([COMMAND, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         try:
             url = server.stdout.readline().split()[-1]
-            lines = [server.stdout.readline() for _ in range(8)]
+            lines = [server.stdout.readline() for _ in range(11)]
             export, curl = shlex.split(lines[2]), shlex.split(lines[5])
             assert export == ["export", f"AIRFLOW_CONN_BINANCE_LOAN_DEFAULT={airflow_connection(url)}"]
             assert curl[:3] == ["curl", "-X", "POST"]
             with urllib.request.urlopen(urllib.request.Request(curl[3], method="POST"), timeout=10) as answer:
                 assert json.load(answer)["liquidationEndTime"] is None
+            page = HTTPConnection(urlsplit(lines[8].strip()).netloc, timeout=10)
+            page.request("GET", urlsplit(lines[8].strip()).path)
+            assert b"<title>Binance sandbox</title>" in page.getresponse().read()
             taken = subprocess.run(
                 [COMMAND, "serve", "--port", url.rpartition(":")[2]],
                 capture_output=True,
@@ -97,6 +105,7 @@ def test_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
         finally:
             server.send_signal(number)
         assert server.wait(timeout=30) == 0
+        page.close()
     assert taken.returncode == 2
     assert taken.stderr.endswith("is taken; choose another with --port.\n")
     assert taken.stderr.count("\n") == 1

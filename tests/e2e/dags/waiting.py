@@ -29,6 +29,17 @@ with DAG(dag_id="wait_then_pull", schedule=None):
     )
     wait >> pull
 
+with DAG(dag_id="wait_with_form", schedule=None):
+    # A connection that is not there when this file is read: a person has yet to fill it in.
+    wait = BinanceLoanForceLiquidationSensor(**WAIT, binance_loan_conn_id="from_the_form")
+    pull = BinanceLoanForceLiquidationOperator(
+        task_id="pull",
+        start="{{ ti.xcom_pull(task_ids='wait')['start'] }}",
+        end="{{ ti.xcom_pull(task_ids='wait')['end'] }}",
+        binance_loan_conn_id="from_the_form",
+    )
+    wait >> pull
+
 with DAG(dag_id="wait_softly", schedule=None):
     BinanceLoanForceLiquidationSensor(**WAIT, soft_fail=True)
 
