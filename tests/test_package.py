@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable
 from email.parser import BytesParser
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from airflow_provider_binance_loan import __version__
-from airflow_provider_binance_loan.connection import EXTRAS
-from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_KEY, SANDBOX_API_SECRET, Exchange
+from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, ApiKey, Exchange
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
 from tests import readme
+from tests.test_ladder import LADDER, PACKAGE
 
 pytestmark = pytest.mark.package
 
-PACKAGE = "airflow_provider_binance_loan"
 UV = os.environ.get("UV", "uv")  # `uv run` says where it is itself
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "VIRTUAL_ENV"))}
 
@@ -72,7 +71,7 @@ def tracked(*folders: str) -> set[str]:
 
 def test_an_index_would_take_them(dist: Path) -> None:
     """The metadata is valid, and the README can be shown."""
-    run("twine", "check", "--strict", *dist.iterdir())
+    run("twine", "check", "--strict", *dist.glob("airflow*"))
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
@@ -86,7 +85,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 
 def test_the_sdist_holds_what_it_takes_to_build_and_to_try(sdist: set[str]) -> None:
     """The package, the examples, the tests and the licence are in it."""
-    wanted = tracked(PACKAGE, "example_dags", "tests", "LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml")
+    wanted = tracked(
+        PACKAGE, "example_dags", "tests", "LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml"
+    )
     assert wanted <= sdist
     assert sdist - wanted <= {"PKG-INFO", ".gitignore"}
 
@@ -108,37 +109,78 @@ def test_the_metadata_says_what_holds(wheel: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def airflow(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """The `airflow` command of an environment that has the wheel, without its extras, and a database."""
-    folder = tmp_path_factory.mktemp("installed")
-    python = folder / "venv" / "bin" / "python"
-    run(UV, "venv", "--quiet", "--python", "3.11", folder / "venv")
-    run(UV, "pip", "install", "--quiet", "--python", python, wheel)
-    home = folder / "home"
-
-    def call(*arguments: str, home: Path = home, **environment: str) -> str:
-        environment = {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"} | environment
-        return run(python.with_name("airflow"), *arguments, **environment)
-
-    call("db", "migrate")
-    return call
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment that has the wheel, and what it asks for, and nothing else."""
+    environment = tmp_path_factory.mktemp("installed") / "venv"
+    run(UV, "venv", "--quiet", environment)
+    run(UV, "pip", "install", "--quiet", "--python", environment, wheel)
+    return environment / "bin"
 
 
-def test_is_imported_from_where_it_is_installed(wheel: Path, airflow: Callable[..., str]) -> None:
-    """What the following tests see is the wheel, not the repository."""
-    assert "site-packages" in airflow("info").replace(str(readme.ROOT), "") or airflow("version")
+@pytest.fixture(scope="session")
+def airflow(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """A command, as a shell takes it, in an Airflow that has a database and the installed wheel."""
+    home = tmp_path_factory.mktemp("home")
+
+    def shell(command: str, **environment: str) -> str:
+        return run(
+            "bash",
+            "-euc",
+            command,
+            PATH=f"{installed}:{os.environ['PATH']}",
+            AIRFLOW_HOME=str(home),
+            AIRFLOW__CORE__LOAD_EXAMPLES="False",
+            AIRFLOW__CORE__TEST_CONNECTION="Enabled",
+            **environment,
+        )
+
+    shell("airflow db migrate")
+    return shell
+
+
+def test_what_is_installed_is_the_wheel(installed: Path, airflow: Callable[..., str]) -> None:
+    """Python finds the package where it was installed, and each module of the ladder can be imported."""
+    modules = " ".join(f"{PACKAGE}.{name}," for name in LADDER if name and name != "parquet").strip(",")
+    found = airflow(f"cd / && python -c 'import {modules}; print({PACKAGE}.__file__)' | tail -1")
+    assert Path(found).is_relative_to(installed.parent)
 
 
 @pytest.mark.parametrize(
-    ("listing", "shows"),
+    ("listing", "row"),
     [
-        ("get", {"Provider": "airflow-provider-binance-loan", "Version": __version__}),
+        ("get airflow-provider-binance-loan", {"Version": __version__}),
         ("hooks", {"connection_type": "binance_loan", "class": f"{PACKAGE}.hooks.BinanceLoanHook"}),
-        ("triggers", {"trigger": f"{PACKAGE}.triggers"}),
+        ("triggers", {"class": f"{PACKAGE}.triggers"}),
         ("behaviours", {"field_behaviours": "binance_loan"}),
     ],
 )
-def test_airflow_lists_it(airflow: Callable[..., str], listing: str, shows: dict[str, str]) -> None:
-    """Airflow shows the provider, its hook, its triggers and its form, and imports what it lists."""
-    arguments = ["airflow-provider-binance-loan"] if listing == "get" else []
-    print(airflow("providers", listing, *arguments, "--output", "json"))
+def test_airflow_lists_it(airflow: Callable[..., str], listing: str, row: dict[str, str]) -> None:
+    """Airflow finds the provider, its hook, its triggers and its form."""
+    rows = json.loads(airflow(f"airflow providers {listing} --output json"))
+    assert any(row.items() <= one.items() for one in rows), rows
+
+
+ADDS = [command for command in readme.commands() if command.startswith("airflow connections add")]
+
+
+@pytest.mark.parametrize("add", ADDS, ids=range(len(ADDS)))
+def test_the_connections_of_the_readme_work(airflow: Callable[..., str], tmp_path: Path, add: str) -> None:
+    """Each is stored by the command as it is shown, and Binance accepts it."""
+    pem = tmp_path / "binance.pem"
+    exchange = Exchange()
+    key = ApiKey("key-of-the-secret", SANDBOX_API_SECRET)
+    if pem.name in add:
+        private = Ed25519PrivateKey.generate()
+        pem.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        key = ApiKey("key-of-the-file", public_key=private.public_key())
+    exchange.add_key(key)
+    # Elsewhere than shown: the file, the connection, and Binance.
+    add = add.replace("/run/secrets/binance.pem", str(pem)).replace("binance_loan_default", key.key)
+    with SandboxServer(exchange) as server:
+        told = airflow(
+            f"{add} --conn-host {server.url} && airflow connections test {key.key}",
+            BINANCE_API_KEY=key.key,
+            BINANCE_API_SECRET=key.secret or "",
+        )
+    assert "Connection success!" in told
+    assert [request.status for request in exchange.requests] == [200, 200]
