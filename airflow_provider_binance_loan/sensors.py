@@ -113,6 +113,7 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Return what the trigger found.
 
+        :param event: the payload of the event of :class:`.BinanceLoanForceLiquidationTrigger`.
         :raises AirflowSensorTimeout: it found nothing in time.
         :raises RequestRefusedError: it was refused.
         :raises BinanceLoanError: the event is not one that this version knows.

@@ -35,7 +35,7 @@ def test_matches_the_schema_of_the_connection_form() -> None:
     types = schema("provider.yaml.schema.json")["properties"]["connection-types"]
     jsonschema.validate([FORM], types)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate([FORM | {"conn-fields": {"timeout": {"lable": "Timeout"}}}], types)
+        jsonschema.validate([FORM | {"conn-fields": {"timeout": {"labels": "Timeout"}}}], types)
 
 
 def test_the_form_has_the_extras_that_the_hook_reads() -> None:

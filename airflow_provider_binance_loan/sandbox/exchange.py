@@ -305,6 +305,13 @@ class Exchange:
 
     With one seed, the liquidations of 2026-03-01T04:00Z are the same today and next year. Each is visible
     from the millisecond in which it starts, and runs until the one in which it ends.
+
+    Methods take and give times as epoch milliseconds, UTC.
+
+    :param seed: which history there is.
+    :param clock: returns the time in epoch seconds; the machine's by default.
+    :param behaviour: which reading of Binance's page to follow; the plain one by default.
+    :param history: whether there are units and liquidations from before; else there is nothing but a key.
     """
 
     def __init__(

@@ -343,7 +343,10 @@ class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
 
 def airflow_connection(url: str) -> str:
-    """Write the JSON of an AIRFLOW_CONN_... variable that leads to the sandbox at that address."""
+    """Write the JSON of an AIRFLOW_CONN_... variable that leads to the sandbox at that address.
+
+    :param url: the address, as :attr:`SandboxServer.url` has it.
+    """
     connection = {
         "conn_type": "binance_loan",
         "host": url,
@@ -357,6 +360,10 @@ class SandboxServer:
     """Serve an exchange from a thread, for as long as the `with` block lasts.
 
     In `with SandboxServer(Exchange()) as server:`, `server.url` answers from the block's first line on.
+
+    :param exchange: what there is to serve; it may change meanwhile.
+    :param host: the address to listen on.
+    :param port: the port; 0 takes any free one, and then becomes it.
     """
 
     def __init__(self, exchange: Exchange, host: str = "127.0.0.1", port: int = 0) -> None:
