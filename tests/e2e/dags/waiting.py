@@ -13,6 +13,7 @@ from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationEv
 # What the sensors share: each run waits for what starts after it was asked for.
 WAIT = {
     "task_id": "wait",
+    "binance_loan_conn_id": "binance_loan_waited",
     "since": "{{ dag_run.run_after.isoformat() }}",
     "deferrable": True,
     "poke_interval": 2,
@@ -26,6 +27,7 @@ with DAG(dag_id="wait_then_pull", schedule=None):
         task_id="pull",
         start="{{ ti.xcom_pull(task_ids='wait')['start'] }}",
         end="{{ ti.xcom_pull(task_ids='wait')['end'] }}",
+        binance_loan_conn_id="binance_loan_waited",
     )
     wait >> pull
 
@@ -34,7 +36,7 @@ with DAG(dag_id="wait_softly", schedule=None):
 
 with DAG(dag_id="wait_with_wrong_secret", schedule=None):
     BinanceLoanForceLiquidationSensor(
-        **WAIT, soft_fail=True, binance_loan_conn_id="binance_loan_wrong_secret"
+        **WAIT | {"binance_loan_conn_id": "binance_loan_wrong_secret"}, soft_fail=True
     )
 
 with DAG(dag_id="wait_five_seconds", schedule=None):
