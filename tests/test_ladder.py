@@ -32,6 +32,7 @@ LADDER = (
     "connection",
     "standing",
     "doors",
+    "progress",
     "hooks",
     "intervals",
     "tables",
