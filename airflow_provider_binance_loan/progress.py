@@ -56,7 +56,7 @@ class Progress:
             return
         self._told_at = now_s
         self._log.info(
-            "Still reading: %d records%s in %d parts, %d requests in %.0f s, %d of the minute's weight used.",
+            "Read so far: %d records%s in %d parts, %d requests in %.0f s, %d of the minute's weight used.",
             self._records,
             self._until,
             self._parts,

@@ -17,7 +17,7 @@ WAIT_8_S = Fault("error", 429, -1003, "Too many requests.", retry_after=8)
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    return re.findall(r"Still reading: (.+ used\.)", capsys.readouterr().out)
+    return re.findall(r"Read so far: (.+ used\.)", capsys.readouterr().out)
 
 
 def test_a_long_pull_tells_how_far_it_is(
