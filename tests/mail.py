@@ -33,6 +33,11 @@ class MailServer:
         extra = {"disable_ssl": True, "disable_tls": True}
         return json.dumps({"conn_type": "smtp", "host": host, "port": port, "extra": extra})
 
+    @property
+    def texts(self) -> list[str]:
+        """What the mails say."""
+        return [mail.get_body().get_content() for mail in self.mails]
+
     def _handler(self) -> type[socketserver.StreamRequestHandler]:
         mails = self.mails
 

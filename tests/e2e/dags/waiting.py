@@ -10,10 +10,10 @@ from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationO
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
 from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationEventTrigger
 
+ACCOUNT = {"binance_loan_conn_id": "binance_loan_waited"}
 # What the sensors share: each run waits for what starts after it was asked for.
 WAIT = {
     "task_id": "wait",
-    "binance_loan_conn_id": "binance_loan_waited",
     "since": "{{ dag_run.run_after.isoformat() }}",
     "deferrable": True,
     "poke_interval": 2,
@@ -21,25 +21,24 @@ WAIT = {
     "retry_delay": timedelta(seconds=1),
 }
 
-with DAG(dag_id="wait_then_pull", schedule=None):
+with DAG(dag_id="wait_then_pull", schedule=None, default_args=ACCOUNT):
     wait = BinanceLoanForceLiquidationSensor(**WAIT)
     pull = BinanceLoanForceLiquidationOperator(
         task_id="pull",
         start="{{ ti.xcom_pull(task_ids='wait')['start'] }}",
         end="{{ ti.xcom_pull(task_ids='wait')['end'] }}",
-        binance_loan_conn_id="binance_loan_waited",
     )
     wait >> pull
 
-with DAG(dag_id="wait_softly", schedule=None):
+with DAG(dag_id="wait_softly", schedule=None, default_args=ACCOUNT):
     BinanceLoanForceLiquidationSensor(**WAIT, soft_fail=True)
 
-with DAG(dag_id="wait_with_wrong_secret", schedule=None):
+with DAG(dag_id="wait_with_wrong_secret", schedule=None, default_args=ACCOUNT):
     BinanceLoanForceLiquidationSensor(
-        **WAIT | {"binance_loan_conn_id": "binance_loan_wrong_secret"}, soft_fail=True
+        **WAIT, soft_fail=True, binance_loan_conn_id="binance_loan_wrong_secret"
     )
 
-with DAG(dag_id="wait_five_seconds", schedule=None):
+with DAG(dag_id="wait_five_seconds", schedule=None, default_args=ACCOUNT):
     BinanceLoanForceLiquidationSensor(**WAIT, soft_fail=True, timeout=timedelta(seconds=5))
 
 watched = Asset(
