@@ -21,6 +21,7 @@ from airflow_provider_binance_loan.checks import shown
 from airflow_provider_binance_loan.connection import CONN_TYPE, Settings, to_settings
 from airflow_provider_binance_loan.doors import AsyncDoor, SyncDoor, open_session
 from airflow_provider_binance_loan.exceptions import BinanceLoanError, ConfigurationError
+from airflow_provider_binance_loan.progress import Progress
 from airflow_provider_binance_loan.standing import Clock, Standing
 
 if TYPE_CHECKING:
@@ -87,9 +88,10 @@ class BinanceLoanHook(BaseHook):
         readings = read_force_liquidations(to_window(start, end), to_risk_units(risk_units))
         settings = await self._asettings()
         records: list[Record] = []
+        progress = Progress(self._standing, self.log)
         async with AsyncDoor(settings, self._standing) as door:
             for reading in readings:
-                records += await door.run(reading)
+                records += await door.run(progress.follow(reading))
         return _oldest_first(records)
 
     def now(self) -> datetime:
@@ -131,9 +133,10 @@ class BinanceLoanHook(BaseHook):
     def _iter(
         self, readings: Iterable[Reading[list[Record]]], settings: Settings
     ) -> Iterator[ForceLiquidation]:
+        progress = Progress(self._standing, self.log)
         with SyncDoor(settings, self._standing) as door:
             for reading in readings:
-                yield from cast("list[ForceLiquidation]", door.run(reading))
+                yield from cast("list[ForceLiquidation]", door.run(progress.follow(reading)))
 
     def _settings(self) -> Settings:
         # Read anew for each call, so that a rotated key works from the next one on.

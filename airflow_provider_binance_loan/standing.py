@@ -62,6 +62,7 @@ class Standing:
         self.clock = clock
         self.clock_offset_ms = 0
         self.corrections = 0
+        self.used_weight = 0  # of this minute, as Binance told last
         self._lock = threading.Lock()
         self._opens_at = -inf
         self._closed_by: RateLimitedError | None = None
@@ -96,6 +97,7 @@ class Standing:
     def note_weight(self, path: str, used: int) -> None:
         """Take note of how much of the minute's weight an endpoint's requests have used."""
         with self._lock:
+            self.used_weight = used
             if used > _WEIGHT_LIMIT * _EASY_SHARE:
                 self._spacing_s[path] = _WEIGHT_MINUTE_S / max(1, _WEIGHT_LIMIT - used)
             else:

@@ -1,14 +1,15 @@
-"""Pull each liquidation soon after it starts, in runs that follow one another without a gap.
+"""Land each liquidation soon after it starts, by runs that follow one another without a gap.
 
-With `@continuous` a run's interval begins where the last one's ended. Each run pulls its interval, then
+With `@continuous` a run's interval begins where the last one's ended. Each run lands its interval, then
 waits in the triggerer for the next liquidation since its end, or for a day; then the next run begins. The
-liquidation is in its interval, or in that of the run after it: each record is pulled once, though a run may
+liquidation is in its interval, or in that of the run after it: each record lands once, though an object may
 be empty.
 
-A run whose `pull` fails for good has to be cleared, since the next one does not reach back for it; after
+A run whose `land` fails for good has to be cleared, since the next one does not reach back for it; after
 three such runs in a row Airflow pauses the DAG.
 
-There must be a connection `binance_loan_default` with the credit account's API key, and a triggerer.
+There must be a connection `binance_loan_default` with the credit account's API key, a connection
+`aws_default`, the bucket, and a triggerer.
 """
 
 from __future__ import annotations
@@ -29,7 +30,13 @@ with DAG(
     catchup=False,
     tags=["binance", "example"],
 ):
-    pull = BinanceLoanForceLiquidationOperator(task_id="pull", retries=5, retry_delay=timedelta(minutes=1))
+    land = BinanceLoanForceLiquidationOperator(
+        task_id="land",
+        s3_bucket="risk-lake",
+        s3_key="continuous/dt={{ window_start | ds }}/{{ window_start | ts_nodash }}.jsonl.gz",
+        retries=5,
+        retry_delay=timedelta(minutes=1),
+    )
     wait = BinanceLoanForceLiquidationSensor(
         task_id="wait",
         since="{{ data_interval_end }}",
@@ -38,4 +45,4 @@ with DAG(
         timeout=timedelta(days=1),
         soft_fail=True,
     )
-    pull >> wait
+    land >> wait

@@ -31,6 +31,7 @@ from moto.server import ThreadedMotoServer
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_KEY, SANDBOX_API_SECRET, Exchange
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
+from tests.mail import MailServer
 
 DATA = Path(__file__).parent / "data"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -161,6 +162,13 @@ def s3(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     for item in client.list_objects_v2(Bucket="lake").get("Contents", []):
         client.delete_object(Bucket="lake", Key=item["Key"])
     client.delete_bucket(Bucket="lake")
+
+
+@pytest.fixture
+def mail_server() -> Iterator[MailServer]:
+    """A mail server without a mail."""
+    with MailServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

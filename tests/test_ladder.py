@@ -33,6 +33,7 @@ LADDER = (
     "connection",
     "standing",
     "doors",
+    "progress",
     "hooks",
     "intervals",
     "tables",

@@ -1,4 +1,4 @@
-"""One Airflow for all end-to-end tests, two local Binances beside it, and their logs when a test fails."""
+"""One Airflow for all end-to-end tests, local Binances beside it, and their logs when a test fails."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, Exchange
 from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_connection
 from tests.e2e.harness import Airflow
+from tests.mail import MailServer
 
 DAGS = Path(__file__).parent / "dags"
 DAG_IDS = (
@@ -30,6 +31,8 @@ DAG_IDS = (
     "hear_of_asset",
     "hear_of_alias",
 )
+# The connections that the example DAGs name.
+SHOWN = ("default", "asia", "europe", "market_making")
 RUNNING = pytest.StashKey[Airflow]()
 
 
@@ -55,6 +58,13 @@ def watched() -> Iterator[SandboxServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def shown() -> Iterator[SandboxServer]:
+    """The local Binance that the example DAGs ask, where a liquidation or three start in each hour."""
+    with SandboxServer(Exchange()) as server:
+        yield server
+
+
 @pytest.fixture
 def exchange(waited: SandboxServer) -> Exchange:
     return waited.exchange
@@ -66,10 +76,23 @@ def watched_exchange(watched: SandboxServer) -> Exchange:
 
 
 @pytest.fixture(scope="session")
-def lake(s3_url: str) -> Any:
-    """The bucket that the DAGs land in."""
+def store(s3_url: str) -> Any:
+    """The local S3."""
     session = boto3.Session("testing", "testing", region_name="us-east-1")
-    return session.resource("s3", endpoint_url=s3_url).create_bucket(Bucket="lake")
+    return session.resource("s3", endpoint_url=s3_url)
+
+
+@pytest.fixture(scope="session")
+def lake(store: Any) -> Any:
+    """The bucket that the DAGs land in."""
+    return store.create_bucket(Bucket="lake")
+
+
+@pytest.fixture(scope="session")
+def mail_server() -> Iterator[MailServer]:
+    """The mail server that the connection `smtp_default` leads to."""
+    with MailServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -78,16 +101,20 @@ def airflow(
     tmp_path_factory: pytest.TempPathFactory,
     waited: SandboxServer,
     watched: SandboxServer,
+    shown: SandboxServer,
     s3_url: str,
     lake: Any,
+    mail_server: MailServer,
 ) -> Iterator[Airflow]:
     """A running Airflow that has read the DAGs and whose watcher watches."""
     home = tmp_path_factory.mktemp("airflow")
     wrong = json.loads(airflow_connection(waited.url)) | {"password": SANDBOX_API_SECRET[::-1]}
     connections = {
-        "binance_loan_default": airflow_connection(waited.url),
+        "binance_loan_waited": airflow_connection(waited.url),
         "binance_loan_wrong_secret": json.dumps(wrong),
         "binance_loan_watched": airflow_connection(watched.url),
+        **{f"binance_loan_{name}": airflow_connection(shown.url) for name in SHOWN},
+        "smtp_default": mail_server.airflow_connection,
         "aws_default": json.dumps(
             {
                 "conn_type": "aws",

@@ -114,6 +114,7 @@ class Airflow:
 
     def __init__(self, home: Path, dags: Path, connections: Mapping[str, str]) -> None:
         self.home = home
+        self.dags = dags
         self.url = f"http://127.0.0.1:{_free_port()}"
         self._environment = _environment(home, dags, self.url, connections)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -176,6 +177,11 @@ class Airflow:
     def trigger(self, dag_id: str) -> Run:
         run = self._ask("POST", f"dags/{dag_id}/dagRuns", json={"logical_date": None})
         return Run(self, dag_id, run["dag_run_id"])
+
+    def backfill(self, dag_id: str, first: str, last: str) -> None:
+        """Run a DAG for the dates from the first to the last, and do not wait for it."""
+        body = {"dag_id": dag_id, "from_date": first, "to_date": last, "max_active_runs": 2}
+        self._ask("POST", "backfills", json=body)
 
     def runs(self, dag_id: str) -> list[Run]:
         found = self.get(f"dags/{dag_id}/dagRuns", limit="100")["dag_runs"]
@@ -247,6 +253,8 @@ def _environment(home: Path, dags: Path, url: str, connections: Mapping[str, str
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": url.rpartition(":")[2],
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        # How soon a file that is put into the folder is found.
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
         "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "1",

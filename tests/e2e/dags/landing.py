@@ -12,22 +12,23 @@ from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationO
 lake = Asset("s3://lake/loans")
 landed = AssetAlias("landed")
 
+ACCOUNT = {"binance_loan_conn_id": "binance_loan_waited"}
 KEY = "s3://lake/loans/dt={{ window_start | ds }}/{{ window_start | ts_nodash }}.parquet"
 
-with DAG(dag_id="land", schedule=None):
+with DAG(dag_id="land", schedule=None, default_args=ACCOUNT):
     BinanceLoanForceLiquidationOperator(task_id="land", s3_key=KEY, outlets=[lake, landed])
 
-with DAG(dag_id="land_mapped", schedule=None):
+with DAG(dag_id="land_mapped", schedule=None, default_args=ACCOUNT):
     BinanceLoanForceLiquidationOperator.partial(
         task_id="land", s3_key=KEY, end="{{ dag_run.run_after.isoformat() }}", flatten=True
     ).expand(start=["2026-03-01T09:00:00Z", "{{ dag_run.run_after - macros.timedelta(days=1) }}"])
 
-with DAG(dag_id="land_wrong_window", schedule=None):
+with DAG(dag_id="land_wrong_window", schedule=None, default_args=ACCOUNT):
     BinanceLoanForceLiquidationOperator(
         task_id="land", start="yesterday", s3_key=KEY, retries=2, retry_delay=timedelta(seconds=1)
     )
 
-with DAG(dag_id="land_nothing", schedule=None):
+with DAG(dag_id="land_nothing", schedule=None, default_args=ACCOUNT):
     BinanceLoanForceLiquidationOperator(
         task_id="land",
         start="2020-03-01T09:00:00Z",

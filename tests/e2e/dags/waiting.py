@@ -10,6 +10,7 @@ from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationO
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
 from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationEventTrigger
 
+ACCOUNT = {"binance_loan_conn_id": "binance_loan_waited"}
 # What the sensors share: each run waits for what starts after it was asked for.
 WAIT = {
     "task_id": "wait",
@@ -20,7 +21,7 @@ WAIT = {
     "retry_delay": timedelta(seconds=1),
 }
 
-with DAG(dag_id="wait_then_pull", schedule=None):
+with DAG(dag_id="wait_then_pull", schedule=None, default_args=ACCOUNT):
     wait = BinanceLoanForceLiquidationSensor(**WAIT)
     pull = BinanceLoanForceLiquidationOperator(
         task_id="pull",
@@ -29,6 +30,7 @@ with DAG(dag_id="wait_then_pull", schedule=None):
     )
     wait >> pull
 
+<<<<<<< HEAD
 with DAG(dag_id="wait_with_form", schedule=None):
     # A connection that is not there when this file is read: a person has yet to fill it in.
     wait = BinanceLoanForceLiquidationSensor(**WAIT, binance_loan_conn_id="from_the_form")
@@ -41,14 +43,17 @@ with DAG(dag_id="wait_with_form", schedule=None):
     wait >> pull
 
 with DAG(dag_id="wait_softly", schedule=None):
+=======
+with DAG(dag_id="wait_softly", schedule=None, default_args=ACCOUNT):
+>>>>>>> examples
     BinanceLoanForceLiquidationSensor(**WAIT, soft_fail=True)
 
-with DAG(dag_id="wait_with_wrong_secret", schedule=None):
+with DAG(dag_id="wait_with_wrong_secret", schedule=None, default_args=ACCOUNT):
     BinanceLoanForceLiquidationSensor(
         **WAIT, soft_fail=True, binance_loan_conn_id="binance_loan_wrong_secret"
     )
 
-with DAG(dag_id="wait_five_seconds", schedule=None):
+with DAG(dag_id="wait_five_seconds", schedule=None, default_args=ACCOUNT):
     BinanceLoanForceLiquidationSensor(**WAIT, soft_fail=True, timeout=timedelta(seconds=5))
 
 watched = Asset(
