@@ -20,7 +20,7 @@ from airflow_provider_binance_loan.binance.reading import (
     read_pages,
     side_by_side,
 )
-from airflow_provider_binance_loan.binance.records import Key, parse_closed_unit
+from airflow_provider_binance_loan.binance.records import CLOSED_UNIT, Key
 from airflow_provider_binance_loan.binance.walk import Pace, Query, walk
 from airflow_provider_binance_loan.binance.windows import Span, spans
 from airflow_provider_binance_loan.exceptions import ConfigurationError
@@ -137,7 +137,7 @@ def read_closed_units() -> Reading[list[Record]]:
     """Return the reading of all closed risk units of the account."""
     return read_pages(
         lambda page: Request(CLOSED_UNITS_PATH, (("current", page), ("size", PAGE_SIZE))),
-        parse_closed_unit,
+        CLOSED_UNIT,
         lambda unit: (unit["groupId"], unit["createTime"], unit["closeTime"]),
     )
 

@@ -11,7 +11,7 @@ from itertools import chain, islice
 from typing import Any, TypeVar
 
 from airflow_provider_binance_loan.binance.messages import Request, Response
-from airflow_provider_binance_loan.binance.records import parse_page
+from airflow_provider_binance_loan.binance.records import Shape, parse_page
 from airflow_provider_binance_loan.exceptions import TransientError
 
 PAGE_SIZE = 100  # the most that Binance gives
@@ -28,7 +28,7 @@ Reading = Generator[tuple[Request, ...], Sequence[Response], T]
 
 def read_pages(
     request: Callable[[int], Request],
-    parse_row: Callable[[Any], Record],
+    shape: Shape,
     key: Callable[[Record], object],
 ) -> Reading[list[Record]]:
     """Read a whole list by page number.
@@ -47,7 +47,7 @@ def read_pages(
         totals: set[int] = set()
         while True:
             (response,) = yield (request(len(sizes) + 1),)
-            page = parse_page(response.payload, parse_row)
+            page = parse_page(response.payload, shape)
             known = len(rows)
             rows.update((key(row), row) for row in page.rows)
             sizes.append(len(page.rows))

@@ -69,7 +69,9 @@ def _answer(body: bytes) -> bytes:
 class _Protocol(asyncio.Protocol):
     """One connection; an answer leaves as long after its request as a round trip takes."""
 
-    def __init__(self, answer: Callable[[str, str], bytes], round_trip_s: float, counts: dict[str, int]) -> None:
+    def __init__(
+        self, answer: Callable[[str, str], bytes], round_trip_s: float, counts: dict[str, int]
+    ) -> None:
         self._answer, self._round_trip_s, self._counts = answer, round_trip_s, counts
         self._buffer = b""
         self._known = False

@@ -113,7 +113,7 @@ def aiohttp_loop(url: str) -> Pull:
     return lambda start_ms, end_ms: asyncio.run(pull(start_ms, end_ms))
 
 
-def http_operator(url: str) -> Pull:  # noqa: ARG001 - the connection has it
+def http_operator(url: str) -> Pull:
     from airflow.providers.http.operators.http import HttpOperator
 
     def pull(start_ms: int, end_ms: int) -> list[Any]:
@@ -145,13 +145,15 @@ def instant(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
-def sync_door(url: str) -> Pull:  # noqa: ARG001
+def sync_door(url: str) -> Pull:
     from airflow_provider_binance_loan.hooks import BinanceLoanHook
 
-    return lambda start_ms, end_ms: BinanceLoanHook().get_force_liquidations(instant(start_ms), instant(end_ms))
+    return lambda start_ms, end_ms: BinanceLoanHook().get_force_liquidations(
+        instant(start_ms), instant(end_ms)
+    )
 
 
-def async_door(url: str) -> Pull:  # noqa: ARG001
+def async_door(url: str) -> Pull:
     from airflow_provider_binance_loan.hooks import BinanceLoanHook
 
     return lambda start_ms, end_ms: asyncio.run(
@@ -162,7 +164,7 @@ def async_door(url: str) -> Pull:  # noqa: ARG001
 def landing(suffix: str, *, flatten: bool = False) -> Callable[[str], Pull]:
     """Return the client that lands in S3, as a task does."""
 
-    def client(url: str) -> Pull:  # noqa: ARG001
+    def client(url: str) -> Pull:
         from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 
         def pull(start_ms: int, end_ms: int) -> int:

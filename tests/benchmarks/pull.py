@@ -69,7 +69,10 @@ def counted(url: str) -> dict[str, int]:
 
 
 def measure(records: int, names: list[str], s3_url: str) -> None:
-    with process(serve_canned, records, LENGTH, [ms / 1000 for ms in ROUND_TRIPS_MS]) as server, ExitStack() as stack:
+    with (
+        process(serve_canned, records, LENGTH, [ms / 1000 for ms in ROUND_TRIPS_MS]) as server,
+        ExitStack() as stack,
+    ):
         urls: list[str] = server.recv()
         clients: dict[str, Any] = {
             name: stack.enter_context(process(run, name, urls, s3_url)) for name in names
@@ -90,8 +93,17 @@ def measure(records: int, names: list[str], s3_url: str) -> None:
         for url, round_trip_ms in zip(urls, ROUND_TRIPS_MS, strict=True):
             rounds = [{name: pull(name, url) for name in names} for _ in range(ROUNDS)]
             print(f"\n{records:,} records, round trip {round_trip_ms} ms")
-            row("", "records/s", "CPU s / 10,000", "added MB", "requests", "connections",
-                "x plain", "x httpx", widths=WIDTHS)
+            row(
+                "",
+                "records/s",
+                "CPU s / 10,000",
+                "added MB",
+                "requests",
+                "connections",
+                "x plain",
+                "x httpx",
+                widths=WIDTHS,
+            )
             for name in names:
                 samples = [one[name] for one in rounds]
                 row(
@@ -103,7 +115,8 @@ def measure(records: int, names: list[str], s3_url: str) -> None:
                     samples[-1].connections,
                     *(
                         f"{median(one[mark].seconds / one[name].seconds for one in rounds):.2f}"
-                        if mark in names else "-"
+                        if mark in names
+                        else "-"
                         for mark in (PLAIN, HTTPX)
                     ),
                     widths=WIDTHS,

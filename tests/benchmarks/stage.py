@@ -112,7 +112,9 @@ def set_up_airflow(loan_url: str, s3_url: str = "") -> None:
     os.environ.update(
         AIRFLOW__CORE__UNIT_TEST_MODE="True",
         AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR",
-        **{f"AIRFLOW_CONN_{name.upper()}_DEFAULT": json.dumps(fields) for name, fields in connections.items()},
+        **{
+            f"AIRFLOW_CONN_{name.upper()}_DEFAULT": json.dumps(fields) for name, fields in connections.items()
+        },
     )
 
 
