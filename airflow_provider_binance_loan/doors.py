@@ -193,7 +193,11 @@ class SyncDoor(_Door):
         # headers takes longer than the request itself.
         self._request = self._session.prepare_request(requests.Request("GET", settings.base_url))
         self._how = self._session.merge_environment_settings(
-            settings.base_url, dict(self._session.proxies), stream=True, verify=self._session.verify, cert=None
+            settings.base_url,
+            dict(self._session.proxies),
+            stream=True,
+            verify=self._session.verify,
+            cert=None,
         )
         self._pool: ThreadPoolExecutor | None = None
         self._clock_lock = threading.Lock()

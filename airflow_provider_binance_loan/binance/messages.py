@@ -95,7 +95,9 @@ class Response:
         try:
             text = self.body.decode("utf-8")
             payload = json.loads(text, parse_float=str, parse_constant=_refuse_constant)
-            if "\\ud" in text or "\\uD" in text:  # half of a surrogate pair cannot be written out again
+            if (
+                "\\" in text and "\\ud" in text.lower()
+            ):  # half of a surrogate pair cannot be written out again
                 json.dumps(payload, ensure_ascii=False).encode("utf-8")
         except (UnicodeDecodeError, json.JSONDecodeError):
             # A body that begins as JSON does, or not at all, was cut off, and may be whole the next time.

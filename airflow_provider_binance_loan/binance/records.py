@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from itertools import chain, islice
+from operator import itemgetter
 from typing import Any, NamedTuple, TypedDict
 
 from airflow_provider_binance_loan.exceptions import BadResponseError
@@ -70,11 +71,11 @@ class ClosedRiskUnit(TypedDict):
     closeTime: int | None  #: epoch milliseconds, UTC
 
 
-class Key(NamedTuple):
-    """The natural key of a record, in the order in which records come out: oldest first, then by unit."""
+#: The natural key of a record, its start in epoch milliseconds and its risk unit. Records come out in its
+#: order: oldest first, then by unit.
+Key = tuple[int, int]
 
-    start_ms: int
-    group_id: int
+record_key: Callable[[Mapping[str, Any]], Key] = itemgetter("liquidationStartTime", "groupId")
 
 
 class Page(NamedTuple):
@@ -86,11 +87,6 @@ class Page(NamedTuple):
 
     rows: list[dict[str, Any]]
     total: int | None
-
-
-def record_key(record: Mapping[str, Any]) -> Key:
-    """Return the natural key of a record."""
-    return Key(record["liquidationStartTime"], record["groupId"])
 
 
 def is_running(record: Mapping[str, Any]) -> bool:
@@ -131,6 +127,7 @@ Shape = Mapping[str, _Parser]
 
 _ABSENT = object()
 _OBJECTS = {dict}
+_WHOLE_NUMBERS = {int}
 _TEXTS = {str, type(None)}
 
 
@@ -142,7 +139,7 @@ def _parse_rows(rows: list[Any], shape: Shape, path: _Path) -> list[dict[str, An
     names = tuple(shape)
     if not (_OBJECTS.issuperset(map(type, rows)) and all(map(names.__eq__, map(tuple, rows)))):
         rows = [_arranged(row, shape, path(index)) for index, row in enumerate(rows)]
-    columns = zip(*(row.values() for row in rows), strict=False)  # without the other fields
+    columns = zip(*map(dict.values, rows), strict=False)  # without the other fields
     for (name, parse), came in zip(shape.items(), columns, strict=False):
         parsed = parse(came, lambda index, name=name: f"{path(index)}.{name}")  # type: ignore[misc]
         if parsed is not came:
@@ -211,6 +208,8 @@ def _to_plain(text: str) -> str | None:
 
 
 def _integers(values: Sequence[Any], path: _Path) -> list[int | None]:
+    if _WHOLE_NUMBERS.issuperset(map(type, values)) and -_TOO_LARGE < min(values) <= max(values) < _TOO_LARGE:
+        return values
     parsed = [int(value) if type(value) is str and _WHOLE.fullmatch(value) else value for value in values]
     for index, number in enumerate(parsed):
         if number is not None and (type(number) is not int or abs(number) >= _TOO_LARGE):
@@ -219,11 +218,10 @@ def _integers(values: Sequence[Any], path: _Path) -> list[int | None]:
 
 
 def _required_integers(values: Sequence[Any], path: _Path) -> list[int | None]:
-    parsed = _integers([None if value is _ABSENT else value for value in values], path)
-    if None in parsed:
-        index = parsed.index(None)
-        raise _MalformedError(values[index], "a whole number", path(index))
-    return parsed
+    for index, value in enumerate(values):
+        if value is None or value is _ABSENT:
+            raise _MalformedError(value, "a whole number", path(index))
+    return _integers(values, path)
 
 
 def _texts(values: Sequence[Any], path: _Path) -> Sequence[str | None]:
@@ -251,7 +249,11 @@ def _lists_of(shape: Shape) -> _Parser:
             number, place = next(islice(places, index, None))
             return f"{path(number)}[{place}]"
 
-        parsed = iter(_parse_rows(list(chain.from_iterable(lists)), shape, path_of_item))
+        items = list(chain.from_iterable(lists))
+        rows = _parse_rows(items, shape, path_of_item)
+        if rows is items:
+            return lists
+        parsed = iter(rows)
         return [list(islice(parsed, len(items))) for items in lists]
 
     return parse

@@ -11,7 +11,7 @@ https://developers.binance.com/docs/institutional_loan/trade
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import ceil, inf
 from typing import NamedTuple
 
@@ -229,17 +229,18 @@ def _read_crowd(query: Query, piece: _Piece) -> Reading[list[Record]]:
     return read_pages(lambda page: query.request(piece.start_ms, piece.end_ms, page), LIQUIDATION, record_key)
 
 
-def _keep(found: dict[Key, Record], rows: Iterable[Record]) -> None:
+def _keep(found: dict[Key, Record], rows: Sequence[Record]) -> None:
     """Add the rows of one answer.
 
     :raises BadResponseError: two different rows share the natural key, so that one would hide the other.
     """
-    answer: dict[Key, Record] = {}
-    for row in rows:
-        key = record_key(row)
-        if answer.setdefault(key, row) != row:
-            raise BadResponseError(
-                f"One answer holds two different records of risk unit {key.group_id} that start at "
-                f"{key.start_ms}: they cannot be told apart. Nothing of it was used."
-            )
+    answer = {record_key(row): row for row in rows}
+    if len(answer) < len(rows):
+        for row in rows:
+            start_ms, group_id = key = record_key(row)
+            if answer[key] != row:
+                raise BadResponseError(
+                    f"One answer holds two different records of risk unit {group_id} that start at "
+                    f"{start_ms}: they cannot be told apart. Nothing of it was used."
+                )
     found.update(answer)
