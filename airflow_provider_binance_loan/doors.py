@@ -97,6 +97,7 @@ class _Door:
             self._standing.note_weight(response.request.path, int(used))
         try:
             response.raise_for_error()
+            _ = response.content  # here, and not once all of its batch are there: others are still under way
         except RateLimitedError as error:
             self._standing.close_until(error)
             raise

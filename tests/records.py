@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from airflow_provider_binance_loan.binance.records import LIQUIDATION, parse_page
+from airflow_provider_binance_loan.binance.records import parse_liquidations
 from airflow_provider_binance_loan.intervals import Window, resolve_window
 from tests.conftest import DATA, NOW
 
@@ -46,7 +46,7 @@ def snapshot(wallet: str, equity: str | None) -> dict[str, Any]:
 
 
 def parsed(row: dict[str, Any]) -> dict[str, Any]:
-    return parse_page({"rows": [row]}, LIQUIDATION).rows[0]
+    return parse_liquidations({"rows": [row]}).rows[0]
 
 
 def running(group_id: int = 7, **fields: Any) -> dict[str, Any]:

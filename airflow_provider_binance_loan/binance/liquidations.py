@@ -20,7 +20,7 @@ from airflow_provider_binance_loan.binance.reading import (
     read_pages,
     side_by_side,
 )
-from airflow_provider_binance_loan.binance.records import CLOSED_UNIT, Key
+from airflow_provider_binance_loan.binance.records import Key, parse_closed_units
 from airflow_provider_binance_loan.binance.walk import Pace, Query, walk
 from airflow_provider_binance_loan.binance.windows import Span, spans
 from airflow_provider_binance_loan.exceptions import ConfigurationError
@@ -137,8 +137,7 @@ def _read_part(cursor: _Cursor, risk_units: RiskUnits, seen: _Keys) -> Reading[l
 def read_closed_units() -> Reading[list[Record]]:
     """Return the reading of all closed risk units of the account."""
     return read_pages(
-        lambda page: Request(CLOSED_UNITS_PATH, (("current", page), ("size", PAGE_SIZE))),
-        CLOSED_UNIT,
+        lambda page: Request(CLOSED_UNITS_PATH, (("current", page), ("size", PAGE_SIZE)), parse_closed_units),
         lambda unit: (unit["groupId"], unit["createTime"], unit["closeTime"]),
     )
 

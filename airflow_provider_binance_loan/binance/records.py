@@ -94,12 +94,20 @@ def is_running(record: Mapping[str, Any]) -> bool:
     return not record["liquidationEndTime"]
 
 
-def parse_page(payload: Any, shape: Shape) -> Page:
-    """Return the page that a decoded body holds; the body is used up.
+def parse_liquidations(payload: Any) -> Page:
+    """Return a page whose rows are :class:`ForceLiquidation`; what came is used up.
 
-    :param shape: :data:`LIQUIDATION` or :data:`CLOSED_UNIT`.
     :raises BadResponseError: it is not the documented shape; the message holds the path to what is wrong.
     """
+    return _parse_page(payload, _LIQUIDATION)
+
+
+def parse_closed_units(payload: Any) -> Page:
+    """Return a page whose rows are :class:`ClosedRiskUnit`; likewise."""
+    return _parse_page(payload, _CLOSED_UNIT)
+
+
+def _parse_page(payload: Any, shape: _Shape) -> Page:
     try:
         if not isinstance(payload, dict):
             raise _MalformedError(payload, "an object", "the body")
@@ -123,7 +131,7 @@ def parse_page(payload: Any, shape: Shape) -> Page:
 _Path = Callable[[int], str]
 # Returns what the values of a column are in a record; the same sequence when nothing changes.
 _Parser = Callable[[Sequence[Any], _Path], Sequence[Any]]
-Shape = Mapping[str, _Parser]
+_Shape = Mapping[str, _Parser]
 
 _ABSENT = object()
 _OBJECTS = {dict}
@@ -131,13 +139,12 @@ _WHOLE_NUMBERS = {int}
 _TEXTS = {str, type(None)}
 
 
-def _parse_rows(rows: list[Any], shape: Shape, path: _Path) -> list[dict[str, Any]]:
+def _parse_rows(rows: list[Any], shape: _Shape, path: _Path) -> list[dict[str, Any]]:
     """Return rows with the fields of their shape in their order, each as its parser has it.
 
     Other fields follow, sorted, so that the same record always comes out as the same bytes.
     """
-    names = tuple(shape)
-    if not (_OBJECTS.issuperset(map(type, rows)) and all(map(names.__eq__, map(tuple, rows)))):
+    if not _in_order(rows, shape):
         rows = [_arranged(row, shape, path(index)) for index, row in enumerate(rows)]
     columns = zip(*map(dict.values, rows), strict=False)  # without the other fields
     for (name, parse), came in zip(shape.items(), columns, strict=False):
@@ -148,7 +155,17 @@ def _parse_rows(rows: list[Any], shape: Shape, path: _Path) -> list[dict[str, An
     return rows
 
 
-def _arranged(row: Any, shape: Shape, path: str) -> dict[str, Any]:
+def _in_order(rows: list[Any], shape: _Shape) -> bool:
+    """Tell whether all rows are objects with just the fields of their shape, in their order."""
+    if not _OBJECTS.issuperset(map(type, rows)):
+        return False
+    try:
+        return [set(names) for names in zip(*rows, strict=True)] == [{name} for name in shape]
+    except ValueError:  # some have more fields than others
+        return False
+
+
+def _arranged(row: Any, shape: _Shape, path: str) -> dict[str, Any]:
     """Return an object with the fields of its shape in their order, and then all others."""
     if not isinstance(row, dict):
         raise _MalformedError(row, "an object", path)
@@ -207,7 +224,7 @@ def _to_plain(text: str) -> str | None:
     return f"{Decimal(text):f}"
 
 
-def _integers(values: Sequence[Any], path: _Path) -> list[int | None]:
+def _integers(values: Sequence[Any], path: _Path) -> Sequence[int | None]:
     if _WHOLE_NUMBERS.issuperset(map(type, values)) and -_TOO_LARGE < min(values) <= max(values) < _TOO_LARGE:
         return values
     parsed = [int(value) if type(value) is str and _WHOLE.fullmatch(value) else value for value in values]
@@ -217,7 +234,7 @@ def _integers(values: Sequence[Any], path: _Path) -> list[int | None]:
     return parsed
 
 
-def _required_integers(values: Sequence[Any], path: _Path) -> list[int | None]:
+def _required_integers(values: Sequence[Any], path: _Path) -> Sequence[int | None]:
     for index, value in enumerate(values):
         if value is None or value is _ABSENT:
             raise _MalformedError(value, "a whole number", path(index))
@@ -235,7 +252,7 @@ def _as_they_are(values: Sequence[Any], path: _Path) -> Sequence[Any]:  # noqa: 
     return values
 
 
-def _lists_of(shape: Shape) -> _Parser:
+def _lists_of(shape: _Shape) -> _Parser:
     """Return the parser of lists of objects; a single object is a list of one, and null an empty list."""
 
     def parse(values: Sequence[Any], path: _Path) -> list[list[dict[str, Any]]]:
@@ -276,16 +293,16 @@ def _liquidation_snapshots(values: Sequence[Any], path: _Path) -> list[dict[str,
 
 
 # What the fields of the classes above go through.
-_SNAPSHOT: Shape = {
+_SNAPSHOT: _Shape = {
     "subEmail": _texts,
     "memberType": _texts,
     "walletType": _texts,
     "netEquity": _decimals,
     "maintainMargin": _decimals,
 }
-_LIABILITY: Shape = {"assetName": _texts, "principal": _decimals, "interest": _decimals}
-_LIQUIDATION_SNAPSHOT: Shape = {"snapshots": _lists_of(_SNAPSHOT), "liabilities": _lists_of(_LIABILITY)}
-LIQUIDATION: Shape = {
+_LIABILITY: _Shape = {"assetName": _texts, "principal": _decimals, "interest": _decimals}
+_LIQUIDATION_SNAPSHOT: _Shape = {"snapshots": _lists_of(_SNAPSHOT), "liabilities": _lists_of(_LIABILITY)}
+_LIQUIDATION: _Shape = {
     "groupId": _required_integers,
     "startLtv": _decimals,
     "endLtv": _decimals,
@@ -296,7 +313,7 @@ LIQUIDATION: Shape = {
     "totalLiability": _decimals,
     "liquidationSnapshot": _liquidation_snapshots,
 }
-CLOSED_UNIT: Shape = {
+_CLOSED_UNIT: _Shape = {
     "groupId": _required_integers,
     "parentEmail": _texts,
     "creditEmail": _texts,

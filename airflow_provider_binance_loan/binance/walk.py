@@ -25,10 +25,9 @@ from airflow_provider_binance_loan.binance.reading import (
     read_pages,
 )
 from airflow_provider_binance_loan.binance.records import (
-    LIQUIDATION,
     Key,
     Page,
-    parse_page,
+    parse_liquidations,
     record_key,
 )
 from airflow_provider_binance_loan.binance.windows import Span
@@ -67,6 +66,7 @@ class Query(NamedTuple):
                 ("current", page),
                 ("size", PAGE_SIZE),
             ),
+            parse_liquidations,
         )
 
 
@@ -150,7 +150,7 @@ def _sweep(
     while todo:
         pieces = _take(todo, pace)
         responses = yield tuple(query.request(piece.start_ms, piece.end_ms) for piece in pieces)
-        pages = [parse_page(response.payload, LIQUIDATION) for response in responses]
+        pages: list[Page] = [response.content for response in responses]
         overfull = yield from _overfull(query, pieces, pages)
         began_ms = began_ms or min(response.sent_ms for response in responses)
         rounds += 1
@@ -202,7 +202,7 @@ def _overfull(query: Query, pieces: list[_Piece], pages: list[Page]) -> Reading[
     if doubtful:
         responses = yield tuple(query.request(piece.start_ms, piece.end_ms, 2) for piece, _ in doubtful)
         for (piece, page), response in zip(doubtful, responses, strict=True):
-            second = parse_page(response.payload, LIQUIDATION)
+            second: Page = response.content
             if second.rows or (second.total or 0) <= len(page.rows):
                 overfull.add(piece)
     return overfull
@@ -226,7 +226,7 @@ def _put_back(todo: list[_Piece], piece: _Piece, cut_ms: int) -> None:
 
 def _read_crowd(query: Query, piece: _Piece) -> Reading[list[Record]]:
     """Read by page what cannot be cut: more than a page of rows within one millisecond."""
-    return read_pages(lambda page: query.request(piece.start_ms, piece.end_ms, page), LIQUIDATION, record_key)
+    return read_pages(lambda page: query.request(piece.start_ms, piece.end_ms, page), record_key)
 
 
 def _keep(found: dict[Key, Record], rows: Sequence[Record]) -> None:

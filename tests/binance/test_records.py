@@ -10,10 +10,9 @@ import pytest
 
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.records import (
-    CLOSED_UNIT,
-    LIQUIDATION,
     is_running,
-    parse_page,
+    parse_closed_units,
+    parse_liquidations,
 )
 from airflow_provider_binance_loan.exceptions import BadResponseError, TransientError
 
@@ -24,7 +23,7 @@ def parse(body: bytes | str) -> list[dict[str, Any]]:
     """Return the records of a body as it comes over the wire."""
     body = body.encode() if isinstance(body, str) else body
     response = Response(Request("/path"), 200, {"content-type": "application/json"}, body, 0)
-    return parse_page(response.payload, LIQUIDATION).rows
+    return parse_liquidations(response.payload).rows
 
 
 def row(**fields: str) -> str:
@@ -226,7 +225,7 @@ def test_says_that_a_body_is_cut_off(body: str) -> None:
 def test_reads_a_closed_unit() -> None:
     """A closed unit has its times as integers, and keeps what is not documented."""
     payload = {"total": 1, "rows": [{"groupId": "7", "createTime": 1, "closeTime": "2", "reason": "x"}]}
-    assert parse_page(payload, CLOSED_UNIT).rows == [
+    assert parse_closed_units(payload).rows == [
         {
             "groupId": 7,
             "parentEmail": None,
