@@ -97,6 +97,7 @@ class _Door:
             self._standing.note_weight(response.request.path, response.used_weight)
         try:
             response.raise_for_error()
+            _ = response.content  # here, and not once all of its batch are there: others are still under way
         except RateLimitedError as error:
             self._standing.close_until(error)
             raise
@@ -192,6 +193,16 @@ class SyncDoor(_Door):
     def __init__(self, settings: Settings, standing: Standing, deadline_s: float = _DEADLINE_S) -> None:
         super().__init__(settings, standing, deadline_s)
         self._session = open_session(settings)
+        # What stays the same is prepared once: to look for proxies in the environment and to put together the
+        # headers takes longer than the request itself.
+        self._request = self._session.prepare_request(requests.Request("GET", settings.base_url))
+        self._how = self._session.merge_environment_settings(
+            settings.base_url,
+            dict(self._session.proxies),
+            stream=True,
+            verify=self._session.verify,
+            cert=None,
+        )
         self._pool: ThreadPoolExecutor | None = None
         self._clock_lock = threading.Lock()
         self._failure: BinanceLoanError | None = None
@@ -258,12 +269,11 @@ class SyncDoor(_Door):
 
     def _fetch(self, request: Request) -> Response:
         body, sent_ms = _Body(request, self._clock), self._standing.now_ms()
+        signed = self._request.copy()
+        signed.url = self._url(request, sent_ms)
+        timeout = (min(_CONNECT_TIMEOUT_S, self._settings.timeout), self._settings.timeout)
         try:
-            with self._session.get(
-                self._url(request, sent_ms),
-                timeout=(min(_CONNECT_TIMEOUT_S, self._settings.timeout), self._settings.timeout),
-                stream=True,
-            ) as answer:
+            with self._session.send(signed, timeout=timeout, **self._how) as answer:
                 while chunk := answer.raw.read1(_CHUNK_BYTES, decode_content=True):
                     body.add(chunk)
         except (OSError, ValueError, HTTPError) as error:  # of requests and urllib3, and what slips through

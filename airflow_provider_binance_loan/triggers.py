@@ -325,7 +325,7 @@ class _Fired:
 
     @classmethod
     def from_json(cls, value: Any) -> _Fired:
-        keys = {Key(start_ms, group_id): finished for start_ms, group_id, finished in value["fired"]}
+        keys = {(start_ms, group_id): finished for start_ms, group_id, finished in value["fired"]}
         return cls(value["since_ms"], keys)
 
     def to_json(self) -> dict[str, Any]:
@@ -334,7 +334,7 @@ class _Fired:
     @property
     def oldest_ms(self) -> int:
         """From when on to look."""
-        return min([self.since_ms, *(key.start_ms for key in self.keys)])
+        return min([self.since_ms, *(start_ms for start_ms, _ in self.keys)])
 
     def forget_before(self, ms: int, *, keep_running: bool) -> bool:
         """Forget what started before, but for what may still finish, and tell whether there was any."""
@@ -342,8 +342,7 @@ class _Fired:
         old = [
             key
             for key, finished in self.keys.items()
-            if key.start_ms < self.since_ms
-            and (finished or not keep_running or key.start_ms < ms - MAX_SPAN_MS)
+            if key[0] < self.since_ms and (finished or not keep_running or key[0] < ms - MAX_SPAN_MS)
         ]
         for key in old:
             del self.keys[key]
@@ -353,7 +352,7 @@ class _Fired:
         """Note a record, and yield the events that it gives rise to."""
         key = record_key(record)
         if key not in self.keys:
-            if key.start_ms < self.since_ms:
+            if key[0] < self.since_ms:
                 return
             self.keys[key] = False
             yield _payload("started", key)
@@ -363,11 +362,12 @@ class _Fired:
 
 
 def _payload(what: str, key: Key) -> dict[str, Any]:
+    start_ms, group_id = key
     return {
         "what": what,
-        "group_id": key.group_id,
-        "start": to_datetime(key.start_ms).isoformat(),
-        "end": to_datetime(key.start_ms + 1).isoformat(),
+        "group_id": group_id,
+        "start": to_datetime(start_ms).isoformat(),
+        "end": to_datetime(start_ms + 1).isoformat(),
     }
 
 

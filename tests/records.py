@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from airflow_provider_binance_loan.binance.records import parse_liquidation
+from airflow_provider_binance_loan.binance.records import parse_liquidations
 from airflow_provider_binance_loan.intervals import Window, resolve_window
 from tests.conftest import DATA, NOW
 
@@ -32,7 +32,7 @@ def record(group_id: int = 6, start_ms: int = 1_772_364_000_123, **fields: Any) 
             "liabilities": [{"assetName": "USDT", "principal": "16667.9", "interest": 0}],
         },
     }
-    return parse_liquidation(row | fields)
+    return parsed(row | fields)
 
 
 def snapshot(wallet: str, equity: str | None) -> dict[str, Any]:
@@ -45,15 +45,19 @@ def snapshot(wallet: str, equity: str | None) -> dict[str, Any]:
     }
 
 
+def parsed(row: dict[str, Any]) -> dict[str, Any]:
+    return parse_liquidations({"rows": [row]}).rows[0]
+
+
 def running(group_id: int = 7, **fields: Any) -> dict[str, Any]:
     """A liquidation that runs, of which Binance says as little as it may."""
-    return parse_liquidation({"groupId": group_id, "liquidationStartTime": 1_772_364_000_124} | fields)
+    return parsed({"groupId": group_id, "liquidationStartTime": 1_772_364_000_124} | fields)
 
 
 def documented() -> dict[str, Any]:
     """The record that Binance's page shows."""
     page = json.loads((DATA / "documented-example.json").read_text(), parse_float=str)
-    return parse_liquidation(page["rows"][0])
+    return parsed(page["rows"][0])
 
 
 def records() -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from airflow_provider_binance_loan.binance.reading import (
     read_pages,
     side_by_side,
 )
-from airflow_provider_binance_loan.binance.records import Key, parse_closed_unit
+from airflow_provider_binance_loan.binance.records import Key, parse_closed_units
 from airflow_provider_binance_loan.binance.walk import Pace, Query, walk
 from airflow_provider_binance_loan.binance.windows import Span, spans
 from airflow_provider_binance_loan.checks import shown
@@ -90,14 +90,18 @@ class _Keys:
     def __init__(self) -> None:
         self._starts: defaultdict[int, array[int]] = defaultdict(lambda: array("q"))
 
-    def __contains__(self, key: Key) -> bool:
-        starts = self._starts[key.group_id]
-        index = bisect_left(starts, key.start_ms)
-        return index < len(starts) and starts[index] == key.start_ms
-
-    def add(self, key: Key) -> None:
-        starts = self._starts[key.group_id]
-        starts.insert(bisect_left(starts, key.start_ms), key.start_ms)
+    def add(self, key: Key) -> bool:
+        """Add a key, and tell whether it is new."""
+        start_ms, group_id = key
+        starts = self._starts[group_id]
+        if not starts or starts[-1] < start_ms:  # nearly always
+            starts.append(start_ms)
+            return True
+        index = bisect_left(starts, start_ms)
+        if starts[index] == start_ms:
+            return False
+        starts.insert(index, start_ms)
+        return True
 
 
 class _Cursor:
@@ -131,18 +135,14 @@ def _read_part(cursor: _Cursor, risk_units: RiskUnits, seen: _Keys) -> Reading[l
     yield from side_by_side(walk(Query(group_id), part, found, Pace(width_ms)) for group_id in group_ids)
     # Rows at the end came because Binance takes it as included; they belong to the next part or window. Rows
     # that start early are kept: Binance does not say which time it filters on.
-    new = sorted(key for key in found if key.start_ms < part.end_ms and key not in seen)
-    for key in new:
-        seen.add(key)
     cursor.move_to(part.end_ms, len(found))
-    return [found[key] for key in new]
+    return [found[key] for key in sorted(found) if key[0] < part.end_ms and seen.add(key)]
 
 
 def read_closed_units() -> Reading[list[Record]]:
     """Return the reading of all closed risk units of the account."""
     return read_pages(
-        lambda page: Request(CLOSED_UNITS_PATH, (("current", page), ("size", PAGE_SIZE))),
-        parse_closed_unit,
+        lambda page: Request(CLOSED_UNITS_PATH, (("current", page), ("size", PAGE_SIZE)), parse_closed_units),
         lambda unit: (unit["groupId"], unit["createTime"], unit["closeTime"]),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple, NoReturn
 
@@ -48,11 +48,21 @@ _WEIGHT = re.compile(r"[0-9]{1,9}")
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b")
 
 
+def _as_it_is(payload: Any) -> Any:
+    return payload
+
+
 class Request(NamedTuple):
-    """A GET to send: its path and its parameters in order, without recvWindow, timestamp and signature."""
+    """A GET to send.
+
+    :param path: the path.
+    :param params: its parameters in order, without recvWindow, timestamp and signature.
+    :param parse: returns what the JSON of the answer holds.
+    """
 
     path: str
     params: tuple[tuple[str, int], ...] = ()
+    parse: Callable[[Any], Any] = _as_it_is
 
 
 class Response:
@@ -96,7 +106,9 @@ class Response:
         try:
             text = self.body.decode("utf-8")
             payload = json.loads(text, parse_float=str, parse_constant=_refuse_constant)
-            if "\\ud" in text.lower():  # half of a surrogate pair cannot be written out again
+            if (
+                "\\" in text and "\\ud" in text.lower()
+            ):  # half of a surrogate pair cannot be written out again
                 json.dumps(payload, ensure_ascii=False).encode("utf-8")
         except (UnicodeDecodeError, json.JSONDecodeError):
             # A body that begins as JSON does, or not at all, was cut off, and may be whole the next time.
@@ -112,6 +124,14 @@ class Response:
             "check what stands between this machine and Binance.",
             status=self.status,
         )
+
+    @cached_property
+    def content(self) -> Any:
+        """What the request's `parse` makes of the payload, which is used up.
+
+        :raises BadResponseError: it is not what Binance documents.
+        """
+        return self.request.parse(self.payload)
 
     def _summary(self) -> str:
         kind = self.headers.get("content-type", "no content type")

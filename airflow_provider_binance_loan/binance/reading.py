@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_binance_loan.binance.messages import Request, Response
-from airflow_provider_binance_loan.binance.records import parse_page
 from airflow_provider_binance_loan.exceptions import TransientError
+
+if TYPE_CHECKING:
+    from airflow_provider_binance_loan.binance.records import Page
 
 PAGE_SIZE = 100  # the most that Binance gives
 
@@ -28,7 +30,6 @@ Reading = Generator[tuple[Request, ...], Sequence[Response], T]
 
 def read_pages(
     request: Callable[[int], Request],
-    parse_row: Callable[[Any], Record],
     key: Callable[[Record], object],
 ) -> Reading[list[Record]]:
     """Read a whole list by page number.
@@ -47,7 +48,7 @@ def read_pages(
         totals: set[int] = set()
         while True:
             (response,) = yield (request(len(sizes) + 1),)
-            page = parse_page(response.payload, parse_row)
+            page: Page = response.content
             known = len(rows)
             rows.update((key(row), row) for row in page.rows)
             sizes.append(len(page.rows))

@@ -6,8 +6,11 @@ https://developers.binance.com/docs/institutional_loan/trade
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
+from itertools import chain, islice
+from operator import itemgetter
 from typing import Any, NamedTuple, TypedDict
 
 from airflow_provider_binance_loan.checks import shown
@@ -69,11 +72,11 @@ class ClosedRiskUnit(TypedDict):
     closeTime: int | None  #: epoch milliseconds, UTC
 
 
-class Key(NamedTuple):
-    """The natural key of a record, in the order in which records come out: oldest first, then by unit."""
+#: The natural key of a record, its start in epoch milliseconds and its risk unit. Records come out in its
+#: order: oldest first, then by unit.
+Key = tuple[int, int]
 
-    start_ms: int
-    group_id: int
+record_key: Callable[[Mapping[str, Any]], Key] = itemgetter("liquidationStartTime", "groupId")
 
 
 class Page(NamedTuple):
@@ -87,115 +90,100 @@ class Page(NamedTuple):
     total: int | None
 
 
-def record_key(record: Mapping[str, Any]) -> Key:
-    """Return the natural key of a record."""
-    return Key(record["liquidationStartTime"], record["groupId"])
-
-
 def is_running(record: Mapping[str, Any]) -> bool:
     """Tell whether a liquidation still runs, so that its figures may change."""
     return not record["liquidationEndTime"]
 
 
-def parse_page(payload: Any, parse_row: Callable[[Any], dict[str, Any]]) -> Page:
-    """Return the page that a decoded body holds.
+def parse_liquidations(payload: Any) -> Page:
+    """Return a page whose rows are :class:`ForceLiquidation`; what came is used up.
 
-    :param parse_row: :func:`parse_liquidation` or :func:`parse_closed_unit`.
     :raises BadResponseError: it is not the documented shape; the message holds the path to what is wrong.
     """
+    return _parse_page(payload, _LIQUIDATION)
+
+
+def parse_closed_units(payload: Any) -> Page:
+    """Return a page whose rows are :class:`ClosedRiskUnit`; likewise."""
+    return _parse_page(payload, _CLOSED_UNIT)
+
+
+def _parse_page(payload: Any, shape: _Shape) -> Page:
     try:
-        body = _object(payload)
-        rows = []
-        for index, row in enumerate(_list(body.get("rows", _NOTHING), "rows")):
-            try:
-                rows.append(parse_row(row))
-            except _MalformedError as error:
-                raise error.below(f"rows[{index}]") from None
-        return Page(rows, _integer(body.get("total"), "total"))
+        if not isinstance(payload, dict):
+            raise _MalformedError(payload, "an object", "the body")
+        rows = payload.get("rows", _ABSENT)
+        if not isinstance(rows, list):
+            raise _MalformedError(rows, "a list", "rows")
+        (total,) = _integers([payload.get("total")], lambda _: "total")
+        return Page(_parse_rows(rows, shape, "rows[{}]".format), total)
     except _MalformedError as error:
         raise BadResponseError(
-            f"The answer is not what Binance documents: {error.path or 'the body'} is {error.came}, "
+            f"The answer is not what Binance documents: {error.path} is {error.came}, "
             f"and should be {error.expected}. Nothing of it was used.",
             status=200,
         ) from None
 
 
-def parse_liquidation(row: Any) -> dict[str, Any]:
-    """Return a row of the force-liquidation endpoint as a :class:`ForceLiquidation`."""
-    row = _object(row)
-    return {
-        "groupId": _required_integer(row, "groupId"),
-        "startLtv": _decimal(row.get("startLtv"), "startLtv"),
-        "endLtv": _decimal(row.get("endLtv"), "endLtv"),
-        "liquidationStartTime": _required_integer(row, "liquidationStartTime"),
-        "liquidationEndTime": _integer(row.get("liquidationEndTime"), "liquidationEndTime"),
-        "totalNetEquity": _decimal(row.get("totalNetEquity"), "totalNetEquity"),
-        "totalMaintenanceMargin": _decimal(row.get("totalMaintenanceMargin"), "totalMaintenanceMargin"),
-        "totalLiability": _decimal(row.get("totalLiability"), "totalLiability"),
-        "liquidationSnapshot": _liquidation_snapshot(row.get("liquidationSnapshot"), "liquidationSnapshot"),
-        **_undocumented(row, ForceLiquidation.__annotations__),
-    }
+# A page has some three thousand values, and to call a function for each takes longer than all else that is
+# done to a record. So rows are parsed a column at a time, and what is right already is left as it is.
+
+# The path of a value, for an error, by its place in the column.
+_Path = Callable[[int], str]
+# Returns what the values of a column are in a record; the same sequence when nothing changes.
+_Parser = Callable[[Sequence[Any], _Path], Sequence[Any]]
+_Shape = Mapping[str, _Parser]
+
+_ABSENT = object()
+_OBJECTS = {dict}
+_WHOLE_NUMBERS = {int}
+_TEXTS = {str, type(None)}
 
 
-def parse_closed_unit(row: Any) -> dict[str, Any]:
-    """Return a row of the closed-units endpoint as a :class:`ClosedRiskUnit`."""
-    row = _object(row)
-    return {
-        "groupId": _required_integer(row, "groupId"),
-        "parentEmail": _text(row.get("parentEmail"), "parentEmail"),
-        "creditEmail": _text(row.get("creditEmail"), "creditEmail"),
-        "enabled": _flag(row.get("enabled"), "enabled"),
-        "createTime": _integer(row.get("createTime"), "createTime"),
-        "closeTime": _integer(row.get("closeTime"), "closeTime"),
-        **_undocumented(row, ClosedRiskUnit.__annotations__),
-    }
+def _parse_rows(rows: list[Any], shape: _Shape, path: _Path) -> list[dict[str, Any]]:
+    """Return rows with the fields of their shape in their order, each as its parser has it.
+
+    Other fields follow, sorted, so that the same record always comes out as the same bytes.
+    """
+    if not _in_order(rows, shape):
+        rows = [_arranged(row, shape, path(index)) for index, row in enumerate(rows)]
+    columns = zip(*map(dict.values, rows), strict=False)  # without the other fields
+    for (name, parse), came in zip(shape.items(), columns, strict=False):
+        parsed = parse(came, lambda index, name=name: f"{path(index)}.{name}")  # type: ignore[misc]
+        if parsed is not came:
+            for row, value in zip(rows, parsed, strict=True):
+                row[name] = value
+    return rows
 
 
-def _liquidation_snapshot(value: Any, name: str) -> dict[str, Any]:
-    # The page's table says list, its example shows an object; the same holds for `liabilities` below.
-    if value is None or value == []:
-        value = {}
-    elif isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if not isinstance(value, dict):
-        raise _MalformedError(value, "an object or a list of one", name)
+def _in_order(rows: list[Any], shape: _Shape) -> bool:
+    """Tell whether all rows are objects with just the fields of their shape, in their order."""
+    if not _OBJECTS.issuperset(map(type, rows)):
+        return False
     try:
-        return {
-            "snapshots": _objects(value.get("snapshots"), "snapshots", _snapshot),
-            "liabilities": _objects(value.get("liabilities"), "liabilities", _liability),
-            **_undocumented(value, LiquidationSnapshot.__annotations__),
-        }
-    except _MalformedError as error:
-        raise error.below(name) from None
+        return [set(names) for names in zip(*rows, strict=True)] == [{name} for name in shape]
+    except ValueError:  # some have more fields than others
+        return False
 
 
-def _snapshot(row: dict[str, Any]) -> dict[str, Any]:
+def _arranged(row: Any, shape: _Shape, path: str) -> dict[str, Any]:
+    """Return an object with the fields of its shape in their order, and then all others."""
+    if not isinstance(row, dict):
+        raise _MalformedError(row, "an object", path)
+    others = sorted(row.keys() - shape.keys())
     return {
-        "subEmail": _text(row.get("subEmail"), "subEmail"),
-        "memberType": _text(row.get("memberType"), "memberType"),
-        "walletType": _text(row.get("walletType"), "walletType"),
-        "netEquity": _decimal(row.get("netEquity"), "netEquity"),
-        "maintainMargin": _decimal(row.get("maintainMargin"), "maintainMargin"),
-        **_undocumented(row, Snapshot.__annotations__),
+        **{
+            name: row.get(name, _ABSENT if parse is _required_integers else None)
+            for name, parse in shape.items()
+        },
+        **{name: row[name] for name in others},
     }
-
-
-def _liability(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "assetName": _text(row.get("assetName"), "assetName"),
-        "principal": _decimal(row.get("principal"), "principal"),
-        "interest": _decimal(row.get("interest"), "interest"),
-        **_undocumented(row, Liability.__annotations__),
-    }
-
-
-def _undocumented(row: dict[str, Any], documented: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the other fields, sorted, so that the same record always comes out as the same bytes."""
-    return {name: row[name] for name in sorted(row.keys() - documented.keys())}
 
 
 _WHOLE = re.compile(r"[0-9]{1,19}")
-_PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_PLAIN = r"-?[0-9]++(?:\.[0-9]++)?"
+_PLAIN_NUMBER = re.compile(_PLAIN)
+_PLAIN_LINES = re.compile(rf"(?:{_PLAIN}\n)*+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE](?P<exponent>[+-]?[0-9]{1,4}))?")
 # Past this, plain notation is a long row of zeros, and no amount of any asset.
 _MAX_EXPONENT = 100
@@ -203,89 +191,150 @@ _MAX_EXPONENT = 100
 _TOO_LARGE = 2**63
 
 
-def _decimal(value: Any, name: str) -> str | None:
-    """Return an amount in plain notation with every digit that was sent."""
+def _decimals(values: Sequence[Any], path: _Path) -> Sequence[str | None]:
+    """Return amounts in plain notation with every digit that was sent."""
+    kinds = set(map(type, values))
+    if kinds <= {str, int}:
+        plain = values if kinds == {str} else list(map(str, values))
+        lines = "\n".join([*plain, ""])
+        if "E" in lines:  # Binance's zeros come as "0E-8"
+            plain = [_to_plain(text) or text if "E" in text else text for text in plain]
+            lines = "\n".join([*plain, ""])
+        if _PLAIN_LINES.fullmatch(lines) and lines.count("\n") == len(plain):
+            return plain
+    return [_decimal(value, path, index) for index, value in enumerate(values)]
+
+
+def _decimal(value: Any, path: _Path, index: int) -> str | None:
     if value is None:
         return None
     if type(value) is str:  # also a JSON number with a fraction or an exponent: see Response.payload
-        if _PLAIN.fullmatch(value):
-            return value
-        match = _DECIMAL.fullmatch(value)
-        if match and abs(int(match["exponent"] or 0)) <= _MAX_EXPONENT:
-            return f"{Decimal(value):f}"
+        plain = _to_plain(value)
+        if plain is not None:
+            return plain
     elif type(value) is int:
         return str(value)
-    raise _MalformedError(value, "a decimal number", name)
+    raise _MalformedError(value, "a decimal number", path(index))
 
 
-def _integer(value: Any, name: str) -> int | None:
-    number = int(value) if type(value) is str and _WHOLE.fullmatch(value) else value
-    # Neither an id nor a time is negative.
-    if number is None or (type(number) is int and 0 <= number < _TOO_LARGE):
-        return number
-    raise _MalformedError(value, "a whole number", name)
+@lru_cache
+def _to_plain(text: str) -> str | None:
+    """Return a decimal number in plain notation, or None for what is none."""
+    if _PLAIN_NUMBER.fullmatch(text):  # as it is, whatever stands beside it in its column
+        return text
+    match = _DECIMAL.fullmatch(text)
+    if match is None or abs(int(match["exponent"] or 0)) > _MAX_EXPONENT:
+        return None
+    return f"{Decimal(text):f}"
 
 
-def _required_integer(row: dict[str, Any], name: str) -> int:
-    value = _integer(row.get(name), name)
-    if value is None:
-        raise _MalformedError(row.get(name, _NOTHING), "a whole number", name)
-    return value
-
-
-def _text(value: Any, name: str) -> str | None:
-    if value is None or type(value) is str:
-        return value
-    raise _MalformedError(value, "a text", name)
-
-
-def _flag(value: Any, name: str) -> bool | None:
-    if value is None or type(value) is bool:
-        return value
-    raise _MalformedError(value, "true or false", name)
-
-
-def _object(value: Any) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return value
-    raise _MalformedError(value, "an object")
-
-
-def _list(value: Any, name: str) -> list[Any]:
-    if isinstance(value, list):
-        return value
-    raise _MalformedError(value, "a list", name)
-
-
-def _objects(
-    value: Any, name: str, parse: Callable[[dict[str, Any]], dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Return the parsed objects of a list, of a single object, or of nothing."""
-    if value is None:
-        return []
-    if isinstance(value, dict):
-        value = [value]
-    parsed = []
-    for index, item in enumerate(_list(value, name)):
-        try:
-            parsed.append(parse(_object(item)))
-        except _MalformedError as error:
-            raise error.below(f"{name}[{index}]") from None
+def _integers(values: Sequence[Any], path: _Path) -> Sequence[int | None]:
+    if _WHOLE_NUMBERS.issuperset(map(type, values)) and 0 <= min(values) <= max(values) < _TOO_LARGE:
+        return values
+    parsed = [int(value) if type(value) is str and _WHOLE.fullmatch(value) else value for value in values]
+    for index, number in enumerate(parsed):
+        if number is not None and not (type(number) is int and 0 <= number < _TOO_LARGE):
+            raise _MalformedError(values[index], "a whole number", path(index))
     return parsed
 
 
-_NOTHING = object()
+def _required_integers(values: Sequence[Any], path: _Path) -> Sequence[int | None]:
+    for index, value in enumerate(values):
+        if value is None or value is _ABSENT:
+            raise _MalformedError(value, "a whole number", path(index))
+    return _integers(values, path)
+
+
+def _texts(values: Sequence[Any], path: _Path) -> Sequence[str | None]:
+    if not _TEXTS.issuperset(map(type, values)):
+        index = next(index for index, value in enumerate(values) if type(value) not in _TEXTS)
+        raise _MalformedError(values[index], "a text", path(index))
+    return values
+
+
+def _flags(values: Sequence[Any], path: _Path) -> Sequence[bool | None]:
+    for index, value in enumerate(values):
+        if value is not None and type(value) is not bool:
+            raise _MalformedError(value, "true or false", path(index))
+    return values
+
+
+def _lists_of(shape: _Shape) -> _Parser:
+    """Return the parser of lists of objects; a single object is a list of one, and null an empty list."""
+
+    def parse(values: Sequence[Any], path: _Path) -> list[list[dict[str, Any]]]:
+        lists = [[] if value is None else [value] if isinstance(value, dict) else value for value in values]
+        for index, items in enumerate(lists):
+            if not isinstance(items, list):
+                raise _MalformedError(items, "a list", path(index))
+
+        def path_of_item(index: int) -> str:
+            places = ((number, place) for number, items in enumerate(lists) for place in range(len(items)))
+            number, place = next(islice(places, index, None))
+            return f"{path(number)}[{place}]"
+
+        items = list(chain.from_iterable(lists))
+        rows = _parse_rows(items, shape, path_of_item)
+        if rows is items:
+            return lists
+        parsed = iter(rows)
+        return [list(islice(parsed, len(items))) for items in lists]
+
+    return parse
+
+
+def _liquidation_snapshots(values: Sequence[Any], path: _Path) -> list[dict[str, Any]]:
+    # The page's table says list, its example shows an object; the same holds for `liabilities`.
+    objects = [
+        {}
+        if value is None or value == []
+        else value[0]
+        if isinstance(value, list) and len(value) == 1
+        else value
+        for value in values
+    ]
+    for index, value in enumerate(objects):
+        if not isinstance(value, dict):
+            raise _MalformedError(values[index], "an object or a list of one", path(index))
+    return _parse_rows(objects, _LIQUIDATION_SNAPSHOT, path)
+
+
+# What the fields of the classes above go through.
+_SNAPSHOT: _Shape = {
+    "subEmail": _texts,
+    "memberType": _texts,
+    "walletType": _texts,
+    "netEquity": _decimals,
+    "maintainMargin": _decimals,
+}
+_LIABILITY: _Shape = {"assetName": _texts, "principal": _decimals, "interest": _decimals}
+_LIQUIDATION_SNAPSHOT: _Shape = {"snapshots": _lists_of(_SNAPSHOT), "liabilities": _lists_of(_LIABILITY)}
+_LIQUIDATION: _Shape = {
+    "groupId": _required_integers,
+    "startLtv": _decimals,
+    "endLtv": _decimals,
+    "liquidationStartTime": _required_integers,
+    "liquidationEndTime": _integers,
+    "totalNetEquity": _decimals,
+    "totalMaintenanceMargin": _decimals,
+    "totalLiability": _decimals,
+    "liquidationSnapshot": _liquidation_snapshots,
+}
+_CLOSED_UNIT: _Shape = {
+    "groupId": _required_integers,
+    "parentEmail": _texts,
+    "creditEmail": _texts,
+    "enabled": _flags,
+    "createTime": _integers,
+    "closeTime": _integers,
+}
 
 
 class _MalformedError(Exception):
-    """What came, what should have come, and where; each level on the way out adds its part of the path."""
+    """What came, what should have come, and where."""
 
-    def __init__(self, came: Any, expected: str, path: str = "") -> None:
+    def __init__(self, came: Any, expected: str, path: str) -> None:
         super().__init__(path)
-        self.came = "absent" if came is _NOTHING else shown(came)
+        self.came = "absent" if came is _ABSENT else shown(came)
         self.expected = expected
         self.path = path
-
-    def below(self, parent: str) -> _MalformedError:
-        self.path = f"{parent}.{self.path}" if self.path else parent
-        return self

@@ -11,7 +11,7 @@ https://developers.binance.com/docs/institutional_loan/trade
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import ceil, inf
 from typing import NamedTuple
 
@@ -27,8 +27,7 @@ from airflow_provider_binance_loan.binance.reading import (
 from airflow_provider_binance_loan.binance.records import (
     Key,
     Page,
-    parse_liquidation,
-    parse_page,
+    parse_liquidations,
     record_key,
 )
 from airflow_provider_binance_loan.binance.windows import Span
@@ -67,6 +66,7 @@ class Query(NamedTuple):
                 ("current", page),
                 ("size", PAGE_SIZE),
             ),
+            parse_liquidations,
         )
 
 
@@ -150,7 +150,7 @@ def _sweep(
     while todo:
         pieces = _take(todo, pace)
         responses = yield tuple(query.request(piece.start_ms, piece.end_ms) for piece in pieces)
-        pages = [parse_page(response.payload, parse_liquidation) for response in responses]
+        pages: list[Page] = [response.content for response in responses]
         overfull = yield from _overfull(query, pieces, pages)
         began_ms = began_ms or min(response.sent_ms for response in responses)
         rounds += 1
@@ -202,7 +202,7 @@ def _overfull(query: Query, pieces: list[_Piece], pages: list[Page]) -> Reading[
     if doubtful:
         responses = yield tuple(query.request(piece.start_ms, piece.end_ms, 2) for piece, _ in doubtful)
         for (piece, page), response in zip(doubtful, responses, strict=True):
-            second = parse_page(response.payload, parse_liquidation)
+            second: Page = response.content
             if second.rows or (second.total or 0) <= len(page.rows):
                 overfull.add(piece)
     return overfull
@@ -226,22 +226,21 @@ def _put_back(todo: list[_Piece], piece: _Piece, cut_ms: int) -> None:
 
 def _read_crowd(query: Query, piece: _Piece) -> Reading[list[Record]]:
     """Read by page what cannot be cut: more than a page of rows within one millisecond."""
-    return read_pages(
-        lambda page: query.request(piece.start_ms, piece.end_ms, page), parse_liquidation, record_key
-    )
+    return read_pages(lambda page: query.request(piece.start_ms, piece.end_ms, page), record_key)
 
 
-def _keep(found: dict[Key, Record], rows: Iterable[Record]) -> None:
+def _keep(found: dict[Key, Record], rows: Sequence[Record]) -> None:
     """Add the rows of one answer.
 
     :raises BadResponseError: two different rows share the natural key, so that one would hide the other.
     """
-    answer: dict[Key, Record] = {}
-    for row in rows:
-        key = record_key(row)
-        if answer.setdefault(key, row) != row:
-            raise BadResponseError(
-                f"One answer holds two different records of risk unit {key.group_id} that start at "
-                f"{key.start_ms}: they cannot be told apart. Nothing of it was used."
-            )
+    answer = {record_key(row): row for row in rows}
+    if len(answer) < len(rows):
+        for row in rows:
+            start_ms, group_id = key = record_key(row)
+            if answer[key] != row:
+                raise BadResponseError(
+                    f"One answer holds two different records of risk unit {group_id} that start at "
+                    f"{start_ms}: they cannot be told apart. Nothing of it was used."
+                )
     found.update(answer)

@@ -11,9 +11,8 @@ import pytest
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.records import (
     is_running,
-    parse_closed_unit,
-    parse_liquidation,
-    parse_page,
+    parse_closed_units,
+    parse_liquidations,
 )
 from airflow_provider_binance_loan.exceptions import BadResponseError, TransientError
 
@@ -24,7 +23,7 @@ def parse(body: bytes | str) -> list[dict[str, Any]]:
     """Return the records of a body as it comes over the wire."""
     body = body.encode() if isinstance(body, str) else body
     response = Response(Request("/path"), 200, {"content-type": "application/json"}, body, 0)
-    return parse_page(response.payload, parse_liquidation).rows
+    return parse_liquidations(response.payload).rows
 
 
 def row(**fields: str) -> str:
@@ -226,7 +225,7 @@ def test_says_that_a_body_is_cut_off(body: str) -> None:
 def test_reads_a_closed_unit() -> None:
     """A closed unit has its times as integers, and keeps what is not documented."""
     payload = {"total": 1, "rows": [{"groupId": "7", "createTime": 1, "closeTime": "2", "reason": "x"}]}
-    assert parse_page(payload, parse_closed_unit).rows == [
+    assert parse_closed_units(payload).rows == [
         {
             "groupId": 7,
             "parentEmail": None,
@@ -237,3 +236,21 @@ def test_reads_a_closed_unit() -> None:
             "reason": "x",
         }
     ]
+
+
+@pytest.mark.parametrize("beside", ['"1"', "null", "2", "1.5", '"0E-8"', '".5"'])
+@pytest.mark.parametrize("sent", ["1.50", "007.50", "-0", "0.000", "12345678901234567890.123456789012345678"])
+def test_an_amount_is_the_same_whatever_stands_beside_it(sent: str, beside: str) -> None:
+    """Amounts in plain notation come out as they came, in every page that they are on."""
+    one, other = (row(startLtv=text)[len('{"total":1,"rows":[') : -2] for text in (f'"{sent}"', beside))
+    records = parse(f'{{"total":2,"rows":[{one},{other}]}}')
+    assert records[0]["startLtv"] == sent
+
+
+@pytest.mark.parametrize("sent", [r"1\n2", r"1\n", "1 ", "", "-", "1..2", "٥"])
+@pytest.mark.parametrize("beside", ['"1"', "null"])
+def test_a_text_that_is_no_amount_is_refused_whatever_stands_beside_it(sent: str, beside: str) -> None:
+    """What only looks like amounts, once all of a page are put together, is an error."""
+    one, other = (row(startLtv=text)[len('{"total":1,"rows":[') : -2] for text in (f'"{sent}"', beside))
+    with pytest.raises(BadResponseError, match=r"rows\[0\].startLtv"):
+        parse(f'{{"total":2,"rows":[{one},{other}]}}')

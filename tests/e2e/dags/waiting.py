@@ -30,7 +30,6 @@ with DAG(dag_id="wait_then_pull", schedule=None, default_args=ACCOUNT):
     )
     wait >> pull
 
-<<<<<<< HEAD
 with DAG(dag_id="wait_with_form", schedule=None):
     # A connection that is not there when this file is read: a person has yet to fill it in.
     wait = BinanceLoanForceLiquidationSensor(**WAIT, binance_loan_conn_id="from_the_form")
@@ -42,10 +41,7 @@ with DAG(dag_id="wait_with_form", schedule=None):
     )
     wait >> pull
 
-with DAG(dag_id="wait_softly", schedule=None):
-=======
 with DAG(dag_id="wait_softly", schedule=None, default_args=ACCOUNT):
->>>>>>> examples
     BinanceLoanForceLiquidationSensor(**WAIT, soft_fail=True)
 
 with DAG(dag_id="wait_with_wrong_secret", schedule=None, default_args=ACCOUNT):

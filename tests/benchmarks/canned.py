@@ -1,0 +1,116 @@
+"""A Binance whose answers are kept ready, so that the client is what is measured, and not the server.
+
+It checks each signature, and answers the documented pages of the records of a stretch of time. An answer is
+written and zipped when it is asked for the first time, and then kept: measure from the second time on. There
+is no limit of weight, which would be all that is seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hmac
+import json
+from bisect import bisect_left, bisect_right
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from tests.benchmarks.stage import UNITS, filled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+    from multiprocessing.connection import Connection
+
+COUNTS_PATH = "/counts"
+_HEAD = (
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json;charset=UTF-8\r\nContent-Encoding: gzip\r\n"
+    "X-SAPI-USED-IP-WEIGHT-1M: 1\r\nContent-Length: %d\r\n\r\n"
+)
+
+
+def canned(records: int, length: timedelta) -> Callable[[str, str], bytes]:
+    """Return what answers a path and a signed query."""
+    from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, write_json
+
+    exchange = filled(records, length)
+    liquidations = exchange.liquidations()
+    starts = [one.start_ms for one in liquidations]
+    rows = [write_json(exchange.row(one)) for one in liquidations]
+
+    @cache
+    def page(start_ms: int, end_ms: int, current: int, size: int) -> bytes:
+        first, end = bisect_left(starts, start_ms), bisect_right(starts, end_ms)
+        end = max(first, end - (current - 1) * size)
+        newest_first = reversed(rows[max(first, end - size) : end])
+        return _answer(b'{"total":%d,"rows":[%s]}' % (UNITS, b",".join(newest_first)))
+
+    no_units = _answer(b'{"total":0,"rows":[]}')
+
+    def answer(path: str, query: str) -> bytes:
+        payload, _, signature = query.rpartition("&signature=")
+        signed = hmac.digest(SANDBOX_API_SECRET.encode(), payload.encode(), "sha256").hex()
+        if not hmac.compare_digest(signature, signed):
+            raise ValueError(query)
+        if path.endswith("/closed"):
+            return no_units
+        asked = {name: int(value) for name, (value,) in parse_qs(payload).items()}
+        return page(asked["startTime"], asked["endTime"], asked["current"], asked["size"])
+
+    return answer
+
+
+def _answer(body: bytes) -> bytes:
+    zipped = gzip.compress(body)
+    return (_HEAD % len(zipped)).encode() + zipped
+
+
+class _Protocol(asyncio.Protocol):
+    """One connection; an answer leaves as long after its request as a round trip takes."""
+
+    def __init__(
+        self, answer: Callable[[str, str], bytes], round_trip_s: float, counts: dict[str, int]
+    ) -> None:
+        self._answer, self._round_trip_s, self._counts = answer, round_trip_s, counts
+        self._buffer = b""
+        self._known = False
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while b"\r\n\r\n" in self._buffer:
+            head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+            path, _, query = head.split(b" ", 2)[1].decode().partition("?")
+            if path == COUNTS_PATH:
+                self._transport.write(_answer(json.dumps(self._counts).encode()))
+                self._counts.update(requests=0, connections=0)
+                continue
+            self._counts["requests"] += 1
+            self._counts["connections"] += not self._known
+            self._known = True
+            reply = self._answer(path, query)
+            if self._round_trip_s:
+                asyncio.get_running_loop().call_later(self._round_trip_s, self._transport.write, reply)
+            else:
+                self._transport.write(reply)
+
+
+def serve_canned(ready: Connection, records: int, length: timedelta, round_trips_s: list[float]) -> None:
+    """Serve the records under a URL for each round trip, and tell the URLs."""
+
+    async def serve() -> None:
+        answer, loop = canned(records, length), asyncio.get_running_loop()
+        urls = []
+        for round_trip_s in round_trips_s:
+            counts = {"requests": 0, "connections": 0}
+            server = await loop.create_server(
+                lambda s=round_trip_s, c=counts: _Protocol(answer, s, c), "127.0.0.1", 0
+            )
+            urls.append(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        ready.send(urls)
+        await asyncio.to_thread(ready.recv)
+
+    asyncio.run(serve())

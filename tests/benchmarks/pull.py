@@ -1,0 +1,133 @@
+"""Pull a window of records: ours against what others write, side by side in one run.
+
+    uv run python -m tests.benchmarks.pull [RECORDS …]
+
+All read the same records from the same server, without and with a round trip of 20 ms, in turn; the table
+shows medians of the rounds, and ratios of records a second within a round. The others count pages and check
+nothing; ours cuts time, and so makes more requests.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import time
+from contextlib import ExitStack
+from datetime import timedelta
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.request import urlopen
+
+from tests.benchmarks.canned import COUNTS_PATH, serve_canned
+from tests.benchmarks.clients import CLIENTS, HTTPX, PLAIN
+from tests.benchmarks.stage import END, local_s3, peak_mb, process, row, set_up_airflow
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+LENGTH = timedelta(days=99)
+ROUND_TRIPS_MS = (0, 20)
+ROUNDS = 3
+WIDTHS = (25, 10, 15, 9, 9, 12, 9, 9)
+
+
+class Sample(NamedTuple):
+    """One pull."""
+
+    records: int
+    seconds: float
+    cpu_s: float
+    requests: int
+    connections: int
+
+
+def run(ready: Connection, name: str, urls: list[str], s3_url: str) -> None:
+    """Pull from one of the URLs whenever told to, and report; at the end, what memory it took."""
+    end_ms = int(END.timestamp() * 1000)
+    set_up_airflow(urls[0], s3_url)
+    CLIENTS[name](urls[0])(end_ms - 60_000, end_ms)  # imports, and the first connections
+    idle_mb = peak_mb()
+    ready.send("ready")
+    while (url := ready.recv()) != "stop":
+        set_up_airflow(url, s3_url)
+        pull = CLIENTS[name](url)
+        gc.collect()
+        seconds, cpu_s = time.perf_counter(), time.process_time()
+        pulled = pull(end_ms - int(LENGTH.total_seconds() * 1000), end_ms)
+        seconds, cpu_s = time.perf_counter() - seconds, time.process_time() - cpu_s
+        ready.send((pulled if isinstance(pulled, int) else len(pulled), seconds, cpu_s, peak_mb() - idle_mb))
+        del pulled
+
+
+def counted(url: str) -> dict[str, int]:
+    """Return what the server counted since it was asked last."""
+    with urlopen(url + COUNTS_PATH) as answer:
+        import gzip
+
+        return json.loads(gzip.decompress(answer.read()))  # type: ignore[no-any-return]
+
+
+def measure(records: int, names: list[str], s3_url: str) -> None:
+    with (
+        process(serve_canned, records, LENGTH, [ms / 1000 for ms in ROUND_TRIPS_MS]) as server,
+        ExitStack() as stack,
+    ):
+        urls: list[str] = server.recv()
+        clients: dict[str, Any] = {
+            name: stack.enter_context(process(run, name, urls, s3_url)) for name in names
+        }
+        for client in clients.values():
+            client.recv()
+        memory: dict[str, float] = {}
+
+        def pull(name: str, url: str) -> Sample:
+            counted(url)
+            clients[name].send(url)
+            pulled, seconds, cpu_s, memory[name] = clients[name].recv()
+            assert pulled == records, (name, pulled)
+            return Sample(pulled, seconds, cpu_s, **counted(url))
+
+        for name in names:
+            pull(name, urls[0])  # so that the server has all answers ready
+        for url, round_trip_ms in zip(urls, ROUND_TRIPS_MS, strict=True):
+            rounds = [{name: pull(name, url) for name in names} for _ in range(ROUNDS)]
+            print(f"\n{records:,} records, round trip {round_trip_ms} ms")
+            row(
+                "",
+                "records/s",
+                "CPU s / 10,000",
+                "added MB",
+                "requests",
+                "connections",
+                "x plain",
+                "x httpx",
+                widths=WIDTHS,
+            )
+            for name in names:
+                samples = [one[name] for one in rounds]
+                row(
+                    name,
+                    f"{median(records / one.seconds for one in samples):,.0f}",
+                    f"{median(one.cpu_s for one in samples) * 10_000 / records:.2f}",
+                    f"{memory[name]:.0f}",
+                    f"{samples[-1].requests:,}",
+                    samples[-1].connections,
+                    *(
+                        f"{median(one[mark].seconds / one[name].seconds for one in rounds):.2f}"
+                        if mark in names
+                        else "-"
+                        for mark in (PLAIN, HTTPX)
+                    ),
+                    widths=WIDTHS,
+                )
+
+
+def main(sizes: list[int], names: list[str]) -> None:
+    with local_s3() as s3_url:
+        for size in sizes:
+            measure(size, names, s3_url)
+
+
+if __name__ == "__main__":
+    main([int(size) for size in sys.argv[1:]] or [5_000, 50_000], list(CLIENTS))

@@ -1,0 +1,140 @@
+"""What stands around a measurement: processes of their own for the servers and for what is measured."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import random
+import resource
+import tempfile
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+# Nothing else up here: what a process imports counts as its memory.
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from multiprocessing.connection import Connection
+
+    from airflow_provider_binance_loan.sandbox.exchange import Exchange
+
+END = datetime(2026, 3, 1, tzinfo=UTC)
+UNITS = 10
+
+
+@contextmanager
+def process(target: Callable[..., None], *arguments: Any) -> Iterator[Connection]:
+    """Run a function in a fresh process, and yield the pipe to it."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=target, args=(theirs, *arguments), daemon=True)
+    child.start()
+    theirs.close()
+    yield ours
+    if child.is_alive():
+        ours.send("stop")
+    child.join()
+
+
+def filled(records: int, length: timedelta) -> Exchange:
+    """Return an exchange whose liquidations are drawn at random from the time before `END`."""
+    from airflow_provider_binance_loan.sandbox.exchange import Exchange
+
+    exchange, dice = Exchange(history=False), random.Random(records)
+    end_ms, length_ms = int(END.timestamp() * 1000), int(length.total_seconds() * 1000)
+    for group_id in range(1, UNITS + 1):
+        exchange.add_unit(group_id)
+    for number, back_ms in enumerate(sorted(dice.sample(range(1, length_ms), records), reverse=True)):
+        exchange.add_liquidation(1 + number % UNITS, end_ms - back_ms, end_ms - back_ms + 60_000)
+    return exchange
+
+
+def serve_sandbox(ready: Connection) -> None:
+    """Serve an empty sandbox, and tell its URL."""
+    from airflow_provider_binance_loan.sandbox.server import SandboxServer
+
+    with SandboxServer(filled(0, timedelta(1))) as server:
+        ready.send(server.url)
+        ready.recv()
+
+
+def serve_s3(ready: Connection) -> None:
+    """Serve a local S3, and tell its URL."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    ready.send("http://{}:{}".format(*server.get_host_and_port()))
+    ready.recv()
+    server.stop()
+
+
+@contextmanager
+def local_s3() -> Iterator[str]:
+    """Serve a local S3 with the bucket `lake`, and yield its URL."""
+    import boto3
+
+    with process(serve_s3) as s3:
+        url: str = s3.recv()
+        boto3.client(
+            "s3",
+            endpoint_url=url,
+            region_name="us-east-1",
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+        ).create_bucket(Bucket="lake")
+        yield url
+
+
+def set_up_airflow(loan_url: str, s3_url: str = "") -> None:
+    """Give this process an Airflow of its own, with connections to the local servers; before its import."""
+    from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_KEY, SANDBOX_API_SECRET
+
+    connections = {
+        "binance_loan": {
+            "conn_type": "binance_loan",
+            "host": loan_url,
+            "login": SANDBOX_API_KEY,
+            "password": SANDBOX_API_SECRET,
+        },
+        "aws": {
+            "conn_type": "aws",
+            "login": "testing",
+            "password": "testing",
+            "extra": {"endpoint_url": s3_url, "region_name": "us-east-1"},
+        },
+        "http": {"conn_type": "http", "host": loan_url},
+    }
+    os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp())
+    os.environ.update(
+        AIRFLOW__CORE__UNIT_TEST_MODE="True",
+        AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR",
+        **{
+            f"AIRFLOW_CONN_{name.upper()}_DEFAULT": json.dumps(fields) for name, fields in connections.items()
+        },
+    )
+
+
+def rss_mb() -> float:
+    """Return the memory of this process."""
+    with open("/proc/self/statm") as statm:  # noqa: PTH123
+        return int(statm.read().split()[1]) * resource.getpagesize() / 2**20
+
+
+def peak_mb() -> float:
+    """Return the most memory that this process ever had; `ru_maxrss` would count its parent's as well."""
+    with open("/proc/self/status") as status:  # noqa: PTH123
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024
+
+
+def row(*cells: Any, widths: tuple[int, ...]) -> None:
+    """Print a row of a table: the first cell to the left, the others to the right."""
+    first, *others = (str(cell) for cell in cells)
+    print(
+        first.ljust(widths[0]),
+        *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)),
+        flush=True,
+    )
