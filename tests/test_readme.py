@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -177,6 +178,8 @@ def test_commands_exist(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
             assert Path(script).is_file()
         case ["uv", "run", "pytest" | "pre-commit" as program, *_]:
             assert Path(sys.executable).with_name(program).is_file()
+        case [program] if program.startswith(".ci/"):
+            assert os.access(program, os.X_OK)
         case ["uv", "run", *_]:
             assert command in Path(".ci/run").read_text().splitlines(), "run by nobody"
         case _:
