@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from airflow_provider_binance_loan import triggers
 from airflow_provider_binance_loan.binance.messages import Request, Response
-from airflow_provider_binance_loan.binance.records import parse_liquidation, parse_page
+from airflow_provider_binance_loan.binance.records import parse_liquidations
 from airflow_provider_binance_loan.connection import to_settings
 from airflow_provider_binance_loan.exceptions import AuthRefusedError, BadResponseError, ConfigurationError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
@@ -1105,4 +1105,4 @@ def test_says_what_is_wrong_however_deep_it_nests(depth: int) -> None:
     """What can just be read, but not be written out, is refused as any other."""
     body = f'{{"rows":[{{"groupId":{"[" * depth}{"]" * depth}}}]}}'.encode()
     with pytest.raises(BadResponseError):
-        parse_page(Response(Request("/"), 200, {}, body, 0).payload, parse_liquidation)
+        parse_liquidations(Response(Request("/"), 200, {}, body, 0).payload)
