@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PAGE_SIZE = 100  # the most that Binance gives
 
 # How many requests a batch may hold.
-MAX_BATCH = 16
+MAX_BATCH = 32
 # How often a list is read before it is given up as one that never stands still.
 MAX_PASSES = 5
 

@@ -37,9 +37,9 @@ FORCE_LIQUIDATION_PATH = "/sapi/v1/margin/loan-group/force-liquidation"
 
 # How many rows a narrower request aims at: near a full page, with room for uneven spread.
 _TARGET_ROWS = 80
-# After each good round the walk trusts its guess for half as many steps again, so that it overshoots little
+# After each good round the walk trusts its guess for twice as many steps, so that it overshoots little
 # past the end of a burst.
-_GROWTH = 1.5
+_GROWTH = 2
 # Binance answers no request whose timestamp is so far ahead of its own clock, so its answer is no older than
 # the timestamp less this. https://developers.binance.com/docs/institutional_loan/general-info
 _CLOCK_SLACK_MS = 1000
