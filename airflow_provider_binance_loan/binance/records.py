@@ -145,10 +145,12 @@ def _parse_rows(rows: list[Any], shape: _Shape, path: _Path) -> list[dict[str, A
 
     Other fields follow, sorted, so that the same record always comes out as the same bytes.
     """
+    if not rows:
+        return rows  # nothing to have columns of
     if not _in_order(rows, shape):
         rows = [_arranged(row, shape, path(index)) for index, row in enumerate(rows)]
-    columns = zip(*map(dict.values, rows), strict=False)  # without the other fields
-    for (name, parse), came in zip(shape.items(), columns, strict=False):
+    for name, parse in shape.items():
+        came = [row[name] for row in rows]
         parsed = parse(came, lambda index, name=name: f"{path(index)}.{name}")  # type: ignore[misc]
         if parsed is not came:
             for row, value in zip(rows, parsed, strict=True):

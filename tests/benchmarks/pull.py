@@ -10,6 +10,7 @@ nothing; ours cuts time, and so makes more requests.
 from __future__ import annotations
 
 import gc
+import gzip
 import json
 import sys
 import time
@@ -46,6 +47,8 @@ def run(ready: Connection, name: str, urls: list[str], s3_url: str) -> None:
     """Pull from one of the URLs whenever told to, and report; at the end, what memory it took."""
     end_ms = int(END.timestamp() * 1000)
     set_up_airflow(urls[0], s3_url)
+    import airflow.sdk  # noqa: F401 - all of them run in a task
+
     CLIENTS[name](urls[0])(end_ms - 60_000, end_ms)  # imports, and the first connections
     idle_mb = peak_mb()
     ready.send("ready")
@@ -63,8 +66,6 @@ def run(ready: Connection, name: str, urls: list[str], s3_url: str) -> None:
 def counted(url: str) -> dict[str, int]:
     """Return what the server counted since it was asked last."""
     with urlopen(url + COUNTS_PATH) as answer:
-        import gzip
-
         return json.loads(gzip.decompress(answer.read()))  # type: ignore[no-any-return]
 
 
