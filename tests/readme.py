@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -15,12 +14,10 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
-def commands() -> Iterator[str]:
-    """Each command of the shell blocks, on one line."""
-    for block in blocks("sh"):
-        for line in block.replace("\\\n", " ").splitlines():
-            command = re.sub(r"(^|\s+)#.*", "", line)
-            yield from (part.strip() for part in command.split("&&") if part.strip())
+def commands() -> list[str]:
+    """The commands of the shell blocks, each on one line."""
+    text = re.sub(r"(^|\s)#.*", "", "".join(blocks("sh")).replace("\\\n", " "), flags=re.MULTILINE)
+    return [part.strip() for part in re.split(r"\n|&&", text) if part.strip()]
 
 
 def table(*header: str) -> list[list[str]]:

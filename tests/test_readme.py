@@ -238,12 +238,6 @@ def test_the_table_of_classes() -> None:
     }
 
 
-def test_the_table_of_examples() -> None:
-    """Each example is in the table, once."""
-    listed = [name for file, _ in readme.table("Copy", "For") for name in readme.names(file)]
-    assert sorted(listed) == sorted(file.name for file in (readme.ROOT / "example_dags").glob("*.py"))
-
-
 def test_the_table_of_formats() -> None:
     """Each end of a key means what the table says, and so does each `file_format`."""
     ends: list[str] = []
