@@ -187,6 +187,7 @@ def _run(args: argparse.Namespace) -> int:
     from airflow_provider_binance_loan.sandbox import embedded
     from airflow_provider_binance_loan.sandbox.exchange import Exchange
     from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_connection
+    from airflow_provider_binance_loan.sandbox.view import View
 
     started = time.monotonic()
     home = Path(tempfile.mkdtemp(prefix="binance-loan-sandbox-"))
@@ -194,8 +195,8 @@ def _run(args: argparse.Namespace) -> int:
     exchange = Exchange(seed=args.seed)
     try:
         with (
-            embedded.quiet(log) as terminal,
-            _console(terminal).status(f"Running {args.dag_file.name} in an Airflow of its own …"),
+            embedded.quiet(log) as errors,
+            View(args.dag_file.name, home / "airflow.db", exchange).shown(_console(errors)),
             SandboxServer(exchange) as server,
             embedded.local_s3() as s3_url,
             _liquidating(exchange, args.liquidate_every),

@@ -81,11 +81,11 @@ class RunResult:
 
 @contextlib.contextmanager
 def quiet(log: Path) -> Iterator[TextIO]:
-    """Send all output of the process to a log file, and yield the terminal.
+    """Send all output of the process to a log file, and yield where errors went before.
 
     At the level of file descriptors, since structlog, Alembic and child processes each keep a stream.
     """
-    encoding = sys.stdout.encoding
+    encoding = sys.stderr.encoding
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
@@ -93,8 +93,8 @@ def quiet(log: Path) -> Iterator[TextIO]:
         with log.open("ab") as sink:
             os.dup2(sink.fileno(), 1)
             os.dup2(sink.fileno(), 2)
-        with open(saved[0], "w", encoding=encoding, closefd=False) as terminal:
-            yield terminal
+        with open(saved[1], "w", encoding=encoding, closefd=False) as errors:
+            yield errors
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

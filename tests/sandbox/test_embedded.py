@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -81,18 +85,42 @@ with DAG("fails", schedule=None, default_args={"retries": 5}):
 """
 
 
-def run(dag_file: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    dag_file: Path, *arguments: str, errors_to: int = subprocess.PIPE, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run a DAG file in a process of its own, whose temporary folder is beside the file's."""
     temporary = dag_file.parent.parent / "tmp"
     temporary.mkdir()
     return subprocess.run(
         [COMMAND, "run", str(dag_file), *arguments],
         env=os.environ | {"TMPDIR": str(temporary)} | environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=errors_to,
         text=True,
         timeout=180,
         check=False,
     )
+
+
+@contextlib.contextmanager
+def terminal() -> Iterator[tuple[int, bytearray]]:
+    """Open a terminal, and yield where to write to it and what it was sent by the end of the block."""
+    ours, theirs = pty.openpty()
+    sent = bytearray()
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # how Linux tells that nobody has the terminal open any longer
+            while chunk := os.read(ours, 65536):
+                sent.extend(chunk)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield theirs, sent
+    finally:
+        os.close(theirs)
+        reader.join()
+        os.close(ours)
 
 
 @pytest.fixture
@@ -116,7 +144,13 @@ def test_shows_what_landed_and_reaches_nothing_real(dags: Path) -> None:
         AIRFLOW__DATABASE__SQL_ALCHEMY_CONN="postgresql://nobody@127.0.0.1:9/real",
         AWS_ENDPOINT_URL_S3="http://127.0.0.1:9",
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    lines = done.stderr.splitlines()
+    assert lines[0] == "Running reads.py in an Airflow of its own …"
+    assert all(re.fullmatch(r"\d+ s · 0 requests · [a-z]+(\[[01]\])?: [a-z]+", line) for line in lines[1:])
+    assert {"mapped[0]: success", "mapped[1]: success", "land: success"} <= {
+        line.rpartition(" · ")[2] for line in lines
+    }
     assert re.match(r"DAG reads succeeded \(\d+ s\)\n", done.stdout)
     assert "interval  2026-03-01 05:00:00 → 2026-03-01 06:00:00 UTC" in done.stdout
     assert "1 record in the XCom of task mapped[0]\n" in done.stdout
@@ -132,10 +166,19 @@ def test_shows_what_landed_and_reaches_nothing_real(dags: Path) -> None:
 
 
 def test_shows_what_failed(dags: Path) -> None:
-    """A failed run exits with 1 at the first try, shows each error, and keeps the log."""
+    """A failed run exits with 1 at the first try, shows each error, and keeps the log.
+
+    In a terminal, what is going on is shown while it does, and wiped away in the end.
+    """
     (dags / "fails.py").write_text(FAILS)
-    done = run(dags / "fails.py")
-    assert (done.returncode, done.stderr) == (1, "")
+    with terminal() as (theirs, sent):
+        done = run(dags / "fails.py", errors_to=theirs, TERM="xterm")
+    assert done.returncode == 1
+    shown = sent.decode()
+    assert re.search(r". Running fails.py in an Airflow of its own · \d+ s · 0 requests", shown)
+    for task in ("pull: failed", "after: upstream_failed"):
+        assert task in shown
+    assert "\n" not in shown.rpartition("\x1b[2K")[2]
     assert "task      pull: failed\n" in done.stdout
     assert "task      after: upstream_failed\n" in done.stdout
     assert re.search(r'Task pull failed:\n    File ".*/fails.py", line \d+, in pull\n', done.stdout)
