@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import re
 import socket
 import sqlite3
 import subprocess
@@ -18,8 +17,7 @@ from airflow.dag_processing.dagbag import DagBag
 
 from tests.mail import MailServer
 
-ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / "example_dags"
+FOLDER = Path(__file__).parents[1] / "example_dags"
 DOCUMENTED = "2025-05-27T22:00:00Z"  # the run of the hour of the documented record
 EXAMPLES = sorted(FOLDER.glob("*.py"))
 LANDED = "1 record in s3://risk-lake"
@@ -62,12 +60,6 @@ def test_is_parsed_without_a_network(file: Path, mocker: Any) -> None:
     text = ast.get_docstring(ast.parse(file.read_text())) or ""
     assert len(text.splitlines()) > 2
     assert "There must be" in text
-
-
-def test_the_readme_says_which_to_copy_for_what() -> None:
-    """Each example has its row in the README's table, and each row its example."""
-    rows = re.findall(r"^\| `(\w+)\.py` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
-    assert sorted(rows) == [file.stem for file in EXAMPLES]
 
 
 def test_late_figures_replace_earlier_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

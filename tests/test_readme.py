@@ -8,8 +8,9 @@ import re
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from importlib.metadata import entry_points, metadata
 from pathlib import Path
@@ -25,6 +26,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from airflow_provider_binance_loan import exceptions
+from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.connection import DEFAULT_HOST, EXTRAS, to_settings
 from airflow_provider_binance_loan.exceptions import BinanceLoanError
 from airflow_provider_binance_loan.formats import to_format
@@ -35,7 +37,9 @@ from airflow_provider_binance_loan.sandbox.cli import _parser
 from airflow_provider_binance_loan.sandbox.exchange import Behaviour, Exchange
 from airflow_provider_binance_loan.sandbox.faults import Fault
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
+from airflow_provider_binance_loan.standing import _EASY_SHARE, _WEIGHT_LIMIT
 from tests import readme
+from tests.conftest import DATA, NOW, FakeClock
 from tests.test_ladder import LADDER, PACKAGE
 
 DISTRIBUTION = metadata("airflow-provider-binance-loan")
@@ -51,7 +55,7 @@ from {PACKAGE}.sensors import BinanceLoanForceLiquidationSensor
 from {PACKAGE}.triggers import BinanceLoanForceLiquidationEventTrigger
 """
 PYTHON = readme.blocks("python")
-MANIFEST, EVENT = "s3_uri", "group_ids"
+MANIFEST, EVENT, RECORD = "s3_uri", "group_ids", "groupId"
 
 
 def shown(key: str) -> Any:
@@ -146,10 +150,22 @@ def test_the_sensor_and_the_operator_agree_on_what_is_shown(exchange: Exchange, 
     assert [record["groupId"] for record in records] == event["group_ids"]
 
 
+def test_the_record_that_is_shown_is_that_of_the_documented_example(history: None) -> None:
+    """The operator makes just this of Binance's example, and the differences are those of the table."""
+    start, end = DOCUMENTED_HOUR
+    (record,) = BinanceLoanForceLiquidationOperator(task_id="pull", start=start, end=end).execute({})
+    assert record == shown(RECORD)
+    assert list(record) == list(shown(RECORD))
+    sent, written = (DATA / "documented-example.json").read_text(), json.dumps(record)
+    for cells in readme.table("Binance sends", "The record has", "Because"):
+        for cell, text in zip(cells, (sent, written), strict=False):
+            assert re.sub(r"\s", "", readme.names(cell)[0].rstrip("…}]")) in re.sub(r"\s", "", text)
+
+
 def test_no_json_is_shown_that_nothing_is_held_against() -> None:
     """Each block is one of those above."""
-    assert len(readme.blocks("json")) == len([MANIFEST, EVENT])
-    assert shown(MANIFEST) != shown(EVENT)
+    assert len(readme.blocks("json")) == len({MANIFEST, EVENT, RECORD})
+    assert [shown(key) for key in (MANIFEST, EVENT, RECORD)]
 
 
 def test_the_faults_that_are_shown_exist() -> None:
@@ -265,7 +281,7 @@ def test_the_table_of_the_connection() -> None:
 def test_the_table_of_errors(mocker: Any) -> None:
     """Each error is there, or one that it is a kind of, and the operator treats it as the table says."""
     listed = set()
-    for name, *_, outcome in readme.table("Error", "What to do", "The task"):
+    for name, when, _, outcome in readme.table("Error", "When", "What to do", "The task"):
         error = getattr(exceptions, *readme.names(name))
         mocker.patch.object(BinanceLoanHook, "iter_force_liquidations", side_effect=error("Oh."))
         with pytest.raises((AirflowFailException, error)) as raised:
@@ -273,10 +289,50 @@ def test_the_table_of_errors(mocker: Any) -> None:
                 task_id="pull", start=DOCUMENTED_HOUR[0], end=DOCUMENTED_HOUR[1]
             ).execute({})
         assert outcome == ("fails, no retry" if raised.type is AirflowFailException else "is retried")
+        for status, code in re.findall(r"`(?:HTTP (\d+)|(-\d+))`", when):
+            body = json.dumps({"code": int(code), "msg": "Oh."}) if code else ""
+            with pytest.raises(BinanceLoanError) as answered:
+                Response(Request("/path"), int(status or 400), {}, body.encode(), 0).raise_for_error()
+            assert answered.type is error
         listed.add(error)
     for error in vars(exceptions).values():
         if isinstance(error, type) and issubclass(error, BinanceLoanError) and error is not BinanceLoanError:
             assert listed & set(error.__mro__), error
+
+
+def test_the_table_of_costs(exchange: Exchange, connect: Any, clock: FakeClock) -> None:
+    """A pull makes as many requests to either endpoint as the table says."""
+
+    def asked(**arguments: Any) -> list[int]:
+        exchange.requests.clear()
+        BinanceLoanHook(clock=clock).get_force_liquidations(NOW - timedelta(hours=1), NOW, **arguments)
+        paths = Counter(one.path.rpartition("/")[2] for one in exchange.requests)
+        assert {one.weight for one in exchange.requests} == {1}
+        return [paths["force-liquidation"], paths["closed"]]
+
+    for number in range(99):
+        exchange.add_liquidation(1, exchange.now_ms() - 1000 * number - 1)
+    costs = [
+        [int(number) for number in row[1:]]
+        for row in readme.table("What is read", "`…/force-liquidation`", "`…/loan-groups/closed`")
+    ]
+    assert asked() == costs[0]
+    for unit in (6, 7):
+        exchange.add_unit(unit)
+    assert asked(risk_units="active") == costs[2]
+    assert asked(risk_units=[6, 7]) == costs[3]
+    exchange.close(6)
+    exchange.close(7)
+    assert asked() == [costs[0][0] + 2 * costs[1][0], costs[0][1] + 2 * costs[1][1]]
+
+
+def test_the_table_of_accounts() -> None:
+    """It follows from the weights."""
+    rows = readme.table("A look every", "no unit closed in the window", "five closed in the window")
+    for every, *accounts in rows:
+        looks_a_minute = 60 / int(every.removesuffix(" s"))
+        easy = _WEIGHT_LIMIT * _EASY_SHARE
+        assert [int(number) for number in accounts] == [int(easy / looks_a_minute / cost) for cost in (1, 6)]
 
 
 def test_the_table_of_modules() -> None:

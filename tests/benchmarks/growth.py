@@ -1,6 +1,6 @@
 """Peak memory and time of a pull to S3, by format and size, records spread evenly over three years.
 
-    uv run python tests/benchmarks/memory.py [RECORDS …]
+    uv run python tests/benchmarks/growth.py [RECORDS …]
 
 The local Binance and the local S3 each run in a process of their own, and so does each pull. It fails when a
 pull takes more than 60 MB beyond what the idle process has.

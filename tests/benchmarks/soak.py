@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, os.path.dirname(__file__))  # noqa: PTH120 - before Airflow is imported
 
-from memory import process, serve_s3
+from growth import process, serve_s3
 from triggers import rss_mb
 
 os.environ.update(

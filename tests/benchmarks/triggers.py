@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, os.path.dirname(__file__))  # noqa: PTH120 - before any import that costs memory
 
-from memory import process, serve_binance
+from growth import process, serve_binance
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
