@@ -2,8 +2,9 @@
 
 A watcher looks once a minute in the triggerer and makes an asset event of each new liquidation, which starts
 a run; the run pulls the records, and its success is what the notifier tells of. One mail may tell of several,
-when they came together. When the pull fails for good, a mail says that. The notifier for mail comes with
-Airflow; those of Slack, PagerDuty and others take its place.
+when they came together; before Airflow 3.3, a restart of the triggerer tells of the last week again. When the
+pull fails for good, a mail says that. The notifier for mail comes with Airflow; those of Slack, PagerDuty and
+others take its place.
 
 There must be a connection `binance_loan_default` with the credit account's API key, a connection
 `smtp_default` for the mail, and a triggerer. A run that is started by hand tells of the last seven days; in
