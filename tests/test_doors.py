@@ -211,6 +211,36 @@ FAULTS: dict[str, tuple[list[bytes], type[Exception], str, int]] = {
         "wait until 2026-03-01T13:00:00",
         1,
     ),
+    "limit until a date": (
+        [answer("429 Too Many Requests", error(-1003), "Retry-After: Sun, 01 Mar 2026 13:00:00 GMT")],
+        exceptions.RateLimitedError,
+        "wait until 2026-03-01T13:00:00",
+        1,
+    ),
+    "limit with a fraction": (
+        [answer("429 Too Many Requests", error(-1003), "Retry-After: 3600.5")],
+        exceptions.RateLimitedError,
+        "wait until 2026-03-01T13:00:00",
+        1,
+    ),
+    "limit said twice": (
+        [answer("429 Too Many Requests", error(-1003), "Retry-After: 60, 3600")],
+        exceptions.RateLimitedError,
+        "wait until 2026-03-01T13:00:00",
+        1,
+    ),
+    "limit past all time": (
+        [answer("429 Too Many Requests", error(-1003), f"Retry-After: {'9' * 400}")],
+        exceptions.RateLimitedError,
+        "wait until 2027-03-02T12:00:00",
+        1,
+    ),
+    "ban with a fraction": (
+        [answer("418 I'm a teapot", error(-1003), "Retry-After: 86400.0")],
+        exceptions.RateLimitedError,
+        "banned until 2026-03-02T12:00:00",
+        1,
+    ),
     "busy for ever": ([BUSY] * 5, exceptions.TransientError, "HTTP 503, code -1008", 5),
     "bad gateway for ever": (
         [answer("502 Bad Gateway", "<html>")] * 5,

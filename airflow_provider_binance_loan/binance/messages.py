@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from functools import cached_property
+from math import ceil
 from typing import Any, NamedTuple, NoReturn
 
 from airflow_provider_binance_loan.binance.windows import to_datetime
@@ -43,7 +46,9 @@ _BAN_MS = 120_000
 _CODE = re.compile(r"-?[0-9]{1,9}")
 # What an answer may quote of the request: a signature, in any form, and the API key.
 _SECRETS = re.compile(r"signature=[^\s&]+|[A-Za-z0-9+/=%_-]{32,}")
-_SECONDS = re.compile(r"[0-9]{1,7}")
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+# Longer than any wait, and still within the calendar.
+_LONGEST_MS = 366 * 24 * 60 * 60 * 1000
 _WEIGHT = re.compile(r"[0-9]{1,9}")
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b")
 
@@ -187,12 +192,25 @@ class Response:
             return None, ""
         return int(code), _one_line(text, 300)
 
+    def _told_to_wait_ms(self) -> int | None:
+        """Return what `Retry-After` says, the longest where it says several; None where it says nothing.
+
+        Binance gives seconds; what stands in between may give a date, or repeat the header.
+        """
+        after = self.headers.get("retry-after", "")
+        items = [item.strip() for item in after.split(",")]
+        waits = [1000 * float(item) for item in items if _SECONDS.fullmatch(item)]
+        with suppress(ValueError, OverflowError, OSError):
+            until_ms = parsedate_to_datetime(after).timestamp() * 1000 - self.clock_offset_ms
+            waits.append(until_ms - self.received_ms)
+        return ceil(min(max(0.0, *waits), _LONGEST_MS)) if waits else None
+
     def _raise_rate_limited(self, what: str, code: int | None, text: str) -> NoReturn:
         banned = self.status == 418
-        after = self.headers.get("retry-after", "")
+        wait_ms = self._told_to_wait_ms()
         until = _BANNED_UNTIL.search(text)
-        if _SECONDS.fullmatch(after):
-            ends_at_ms = self.received_ms + int(after) * 1000
+        if wait_ms is not None:
+            ends_at_ms = self.received_ms + wait_ms
         elif until:
             ends_at_ms = int(until[1]) - self.clock_offset_ms  # who waits does so by this machine's clock
         else:
