@@ -13,6 +13,8 @@ LAST_S = int(_LAST.timestamp())
 LONGEST = timedelta(days=3650)
 
 _MOST_SHOWN = 200  # room for a path
+# A key of 64 characters does not pass; most paths do.
+_LONGEST_HARMLESS = 45
 
 
 def shown(value: Any) -> str:
@@ -22,6 +24,14 @@ def shown(value: Any) -> str:
     except Exception:  # noqa: BLE001 - of any object, too deep or too long to be written out
         text = f"something of type {type(value).__name__}"
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+
+
+def shown_if_harmless(value: Any) -> str:
+    """Return what came, unless a secret may have been pasted there: those are long, or stand before an @."""
+    text = shown(value)
+    return (
+        text if len(text) <= _LONGEST_HARMLESS and "@" not in text else "too long, or has an @, to be shown"
+    )
 
 
 def is_number(value: Any, low: float, high: float, *, whole: bool = False) -> bool:

@@ -18,7 +18,7 @@ from airflow_provider_binance_loan.binance.signing import (
     holds_pem,
     private_key_signer,
 )
-from airflow_provider_binance_loan.checks import is_number, shown
+from airflow_provider_binance_loan.checks import is_number, shown, shown_if_harmless
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.masking import mask
 
@@ -94,12 +94,14 @@ def to_settings(connection: Connection) -> Settings:
     # Outside the handler, and from a frame that holds no secret: error trackers record the variables of every
     # frame that an error came through.
     del connection
-    raise ConfigurationError(f"Connection {shown(conn_id)}: {problem}")
+    raise ConfigurationError(f"Connection {shown_if_harmless(conn_id)}: {problem}")
 
 
 def _checked(connection: Connection) -> Settings:
     if connection.conn_type and connection.conn_type.replace("-", "_") != CONN_TYPE:
-        raise ConfigurationError(f"conn_type is {shown(connection.conn_type)}: give one of type {CONN_TYPE}.")
+        raise ConfigurationError(
+            f"conn_type is {shown_if_harmless(connection.conn_type)}: give one of type {CONN_TYPE}."
+        )
     extra = _extra(connection.extra)
     for secret in (
         connection.login,
@@ -149,7 +151,9 @@ def _json(text: str, name: str) -> Any:
 
 def _refuse_unknown(given: Mapping[str, Any], name: str, known: Sequence[str]) -> None:
     if unknown := sorted(given.keys() - set(known)):
-        raise ConfigurationError(f"{name} has {shown(unknown[0])}: it knows {', '.join(known)} only.")
+        raise ConfigurationError(
+            f"{name} has {shown_if_harmless(unknown[0])}: it knows {', '.join(known)} only."
+        )
 
 
 def _base_url(host: str | None, port: int | None) -> str:
@@ -164,7 +168,7 @@ def _base_url(host: str | None, port: int | None) -> str:
             "machine's own addresses only; use https."
         )
     if url.scheme not in {"http", "https"}:
-        raise ConfigurationError(f"host has the scheme {shown(url.scheme)}: use https.")
+        raise ConfigurationError(f"host has the scheme {shown_if_harmless(url.scheme)}: use https.")
     if port and not 0 < port < 65_536:
         raise ConfigurationError(f"port is {port}: give one from 1 to 65535, or leave it empty.")
     if port and written_port and port != written_port:
@@ -265,7 +269,11 @@ def _read_key_file(path: str) -> str:
     except (OSError, ValueError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8, or no path"
     # Only what cannot be a key that was pasted there is repeated.
-    came = f"private_key_file {shown(path)}" if path.startswith(("/", "~", ".")) else "private_key_file"
+    came = (
+        f"private_key_file {shown_if_harmless(path)}"
+        if path.startswith(("/", "~", "."))
+        else "private_key_file"
+    )
     raise ConfigurationError(f"{came} cannot be read: {reason}.")
 
 
@@ -286,7 +294,7 @@ def _number(
     number = float(value) if isinstance(value, str) and _NUMERAL.fullmatch(value.strip()) else value
     if not is_number(number, low, high) or (whole and number != int(number)):
         kind = "a whole number" if whole else "a number"
-        raise ConfigurationError(f"{name} is {shown(value)}: give {kind} from {low} to {high}.")
+        raise ConfigurationError(f"{name} is {shown_if_harmless(value)}: give {kind} from {low} to {high}.")
     return float(number)
 
 
@@ -321,4 +329,6 @@ def _verify(value: Any) -> bool | str:
         with suppress(OSError, ValueError):  # of a text that no path can be
             if Path(value).is_file():
                 return value
-    raise ConfigurationError(f"verify is {shown(value)}: give true, false, or the path of a CA bundle.")
+    raise ConfigurationError(
+        f"verify is {shown_if_harmless(value)}: give true, false, or the path of a CA bundle."
+    )

@@ -17,7 +17,7 @@ from airflow_provider_binance_loan.binance.liquidations import (
 )
 from airflow_provider_binance_loan.binance.records import ClosedRiskUnit, ForceLiquidation, record_key
 from airflow_provider_binance_loan.binance.windows import to_datetime, to_window
-from airflow_provider_binance_loan.checks import shown
+from airflow_provider_binance_loan.checks import shown_if_harmless
 from airflow_provider_binance_loan.connection import CONN_TYPE, Settings, to_settings
 from airflow_provider_binance_loan.doors import AsyncDoor, SyncDoor, open_session
 from airflow_provider_binance_loan.exceptions import BinanceLoanError, ConfigurationError
@@ -144,8 +144,8 @@ class BinanceLoanHook(BaseHook):
             return to_settings(self.get_connection(self.binance_loan_conn_id))
         except AirflowNotFoundException:
             raise ConfigurationError(
-                f"Connection {shown(self.binance_loan_conn_id)} is not defined, or in no form that Airflow "
-                f"can parse: add it, of type {self.conn_type}."
+                f"Connection {shown_if_harmless(self.binance_loan_conn_id)} is not defined, or in no form "
+                f"that Airflow can parse: add it, of type {self.conn_type}."
             ) from None
 
     async def _asettings(self) -> Settings:

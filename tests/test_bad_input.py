@@ -124,6 +124,8 @@ KNOWN = (
     "recv_window, timeout, max_wait, private_key, private_key_passphrase, private_key_file, proxies, verify, "
     "max_concurrency"
 )
+NOT_SHOWN = "too long, or has an @, to be shown"
+VERIFY = "give true, false, or the path of a CA bundle."
 NO_HOST = "host is not a host name or a base URL such as https://api.binance.com."
 NO_PROXY = "proxies is not the URL of an http or https proxy, nor an object of those."
 AROUND = "has white space around it: paste it again without."
@@ -202,7 +204,7 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"host": "api.binance.com:"}, NO_HOST),
     ({"host": "a." * 126 + "com"}, NO_HOST),
     ({"host": "https://api.binance.com/hu sh"}, NO_HOST),
-    ({"host": f"ftp{'p' * 999}://a"}, f"host has the scheme 'ftp{'p' * 196}…: use https."),
+    ({"host": f"ftp{'p' * 999}://a"}, f"host has the scheme {NOT_SHOWN}: use https."),
     ({"host": "https://"}, NO_HOST),
     ({"host": "//api.binance.com"}, NO_HOST),
     ({"host": "api binance com"}, NO_HOST),
@@ -227,7 +229,17 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"extra": "[]"}, "extra is not a JSON object."),
     ({"extra": '"hush"'}, "extra is not a JSON object."),
     ({"extra": "null"}, "extra is not a JSON object."),
-    ({"extra": {"t" * 999: 1}}, f"extra has '{'t' * 199}…: it knows {KNOWN} only."),
+    ({"conn_type": HUSH * 16}, f"conn_type is {NOT_SHOWN}: give one of type binance_loan."),
+    (
+        {"extra": {"recv_window": HUSH * 16}},
+        f"recv_window is {NOT_SHOWN}: give a whole number from 1 to 59999.",
+    ),
+    ({"extra": {"verify": "http://u:hush@h:1"}}, f"verify is {NOT_SHOWN}: {VERIFY}"),
+    (
+        {"extra": {"proxies": {"http://u:hush@h:1": None}}},
+        f"proxies has {NOT_SHOWN}: it knows http, https only.",
+    ),
+    ({"extra": {"t" * 999: 1}}, f"extra has {NOT_SHOWN}: it knows {KNOWN} only."),
     ({"extra": {"recvWindow": 1}}, f"extra has 'recvWindow': it knows {KNOWN} only."),
     ({"extra": {"api_key": "hush"}}, f"extra has 'api_key': it knows {KNOWN} only."),
     ({"extra": {"b": 1, "a": 1, "timeout": 1}}, f"extra has 'a': it knows {KNOWN} only."),
@@ -244,7 +256,7 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"extra": {"timeout": "\u0665"}}, f"timeout is '\u0665': {NUMERALS}"),
     ({"extra": {"timeout": "5_0"}}, f"timeout is '5_0': {NUMERALS}"),
     ({"extra": {"timeout": "1e1"}}, f"timeout is '1e1': {NUMERALS}"),
-    ({"extra": {"timeout": "9" * 400}}, f"timeout is '{'9' * 199}…: {NUMERALS}"),
+    ({"extra": {"timeout": "9" * 400}}, f"timeout is {NOT_SHOWN}: {NUMERALS}"),
     ({"extra": {"timeout": "5s"}}, "timeout is '5s': give a number from 1 to 600."),
     ({"extra": {"timeout": [1]}}, "timeout is [1]: give a number from 1 to 600."),
     ({"extra": {"timeout": float("inf")}}, "timeout is inf: give a number from 1 to 600."),
@@ -258,7 +270,7 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"extra": {"max_concurrency": {}}}, "max_concurrency is {}: give a whole number from 1 to 32."),
     (
         {"extra": {"max_concurrency": 10**400}},
-        f"max_concurrency is 1{'0' * 199}…: give a whole number from 1 to 32.",
+        f"max_concurrency is {NOT_SHOWN}: give a whole number from 1 to 32.",
     ),
     (
         {"extra": {"verify": "/no/such/file"}},
@@ -267,7 +279,7 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"extra": {"verify": "/"}}, "verify is '/': give true, false, or the path of a CA bundle."),
     (
         {"extra": {"verify": "v" * 300}},
-        f"verify is '{'v' * 199}…: give true, false, or the path of a CA bundle.",
+        f"verify is {NOT_SHOWN}: give true, false, or the path of a CA bundle.",
     ),
     (
         {"extra": {"verify": "a\x00b"}},
@@ -327,8 +339,12 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"password": None, "extra": {"private_key_file": 5}}, "private_key_file is not a text."),
     (
-        {"password": None, "extra": {"private_key_file": "{folder}/missing"}},
-        "private_key_file '{folder}/missing' cannot be read: No such file or directory.",
+        {"password": None, "extra": {"private_key_file": "/run/secrets/missing.pem"}},
+        "private_key_file '/run/secrets/missing.pem' cannot be read: No such file or directory.",
+    ),
+    (
+        {"password": None, "extra": {"private_key_file": f"/{HUSH * 16}"}},
+        f"private_key_file {NOT_SHOWN} cannot be read: No such file or directory.",
     ),
     (
         {"password": None, "extra": {"private_key_file": "{folder}"}},
@@ -416,7 +432,8 @@ def test_says_which_extras_cannot_be_read(extra: str, refused: Any) -> None:
         ("a b", "'a b'"),
         (5, "5"),
         ("\ud800", r"'\ud800'"),
-        ("x" * 9999, f"'{'x' * 199}…"),
+        ("x" * 9999, NOT_SHOWN),
+        ("binance-loan://hush:hush@", NOT_SHOWN),
     ],
 )
 def test_says_which_connection_is_missing(conn_id: Any, shown: str, connect: object, refused: Any) -> None:
