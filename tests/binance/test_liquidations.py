@@ -17,7 +17,7 @@ from airflow_provider_binance_loan.binance.liquidations import (
     to_risk_units,
 )
 from airflow_provider_binance_loan.binance.messages import Request, Response
-from airflow_provider_binance_loan.binance.reading import PAGE_SIZE
+from airflow_provider_binance_loan.binance.reading import MAX_BATCH, PAGE_SIZE
 from airflow_provider_binance_loan.binance.walk import FORCE_LIQUIDATION_PATH
 from airflow_provider_binance_loan.binance.windows import MAX_SPAN_MS, Span
 from airflow_provider_binance_loan.exceptions import BadResponseError
@@ -133,7 +133,7 @@ def test_asks_side_by_side_where_records_are_dense() -> None:
     """A long read goes out in batches, so that a door can run them side by side."""
     ledger = Ledger(evenly(5000, NOW - 90 * DAY, NOW))
     ledger.read(NOW - 90 * DAY, NOW)
-    assert max(ledger.batches) == 16
+    assert max(ledger.batches) == MAX_BATCH
     assert len(ledger.batches) < 20
 
 
@@ -182,7 +182,7 @@ def test_reads_many_units_side_by_side() -> None:
     rows = [(NOW + group, group) for group in closed]
     ledger = Ledger(rows, closed)
     assert ledger.read(NOW, NOW + DAY) == rows
-    assert ledger.batches == [1, 1, 16, 16, 16, 2]
+    assert ledger.batches == [1, 1, MAX_BATCH, 50 - MAX_BATCH]
 
 
 def test_lists_more_than_a_page_of_closed_units() -> None:
