@@ -19,7 +19,6 @@ from airflow_provider_binance_loan.binance.records import ClosedRiskUnit, ForceL
 from airflow_provider_binance_loan.binance.windows import to_datetime, to_window
 from airflow_provider_binance_loan.checks import shown_if_harmless
 from airflow_provider_binance_loan.connection import CONN_TYPE, Settings, to_settings
-from airflow_provider_binance_loan.doors import AsyncDoor, SyncDoor, open_session
 from airflow_provider_binance_loan.exceptions import BinanceLoanError, ConfigurationError
 from airflow_provider_binance_loan.progress import Progress
 from airflow_provider_binance_loan.standing import Clock, Standing
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_loan.binance.liquidations import RiskUnitsArgument
     from airflow_provider_binance_loan.binance.reading import Reading, Record
+    from airflow_provider_binance_loan.doors import SyncDoor
 
 
 _ACCEPTED = "Binance accepts the key for the institutional loan records of its account."
@@ -86,6 +86,8 @@ class BinanceLoanHook(BaseHook):
     ) -> list[ForceLiquidation]:
         """Return what :meth:`get_force_liquidations` returns, without blocking the event loop."""
         readings = read_force_liquidations(to_window(start, end), to_risk_units(risk_units))
+        from airflow_provider_binance_loan.doors import AsyncDoor
+
         settings = await self._asettings()
         records: list[Record] = []
         progress = Progress(self._standing, self.log)
@@ -103,11 +105,13 @@ class BinanceLoanHook(BaseHook):
 
         :raises BinanceLoanError: one of its subclasses, by what to do.
         """
-        with SyncDoor(self._settings(), self._standing) as door:
+        with self._door(self._settings()) as door:
             return cast("list[ClosedRiskUnit]", door.run(read_closed_units()))
 
     def get_conn(self) -> requests.Session:
         """Return a session with the connection's API key, proxy and certificate checks; it signs nothing."""
+        from airflow_provider_binance_loan.doors import open_session
+
         return open_session(self._settings())
 
     def test_connection(self) -> tuple[bool, str]:
@@ -118,13 +122,13 @@ class BinanceLoanHook(BaseHook):
         try:
             settings = self._settings()
             hasty = replace(settings, timeout=min(settings.timeout, _TEST_TIMEOUT_S), max_wait=0)
-            with SyncDoor(hasty, self._standing, deadline_s=_TEST_TIMEOUT_S) as door:
+            with self._door(hasty, deadline_s=_TEST_TIMEOUT_S) as door:
                 door.run(read_closed_units())
         except BinanceLoanError as error:
             # The form's test button makes up an id, which says nothing to anyone.
             return False, str(error).removeprefix(f"Connection {self.binance_loan_conn_id!r}: ")
         try:
-            with SyncDoor(hasty, self._standing, deadline_s=_TEST_TIMEOUT_S) as door:
+            with self._door(hasty, deadline_s=_TEST_TIMEOUT_S) as door:
                 warnings = door.run(read_key_warnings())
         except BinanceLoanError as error:
             warnings = [f"What else the key may do is not known: {error}"]
@@ -134,9 +138,15 @@ class BinanceLoanHook(BaseHook):
         self, readings: Iterable[Reading[list[Record]]], settings: Settings
     ) -> Iterator[ForceLiquidation]:
         progress = Progress(self._standing, self.log)
-        with SyncDoor(settings, self._standing) as door:
+        with self._door(settings) as door:
             for reading in readings:
                 yield from cast("list[ForceLiquidation]", door.run(progress.follow(reading)))
+
+    def _door(self, settings: Settings, **limits: float) -> SyncDoor:
+        # Imported here, as `requests` takes long to import, and DAGs are parsed without making any.
+        from airflow_provider_binance_loan.doors import SyncDoor
+
+        return SyncDoor(settings, self._standing, **limits)
 
     def _settings(self) -> Settings:
         # Read anew for each call, so that a rotated key works from the next one on.

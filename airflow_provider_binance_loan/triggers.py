@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 from math import inf
+from random import uniform
 from typing import Any
 
 from airflow.sdk import Asset
@@ -29,8 +30,7 @@ from airflow_provider_binance_loan.watch import DEFAULT_LOOKBACK, WaitFor, Watch
 
 # After so many failed looks in a row, each of several tries, the trigger gives up and says why.
 _MAX_FAILURES = 10
-# The sensor has just looked; and a trigger that fires before the scheduler heard that the worker ended
-# confuses it. So the first look comes a little later.
+# A trigger that fires before the scheduler heard that the worker ended confuses it.
 _FIRST_WAIT_S = 6.0
 # A yielded event leaves for Airflow's database within a second or two.
 _HANDOVER_S = 3.0
@@ -115,7 +115,7 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
         hook = BinanceLoanHook(self.binance_loan_conn_id)
         looks = failures = 0
         told_s = (self.not_before or 0) - hook.now().timestamp()
-        wait_s = max(min(self.poke_interval, _FIRST_WAIT_S), told_s)
+        wait_s = max(_first_wait_s(self._interval_s(0)), told_s)
         while True:
             left_s = inf if self.deadline is None else self.deadline - hook.now().timestamp()
             await asyncio.sleep(max(0, min(wait_s, left_s)))
@@ -369,6 +369,15 @@ def _payload(what: str, key: Key) -> dict[str, Any]:
         "start": to_datetime(start_ms).isoformat(),
         "end": to_datetime(start_ms + 1).isoformat(),
     }
+
+
+def _first_wait_s(interval_s: float) -> float:
+    """Return how long to wait before the first look: the sensor has just looked, so up to an interval.
+
+    Drawn, since a triggerer that starts has all its triggers start in one moment, and a thousand of them that
+    look in one moment hold its loop, then and after every interval.
+    """
+    return uniform(min(interval_s, _FIRST_WAIT_S), interval_s)  # noqa: S311 - no secret
 
 
 def _told_to_wait_s(error: BinanceLoanError, hook: BinanceLoanHook) -> float:

@@ -1013,7 +1013,7 @@ def test_says_what_is_wrong_with_the_trigger(
     arguments: dict[str, Any], text: str, connect: object, unasked: SandboxServer, mocker: Any
 ) -> None:
     """A wrong argument ends the wait with an event that says so, from which the sensor fails its task."""
-    mocker.patch.object(triggers, "_FIRST_WAIT_S", 0)
+    mocker.patch.object(triggers, "_first_wait_s", return_value=0)
     trigger = BinanceLoanForceLiquidationTrigger(**{"since": NOW.isoformat(), **arguments})
 
     async def events() -> list[Any]:

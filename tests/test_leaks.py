@@ -260,7 +260,7 @@ def test_nothing_is_seen_of_a_trigger(
     seen: Seen, connected: Any, exchange: Exchange, mocker: Any, clock: FakeClock
 ) -> None:
     """What a trigger is stored as, fires, or raises holds no secret."""
-    mocker.patch("airflow_provider_binance_loan.triggers._FIRST_WAIT_S", 0)
+    mocker.patch("airflow_provider_binance_loan.triggers._first_wait_s", return_value=0)
     mocker.patch("airflow_provider_binance_loan.watch._LEAST_INTERVAL_S", 0)
     mocker.patch("airflow_provider_binance_loan.triggers._MAX_FAILURES", 1)
     mocker.patch.object(doors, "_MAX_TRIES", 1)

@@ -40,7 +40,7 @@ MODES = ["poke", "reschedule", "deferrable"]
 def real_time(connect: Any, exchange: Exchange, mocker: Any) -> None:
     """Let the local Binance share the sensor's clock, and let the trigger look at once."""
     exchange.clock = time.time
-    mocker.patch.object(triggers, "_FIRST_WAIT_S", 0)
+    mocker.patch.object(triggers, "_first_wait_s", return_value=0)
     mocker.patch.object(watch, "_LEAST_INTERVAL_S", 0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from airflow_provider_binance_loan.triggers import (
 )
 from tests.raw import EMPTY, answer, error, raw_server
 
+FIRST_WAIT_S = triggers._first_wait_s
 BUSY = answer("503 Service Unavailable", error(-1008))
 MINUTE_MS = 60_000
 
@@ -31,7 +33,7 @@ MINUTE_MS = 60_000
 def real_time(connect: Any, exchange: Exchange, mocker: Any) -> None:
     """Let the local Binance share the trigger's clock, and leave out the waits for Airflow."""
     exchange.clock = time.time
-    mocker.patch.object(triggers, "_FIRST_WAIT_S", 0)
+    mocker.patch.object(triggers, "_first_wait_s", return_value=0)
     mocker.patch.object(watch, "_LEAST_INTERVAL_S", 0)
     mocker.patch.object(triggers, "_HANDOVER_S", 0)
 
@@ -150,6 +152,14 @@ class TestWaiting:
             "end": "",
         }
         assert waits == [0, 60, 60]
+
+    def test_spreads_the_first_looks_over_an_interval(self) -> None:
+        """Triggers that start in one moment look at different ones, after a little while and in time."""
+        waits = [FIRST_WAIT_S(60) for _ in range(1000)]
+        assert min(waits) >= 6
+        assert max(waits) <= 60
+        assert max(Counter(int(wait) for wait in waits).values()) < 100
+        assert FIRST_WAIT_S(2) == 2
 
     def test_ends_at_its_deadline(self, exchange: Exchange, waits: list[float]) -> None:
         """Where nobody else ends the wait, the trigger does, at the deadline and not after."""

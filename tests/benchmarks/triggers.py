@@ -1,44 +1,42 @@
 """What many deferred sensors cost on one event loop: CPU, memory, and the loop's lag.
 
-    uv run python tests/benchmarks/triggers.py [TRIGGERS …]
+    uv run python -m tests.benchmarks.triggers [TRIGGERS …]
 
-Each trigger looks once a minute at a local Binance in a process of its own; measured over two minutes, after
-a first minute in which all of them start.
+All start in one moment, as when a triggerer starts, and each looks once a minute. The first minute, in which
+they start, is shown apart from the two that follow.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import resource
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
-sys.path.insert(0, os.path.dirname(__file__))  # noqa: PTH120 - before any import that costs memory
-
-from growth import process, serve_binance
+from tests.benchmarks.canned import serve_canned
+from tests.benchmarks.stage import process, row, rss_mb, set_up_airflow
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 INTERVAL_S = 60
+WIDTHS = (9, 12, 15, 9, 9, 12, 10, 9)
 
 
-def rss_mb() -> float:
-    with open("/proc/self/statm") as statm:  # noqa: PTH123
-        return int(statm.read().split()[1]) * resource.getpagesize() / 2**20
+class Minutes(NamedTuple):
+    """Some minutes of the loop: its lags in ms, and its share of a core."""
+
+    median_ms: float
+    high_ms: float
+    longest_ms: float
+    cpu: float
 
 
-def watch(ready: Connection, loan: str, count: int) -> None:
-    """Run the triggers, and report lags in ms, CPU share, and memory added in MB."""
-    os.environ.update(
-        AIRFLOW_HOME=tempfile.mkdtemp(),
-        AIRFLOW__CORE__UNIT_TEST_MODE="True",
-        AIRFLOW_CONN_BINANCE_LOAN_DEFAULT=loan,
-    )
+def watch(ready: Connection, url: str, count: int) -> None:
+    """Run the triggers, and report the first minute, the next two, and the memory added in MB."""
+    set_up_airflow(url)
+    from airflow_provider_binance_loan.hooks import BinanceLoanHook
     from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationTrigger
 
     async def wait() -> None:
@@ -47,46 +45,57 @@ def watch(ready: Connection, loan: str, count: int) -> None:
         async for _ in trigger.run():
             raise AssertionError("there is nothing to fire for")
 
-    async def lags(seconds: float) -> list[float]:
-        late, end = [], time.perf_counter() + seconds
+    async def observe(seconds: float) -> Minutes:
+        late_ms, end, cpu_s = [], time.perf_counter() + seconds, time.process_time()
         while (now := time.perf_counter()) < end:
             await asyncio.sleep(0.01)
-            late.append((time.perf_counter() - now - 0.01) * 1000)
-        return sorted(late)
+            late_ms.append((time.perf_counter() - now - 0.01) * 1000)
+        late_ms.sort()
+        return Minutes(
+            late_ms[len(late_ms) // 2],
+            late_ms[len(late_ms) * 99 // 100],
+            late_ms[-1],
+            (time.process_time() - cpu_s) / seconds,
+        )
 
-    async def measure() -> Any:
-        one = asyncio.create_task(wait())  # imports and the first connection
-        await asyncio.sleep(2)
-        before = rss_mb()
-        waiting = [asyncio.create_task(wait()) for _ in range(count - 1)]
-        await asyncio.sleep(INTERVAL_S)
-        cpu = time.process_time()
-        late = await lags(2 * INTERVAL_S)
-        cpu = (time.process_time() - cpu) / (2 * INTERVAL_S)
-        added = rss_mb() - before
-        for task in (one, *waiting):
+    async def measure() -> tuple[Minutes, Minutes, float]:
+        now = datetime.now(UTC)
+        await BinanceLoanHook().aget_force_liquidations(now, now)  # imports, and the first connection
+        before_mb = rss_mb()
+        waiting = [asyncio.create_task(wait()) for _ in range(count)]
+        first = await observe(INTERVAL_S)
+        later = await observe(2 * INTERVAL_S)
+        added_mb = rss_mb() - before_mb
+        for task in waiting:
             task.cancel()
-        failed = await asyncio.gather(one, *waiting, return_exceptions=True)
-        assert all(isinstance(end, asyncio.CancelledError) for end in failed), failed
-        return late[len(late) // 2], late[len(late) * 99 // 100], late[-1], cpu, added
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
+        return first, later, added_mb
 
     ready.send(asyncio.run(measure()))
 
 
 def main(counts: list[int]) -> None:
-    print(
-        f"{'triggers':>8} {'lag ms, median':>15} {'99th':>7} {'longest':>8} {'of one core':>12} "
-        f"{'added MB':>9} {'KB each':>8}"
-    )
+    row("triggers", "minutes", "lag ms, median", "99th", "longest", "of one core", "added MB", "KB each",
+        widths=WIDTHS)  # fmt: skip
     for count in counts:
-        with process(serve_binance, 0) as loan, process(watch, loan, count) as result:
-            median, high, longest, cpu, added = result
-        print(
-            f"{count:>8,} {median:>15.2f} {high:>7.1f} {longest:>8.1f} {cpu:>12.1%} {added:>9.1f} "
-            f"{added * 1024 / count:>8.1f}",
-            flush=True,
-        )
+        with process(serve_canned, 0, timedelta(1), [0.0]) as server, process(
+            watch, server.recv()[0], count
+        ) as loop:
+            first, later, added_mb = loop.recv()
+        for minutes, seen in (("first", first), ("2nd and 3rd", later)):
+            row(
+                f"{count:,}",
+                minutes,
+                f"{seen.median_ms:.2f}",
+                f"{seen.high_ms:.1f}",
+                f"{seen.longest_ms:.1f}",
+                f"{seen.cpu:.1%}",
+                f"{added_mb:.0f}",
+                f"{added_mb * 1024 / count:.0f}",
+                widths=WIDTHS,
+            )
 
 
 if __name__ == "__main__":
-    main([int(count) for count in sys.argv[1:]] or [100, 1_000])
+    main([int(count) for count in sys.argv[1:]] or [100, 1_000, 3_000])
