@@ -79,9 +79,10 @@ def main(counts: list[int]) -> None:
     row("triggers", "minutes", "lag ms, median", "99th", "longest", "of one core", "added MB", "KB each",
         widths=WIDTHS)  # fmt: skip
     for count in counts:
-        with process(serve_canned, 0, timedelta(1), [0.0]) as server, process(
-            watch, server.recv()[0], count
-        ) as loop:
+        with (
+            process(serve_canned, 0, timedelta(1), [0.0]) as server,
+            process(watch, server.recv()[0], count) as loop,
+        ):
             first, later, added_mb = loop.recv()
         for minutes, seen in (("first", first), ("2nd and 3rd", later)):
             row(
