@@ -299,7 +299,7 @@ def _number(
 
 
 def _proxy(value: Any, scheme: str) -> str | None:
-    """Return the proxy for a scheme, from a URL or from an object such as `{"https": URL}`."""
+    """Return the proxy for the host's scheme, from a URL or from an object such as `{"https": URL}`."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         value = _json(value, "proxies")
     if isinstance(value, Mapping):
@@ -315,6 +315,11 @@ def _proxy(value: Any, scheme: str) -> str | None:
         raise ConfigurationError("proxies has a user without a password: write user:password@.")
     for form in (url.password, unquote(url.password or "")):
         mask(form)
+    if scheme == "http":
+        raise ConfigurationError(
+            "proxies is filled in, and host is plain http, to this machine: a proxy would be given the API "
+            "key in the clear; leave it empty, or use https."
+        )
     return url.geturl()
 
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import http.client
+import io
 import os
 import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, select_proxy
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -42,7 +45,7 @@ from airflow_provider_binance_loan.exceptions import (
 from airflow_provider_binance_loan.masking import hide_signatures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from airflow_provider_binance_loan.binance.reading import Reading
     from airflow_provider_binance_loan.connection import Settings
@@ -160,19 +163,16 @@ class _Door:
 
 
 class _Body:
-    """The bytes of an answer as they come, bounded in number and in time."""
+    """The bytes of an answer as they come, bounded in number."""
 
-    def __init__(self, request: Request, clock: Clock) -> None:
+    def __init__(self, request: Request) -> None:
         self.request = request
-        self._clock = clock
-        self._ends_at = clock.monotonic() + _DEADLINE_S
         self._bytes = bytearray()
 
     def add(self, chunk: bytes) -> None:
         """Add what came.
 
         :raises BadResponseError: it is more than any page.
-        :raises TransientError: it takes too long.
         """
         self._bytes += chunk
         if len(self._bytes) > _MAX_BODY_BYTES:
@@ -180,8 +180,6 @@ class _Body:
                 f"{self.request.path} answered more than {_MAX_BODY_BYTES // 2**20} MiB, which no page has: "
                 "check what stands between this machine and Binance."
             )
-        if self._clock.monotonic() > self._ends_at:
-            raise TransientError(f"{self.request.path} took longer than {_DEADLINE_S:.0f} s to answer.")
 
     def __bytes__(self) -> bytes:
         return bytes(self._bytes)
@@ -192,17 +190,9 @@ class SyncDoor(_Door):
 
     def __init__(self, settings: Settings, standing: Standing, deadline_s: float = _DEADLINE_S) -> None:
         super().__init__(settings, standing, deadline_s)
-        self._session = open_session(settings)
-        # What stays the same is prepared once: to look for proxies in the environment and to put together the
-        # headers takes longer than the request itself.
+        self._session = open_session(settings, partial(_Answer, clock=self._clock, within_s=deadline_s))
+        # What stays the same is prepared once: to put together the headers takes longer than to send them.
         self._request = self._session.prepare_request(requests.Request("GET", settings.base_url))
-        self._how = self._session.merge_environment_settings(
-            settings.base_url,
-            dict(self._session.proxies),
-            stream=True,
-            verify=self._session.verify,
-            cert=None,
-        )
         self._pool: ThreadPoolExecutor | None = None
         self._clock_lock = threading.Lock()
         self._failure: BinanceLoanError | None = None
@@ -268,12 +258,12 @@ class SyncDoor(_Door):
         return self._accept(self._fetch(request))
 
     def _fetch(self, request: Request) -> Response:
-        body, sent_ms = _Body(request, self._clock), self._standing.now_ms()
+        body, sent_ms = _Body(request), self._standing.now_ms()
         signed = self._request.copy()
         signed.url = self._url(request, sent_ms)
         timeout = (min(_CONNECT_TIMEOUT_S, self._settings.timeout), self._settings.timeout)
         try:
-            with self._session.send(signed, timeout=timeout, **self._how) as answer:
+            with self._session.send(signed, timeout=timeout, stream=True) as answer:
                 while chunk := answer.raw.read1(_CHUNK_BYTES, decode_content=True):
                     body.add(chunk)
         except (OSError, ValueError, HTTPError) as error:  # of requests and urllib3, and what slips through
@@ -287,11 +277,11 @@ class SyncDoor(_Door):
 class AsyncDoor(_Door):
     """Ask over `httpx`, in an event loop."""
 
-    def __init__(self, settings: Settings, standing: Standing) -> None:
+    def __init__(self, settings: Settings, standing: Standing, deadline_s: float = _DEADLINE_S) -> None:
         # Imported here, since operators and sensors that never defer need not pay for it.
         import httpx
 
-        super().__init__(settings, standing)
+        super().__init__(settings, standing, deadline_s)
         self._failures = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError)
         self._side_by_side = asyncio.Semaphore(settings.max_concurrency)
         self._clock_lock = asyncio.Lock()
@@ -303,7 +293,8 @@ class AsyncDoor(_Door):
                 headers=_headers(settings),
                 timeout=timeout,
                 verify=_tls_context(_certificates(settings)) if _is_https(settings) else False,
-                proxy=settings.proxy,
+                proxy=_proxy(settings),
+                trust_env=False,
             )
         except (ImportError, ValueError, httpx.InvalidURL):
             pass  # raised below: the text of this error may hold the proxy's password
@@ -365,9 +356,12 @@ class AsyncDoor(_Door):
         return self._accept(await self._fetch(request))
 
     async def _fetch(self, request: Request) -> Response:
-        body, sent_ms = _Body(request, self._clock), self._standing.now_ms()
+        body, sent_ms = _Body(request), self._standing.now_ms()
         try:
-            async with self._client.stream("GET", self._url(request, sent_ms)) as answer:
+            async with (
+                asyncio.timeout(self._deadline_s),
+                self._client.stream("GET", self._url(request, sent_ms)) as answer,
+            ):
                 async for chunk in answer.aiter_bytes():
                     body.add(chunk)
         except self._failures as error:
@@ -377,26 +371,79 @@ class AsyncDoor(_Door):
         raise failure
 
 
+class _Answer(http.client.HTTPResponse):
+    """An answer that is given up when it is not there in time, however slowly its bytes drip in.
+
+    :param sock: where it comes from.
+    :param clock: the clock to go by.
+    :param within_s: how long it may take, from its first byte's wait to its last byte.
+    """
+
+    def __init__(self, sock: Any, *args: Any, clock: Clock, within_s: float, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_InTime(self.fp.detach(), clock, within_s))
+
+
+class _InTime(io.RawIOBase):
+    """What a socket gives, until it has taken too long."""
+
+    def __init__(self, raw: io.RawIOBase, clock: Clock, within_s: float) -> None:
+        self._raw = raw
+        self._clock = clock
+        self._ends_at = clock.monotonic() + within_s
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        count: int | None = self._raw.readinto(buffer)
+        if self._clock.monotonic() > self._ends_at:
+            raise TimeoutError
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Adapter(HTTPAdapter):
+    """An adapter whose connections read answers in a way of their own."""
+
+    def __init__(self, answer: Callable[..., http.client.HTTPResponse], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._answer = answer
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        if not isinstance(pool.ConnectionCls, partial):
+            pool.ConnectionCls = partial(self._connection, pool.ConnectionCls)
+        return pool
+
+    def _connection(self, kind: Callable[..., Any], **kwargs: Any) -> Any:
+        connection = kind(**kwargs)
+        connection.response_class = self._answer
+        return connection
+
+
 class _Session(requests.Session):
-    """A session that follows no redirect, and lets no environment variable overrule the connection."""
+    """A session that follows no redirect, which would carry the API key elsewhere."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - the base class names it
-        return None  # the API key would be carried elsewhere
-
-    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
-        given = {"verify": self.verify, **({"proxies": self.proxies} if self.proxies else {})}
-        return super().request(*args, **{**given, **kwargs})
+        return None
 
 
-def open_session(settings: Settings) -> requests.Session:
+def open_session(
+    settings: Settings, answer: Callable[..., http.client.HTTPResponse] = http.client.HTTPResponse
+) -> requests.Session:
     """Return a session that carries the API key, to the connection's host alone."""
     session = _Session()
+    session.trust_env = False  # a `.netrc` would add its own login; for the rest see below
     session.headers.update(_headers(settings))
     session.verify = _certificates(settings) if _is_https(settings) else True
-    if settings.proxy:
-        session.proxies = {"http": settings.proxy, "https": settings.proxy}
+    if proxy := _proxy(settings):
+        session.proxies = {"https": proxy}
     session.adapters.clear()  # so that no other host can be sent the key
-    session.mount(f"{settings.base_url}/", HTTPAdapter(pool_maxsize=settings.max_concurrency))
+    session.mount(f"{settings.base_url}/", _Adapter(answer, pool_maxsize=settings.max_concurrency))
     return session
 
 
@@ -412,7 +459,7 @@ def _certificates(settings: Settings) -> bool | str:
     if isinstance(settings.verify, str):
         sources = {"verify": settings.verify}
     else:
-        names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if settings.verify else ()
+        names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE") if settings.verify else ()
         sources = {name: os.environ[name] for name in names if os.environ.get(name)}
     for name, path in sources.items():
         try:
@@ -427,16 +474,38 @@ def _is_https(settings: Settings) -> bool:
     return settings.base_url.startswith("https:")
 
 
-@cache
+def _proxy(settings: Settings) -> str | None:
+    """Return the proxy to Binance: the connection's, or else the environment's.
+
+    There is none on the way to a plain http address, which is this machine's own: it would be given the API
+    key in the clear.
+    """
+    if not _is_https(settings):
+        return None
+    if settings.proxy:
+        return settings.proxy
+    url = settings.base_url
+    found = select_proxy(url, get_environ_proxies(url))
+    # urllib's own rule: what names no scheme is an http proxy.
+    return found if found is None or "://" in found else f"http://{found}"
+
+
 def _tls_context(verify: bool | str) -> ssl.SSLContext:
     """Return the TLS context that all clients of a process share: each costs much time and memory."""
-    import httpx
+    # A bundle that is renewed in its place is read anew: a triggerer runs for weeks.
+    changed_ns = Path(verify).stat().st_mtime_ns if isinstance(verify, str) else 0
+    return _new_tls_context(verify, changed_ns)
 
+
+@lru_cache(maxsize=8)
+def _new_tls_context(verify: bool | str, changed_ns: int) -> ssl.SSLContext:  # noqa: ARG001 - of the cache
     if isinstance(verify, str):
         if Path(verify).is_dir():
             return ssl.create_default_context(capath=verify)
         return ssl.create_default_context(cafile=verify)
-    return httpx.create_ssl_context(verify=verify)
+    import httpx
+
+    return httpx.create_ssl_context(verify=verify, trust_env=False)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -40,9 +40,13 @@ class Relay:
         with suppress(OSError):
             while True:
                 client, _ = listener.accept()
+                self._greet(client)
                 server = socket.create_connection(self._target)
                 for ends in ((client, server), (server, client)):
                     threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
+
+    def _greet(self, client: socket.socket) -> None:
+        """Say nothing of its own."""
 
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError), source:
@@ -53,3 +57,18 @@ class Relay:
                     self.held_back |= len(passes) < len(data)
                 sink.sendall(passes)
             sink.shutdown(socket.SHUT_WR)
+
+
+class TunnelProxy(Relay):
+    """A relay that is asked for a tunnel first, as a proxy is; it notes in what words."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target)
+        self.heads: list[str] = []
+
+    def _greet(self, client: socket.socket) -> None:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += client.recv(1)
+        self.heads.append(head.decode())
+        client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")

@@ -127,6 +127,10 @@ KNOWN = (
 NOT_SHOWN = "too long, or has an @, to be shown"
 VERIFY = "give true, false, or the path of a CA bundle."
 NO_HOST = "host is not a host name or a base URL such as https://api.binance.com."
+HTTP_PROXY = (
+    "proxies is filled in, and host is plain http, to this machine: a proxy would be given the API key in "
+    "the clear; leave it empty, or use https."
+)
 NO_PROXY = "proxies is not the URL of an http or https proxy, nor an object of those."
 AROUND = "has white space around it: paste it again without."
 WITHIN = "has a character that no Binance key has: paste it again."
@@ -305,6 +309,10 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
         "proxies has a user without a password: write user:password@.",
     ),
     ({"extra": {"proxies": 3128}}, NO_PROXY),
+    (
+        {"host": "http://127.0.0.1:8099", "extra": {"proxies": "http://proxy:3128"}},
+        HTTP_PROXY,
+    ),
     ({"extra": {"proxies": False}}, NO_PROXY),
     ({"extra": {"proxies": ["http://proxy"]}}, NO_PROXY),
     ({"extra": {"proxies": {"http": 3128}}}, NO_PROXY),
@@ -1014,6 +1022,7 @@ def test_says_what_is_wrong_with_the_trigger(
 ) -> None:
     """A wrong argument ends the wait with an event that says so, from which the sensor fails its task."""
     mocker.patch.object(triggers, "_first_wait_s", return_value=0)
+    mocker.patch.object(triggers, "_FIRST_WAIT_S", 0)
     trigger = BinanceLoanForceLiquidationTrigger(**{"since": NOW.isoformat(), **arguments})
 
     async def events() -> list[Any]:

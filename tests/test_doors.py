@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,8 +32,9 @@ from airflow_provider_binance_loan.sandbox.exchange import (
 )
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
 from airflow_provider_binance_loan.standing import Standing
-from tests.conftest import DATA, NOW, Doors, FakeClock
+from tests.conftest import DATA, NOW, Doors, FakeClock, new_certificate
 from tests.raw import EMPTY, answer, error, raw_server
+from tests.relay import TunnelProxy
 
 HOUR = timedelta(hours=1)
 
@@ -344,16 +346,90 @@ def test_iterating_reads_span_by_span(
     assert len(exchange.requests) == 4
 
 
-def test_asks_through_the_proxy_of_the_connection(
-    door: Doors, connect: Any, monkeypatch: pytest.MonkeyPatch
+class TestProxy:
+    """Which way a request takes."""
+
+    @pytest.mark.parametrize(
+        ("form", "environment"),
+        [
+            ("{url}", {"HTTPS_PROXY": "http://127.0.0.1:9"}),  # the connection's wins
+            ("", {"HTTPS_PROXY": "{url}"}),
+            ("", {"https_proxy": "{bare}"}),
+            ("", {"ALL_PROXY": "{url}"}),
+        ],
+    )
+    def test_asks_through_the_proxy(
+        self,
+        door: Doors,
+        connect: Any,
+        certificate: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        form: str,
+        environment: dict[str, str],
+    ) -> None:
+        """The connection's proxy is used, or else the environment's; it sees no request, and no key."""
+        for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        with raw_server([EMPTY, EMPTY], certificate) as (url, lines), TunnelProxy(url) as proxy:
+            named = {"url": proxy.url, "bare": proxy.url.removeprefix("http://")}
+            for name, value in environment.items():
+                monkeypatch.setenv(name, value.format(**named))
+            connect(host=url, extra={"proxies": form.format(**named), "verify": str(certificate)})
+            assert door.pull(NOW - HOUR, NOW) == []
+        assert len(lines) == 2
+        (head,) = proxy.heads
+        assert head.startswith("CONNECT 127.0.0.1:")
+        assert SANDBOX_API_KEY not in head
+
+    def test_asks_nobody_on_the_way_to_this_machine(
+        self, door: Doors, connect: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A plain http address is asked directly: the environment's proxy would be given the API key."""
+        monkeypatch.setenv("NO_PROXY", "")
+        with raw_server([EMPTY, EMPTY]) as (url, asked), raw_server([EMPTY, EMPTY]) as (proxy, lines):
+            for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+                monkeypatch.setenv(name, proxy)
+            connect(host=url)
+            assert door.pull(NOW - HOUR, NOW) == []
+        assert (len(asked), lines) == (2, [])
+
+
+def test_sends_no_login_that_the_machine_keeps(
+    door: Doors, connect: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The connection's proxy is used, also where the environment names another."""
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "")
-    with raw_server([EMPTY, EMPTY]) as (proxy, lines):
-        connect(host="http://127.0.0.1:8", extra={"proxies": proxy})
+    """What `.netrc` has for the host is not sent along."""
+    (tmp_path / "netrc").write_text("default login someone password something\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    heads: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection:
+                heads.append(connection.recv(65536))
+                connection.sendall(EMPTY.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        connect(host=f"http://127.0.0.1:{listener.getsockname()[1]}")
         assert door.pull(NOW - HOUR, NOW) == []
-    assert [line.startswith("GET http://127.0.0.1:8/sapi/") for line in lines] == [True, True]
+    assert len(heads) == 2
+    assert not any(b"authorization" in head.lower() for head in heads)
+
+
+def test_reads_a_renewed_bundle(
+    door: Doors, connect: Any, certificate: Path, tmp_path: Path, clock: FakeClock
+) -> None:
+    """A CA bundle that is renewed in its place counts from the next pull on, without a restart."""
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(new_certificate())
+    with raw_server([EMPTY, EMPTY], certificate) as (url, lines):
+        connect(host=url, extra={"verify": str(bundle)})
+        with pytest.raises(exceptions.TransientError, match="failed its TLS check"):
+            door.pull(NOW - HOUR, NOW)
+        bundle.write_bytes(certificate.read_bytes())
+        assert door.pull(NOW - HOUR, NOW) == []
+    assert len(lines) == 2
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import re
 import socket
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -17,7 +18,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from airflow_provider_binance_loan import doors
+from airflow_provider_binance_loan.binance.liquidations import read_closed_units
 from airflow_provider_binance_loan.binance.records import record_key
+from airflow_provider_binance_loan.doors import AsyncDoor, SyncDoor
 from airflow_provider_binance_loan.exceptions import (
     AuthRefusedError,
     BadResponseError,
@@ -30,7 +33,7 @@ from airflow_provider_binance_loan.exceptions import (
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sandbox.faults import Fault
-from airflow_provider_binance_loan.standing import Standing
+from airflow_provider_binance_loan.standing import Clock, Standing
 from tests.conftest import NOW, Doors, FakeClock
 from tests.raw import EMPTY, answer, raw_server
 
@@ -175,32 +178,33 @@ def test_a_silent_server_is_given_up_in_time(
     assert len(exchange.requests) == 2
 
 
-def test_an_endless_answer_is_given_up(door: Doors, connect: Any, clock: FakeClock, mocker: Any) -> None:
-    """A body that comes drop by drop, each in time, ends at the deadline all the same."""
+@pytest.mark.parametrize("kind", [SyncDoor, AsyncDoor])
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: "]
+)
+def test_an_endless_answer_is_given_up(kind: Any, head: bytes, connect: Any) -> None:
+    """Headers or a body that come drop by drop, each in time, end at the deadline all the same."""
 
     def drip(listener: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
+        with suppress(OSError):
+            connection, _ = listener.accept()
             with connection:
                 connection.recv(65536)
-                try:
-                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-                    while True:
-                        connection.sendall(b" ")
-                        time.sleep(0.01)
-                        clock.sleep(20)
-                except OSError:
-                    pass
+                connection.sendall(head)
+                while True:
+                    connection.sendall(b" ")
+                    time.sleep(0.01)
+
+    async def ask(door: AsyncDoor) -> None:
+        async with door:
+            await door.run(read_closed_units())
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=drip, args=(listener,), daemon=True).start()
         connect(host=f"http://127.0.0.1:{listener.getsockname()[1]}")
-        with pytest.raises(TransientError, match="took longer than 180 s"):
-            door.pull(NOW - HOUR, NOW)
-        listener.shutdown(socket.SHUT_RDWR)
+        door = kind(BinanceLoanHook()._settings(), Standing(Clock()), deadline_s=0.3)
+        with pytest.raises(TransientError, match="gave no answer in time"):
+            door.run(read_closed_units()) if kind is SyncDoor else asyncio.run(ask(door))
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])

@@ -241,6 +241,7 @@ def test_nothing_is_seen_when_answers_quote_the_request(
         {"extra": {"timeout": "x"}},
         {"extra": {"proxies": f"http://user:{SECRET}@[::1"}},
         {"extra": {"proxies": f"http://user:{SECRET}@127.0.0.1:9"}},
+        {"host": "https://127.0.0.1:9", "extra": {"proxies": f"http://user:{SECRET}@127.0.0.1:9"}},
         {"extra": {"verify": "/no/such"}},
     ],
     ids=repr,
