@@ -38,8 +38,8 @@ _LONGEST_HOSTNAME = 253
 _NUMERAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 # Which characters Binance's keys have is not documented; quotes come along from where one was copied.
 _TOKEN = re.compile(r"[!#-&(-~]+")
-# How each private key begins in base64, of Ed25519 and of RSA.
-_KEY_BODY = re.compile(r"MC4CAQAwBQYDK2Vw|MII[A-Za-z0-9+/=]{300}")
+# How keys begin in base64: of Ed25519, private and public, and whatever is too long for an HMAC secret.
+_KEY_BODY = re.compile(r"MC4CAQAwBQYDK2Vw|MCowBQYDK2Vw|MI[A-Za-z0-9+/=]{150}")
 
 EXTRAS = (
     "recv_window",
@@ -253,8 +253,8 @@ def _signer(password: str | None, extra: Mapping[str, Any]) -> Any:
         bare = "".join(value.split())
         if _KEY_BODY.match(bare):
             raise ConfigurationError(
-                "password is a private key without its first and last line: "
-                "paste all of it, from -----BEGIN to -----END and the dashes after it."
+                "password is a key without its first and last line: paste all of the private key, from "
+                "-----BEGIN to -----END and the dashes after it."
             )
         return hmac_signer(_token(value, "password (the HMAC secret)"))
     return private_key_signer(value, passphrase, name)

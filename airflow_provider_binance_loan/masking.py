@@ -23,7 +23,11 @@ _HTTP_LOGGERS = (
     "httpcore.http11",
     "httpcore.proxy",
 )
-_SIGNED = re.compile(r"(timestamp=\d+&signature=)[^\s&\"'>)]+")
+# Of this package's requests alone, also where an address is quoted in another and so percent-encoded.
+_EQUALS, _AND = "(?:=|%(?:25)*3D)", "(?:&|%(?:25)*26)"
+_SIGNED = re.compile(
+    rf"(timestamp{_EQUALS}-?\d+{_AND}signature{_EQUALS})(?:(?!%(?:25)*26)[^\s&\"'>)])+", re.IGNORECASE
+)
 
 
 def mask(secret: Any) -> None:
@@ -46,6 +50,6 @@ def hide_signatures() -> None:
 
 def _without_signature(record: logging.LogRecord) -> bool:
     text = record.getMessage()
-    if "signature=" in text:
+    if "signature" in text:
         record.msg, record.args = _SIGNED.sub(r"\1***", text), None
     return True

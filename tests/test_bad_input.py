@@ -138,8 +138,8 @@ LOGIN, PASSWORD = "login (the API key)", "password (the HMAC secret)"
 UNDEFINED = "is not defined, or in no form that Airflow can parse: add it, of type binance_loan."
 UNREADABLE = "is JSON with half of a character, a number too long, or too many levels: mend it."
 BARE = (
-    "password is a private key without its first and last line: paste all of "
-    "it, from -----BEGIN to -----END and the dashes after it."
+    "password is a key without its first and last line: paste all of the private key, from -----BEGIN to "
+    "-----END and the dashes after it."
 )
 DAMAGED = "cannot be read: the PEM is damaged or of a kind that is not supported."
 OPENSSH = (
@@ -181,6 +181,8 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"password": "null"}, f"{PASSWORD} says null: put the key there."),
     ({"password": f"MIIE{HUSH * 99}"}, BARE),
     ({"password": "MC4CAQAwBQYDK2VwBCIEIhush"}, BARE),
+    ({"password": "MCowBQYDK2VwAyEAhush"}, BARE),
+    ({"password": f"MIGb{HUSH * 40}"}, BARE),
     ({"password": "-----BEGIN PRIVATE KEY-----\nhush\n"}, f"password {DAMAGED}"),
     ({"password": "----BEGIN PRIVATE KEY----\nhush\n"}, f"password {NONE}."),
     ({"conn_type": "http"}, "conn_type is 'http': give one of type binance_loan."),
@@ -500,7 +502,6 @@ SHORT_RSA_PEM = pem_of(rsa.generate_private_key(65537, 1024))
 PASSPHRASE = "hush-passphrase"
 ENCRYPTED = pem_of(ED25519, passphrase=PASSPHRASE.encode())
 TRADITIONAL = PrivateFormat.TraditionalOpenSSL
-OLD_ENCRYPTED = pem_of(RSA, TRADITIONAL, PASSPHRASE.encode())
 PUBLIC = ED25519.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 WRONG = "cannot be read with this private_key_passphrase: the PEM is damaged, or the passphrase is wrong."
 ANOTHER = "Binance accepts Ed25519 and RSA private keys."
@@ -514,6 +515,7 @@ KEYS: dict[str, tuple[str, str | None, Any]] = {
     "with a byte order mark": ("\ufeff" + ED25519_PEM, None, ED25519),
     "encrypted ed25519": (ENCRYPTED, PASSPHRASE, ED25519),
     "encrypted rsa": (pem_of(RSA, passphrase=PASSPHRASE.encode()), PASSPHRASE, RSA),
+    "old-style encrypted rsa": (pem_of(RSA, TRADITIONAL, PASSPHRASE.encode()), PASSPHRASE, RSA),
 }
 
 # a name, the PEM, the passphrase, and what is said of it after the field's name
@@ -531,6 +533,7 @@ WRONG_KEYS: dict[str, tuple[str, str | None, str]] = {
     "mislabelled": (ED25519_PEM.replace(" PRIVATE", " RSA PRIVATE"), None, DAMAGED),
     "no passphrase": (ENCRYPTED, None, "is encrypted: fill in private_key_passphrase."),
     "wrong passphrase": (ENCRYPTED, "hush", WRONG),
+    "wrong passphrase of old style": (pem_of(RSA, TRADITIONAL, PASSPHRASE.encode()), "hush", WRONG),
     "spaced passphrase": (ENCRYPTED, f"{PASSPHRASE} ", WRONG),
     "needless passphrase": (
         ED25519_PEM,
@@ -615,24 +618,6 @@ def test_says_what_is_wrong_with_a_key(
     secrets = [line for line in f"{pem}\n{pasted}".split() if len(line) > 16 and "-----" not in line]
     with refused(ConfigurationError, f"Connection 'binance_loan_default': {place} {says}", [HUSH, *secrets]):
         BinanceLoanHook().get_force_liquidations(NOW - HOUR, NOW)
-
-
-@pytest.mark.usefixtures("unmasked")
-@pytest.mark.parametrize(
-    ("form", "works"),
-    [(form, name not in {"spaces", "joined"}) for name, form in FORMS.items()],
-    ids=FORMS,
-)
-def test_takes_an_old_style_encrypted_key_where_its_lines_can_be_told(
-    form: Any, works: bool, folder: Path, connect: Any, refused: Any
-) -> None:
-    """The headers of such a PEM need lines of their own; without them it is refused, and not misread."""
-    connect(**put("private_key", form(OLD_ENCRYPTED), PASSPHRASE, folder))
-    if works:
-        assert BinanceLoanHook()._settings().credentials.sign(b"payload")
-    else:
-        with refused(ConfigurationError, f"Connection 'binance_loan_default': private_key {WRONG}"):
-            BinanceLoanHook().get_force_liquidations(NOW - HOUR, NOW)
 
 
 # Arguments

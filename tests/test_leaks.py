@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
@@ -209,14 +209,16 @@ def test_nothing_is_seen_when_answers_quote_the_request(
     signature = base64.b64encode(bytes(range(64))).decode()
     msg = f"Bad request: X-MBX-APIKEY: {API_KEY} sig {signature} &signature=abc%2Fdef"
     body = json.dumps({"code": -1022, "msg": msg})
-    there = "Location: https://127.0.0.1:9/?timestamp=1772366400000&signature=abc%2Fdef"
-    answers = [answer("400 Bad", body)] * 6 + [answer("302 Found", f"<{API_KEY}>", there)] * 6
+    there = "https://127.0.0.1:9/?timestamp=1772366400000&signature=abc%2Fdef"
+    quoting = [f"Location: {there}", f"Location: /login?to={quote(there, safe='')}"] * 3
+    answers = [answer("400 Bad", body)] * 6
+    answers += [answer("302 Found", f"<{API_KEY}>", location) for location in quoting]
     with raw_server(answers) as (url, lines):
         connected(host=url)
         run_everything(seen, clock)
         run_everything(seen, clock)
     assert len(lines) == 12
-    assert seen.leaks(exchange, [*SECRETS, signature, "abc%2Fdef"]) == []
+    assert seen.leaks(exchange, [*SECRETS, signature, "abc%2Fdef", "abc%252Fdef"]) == []
 
 
 @pytest.mark.parametrize(
@@ -285,6 +287,31 @@ def test_nothing_is_seen_of_a_trigger(
             seen.error(error)
     assert len(exchange.requests) >= 5
     assert seen.leaks(exchange, SECRETS) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        (
+            "GET /a?x=1&timestamp=17&signature=Ab%2Fc%3D HTTP/1.1",
+            "GET /a?x=1&timestamp=17&signature=*** HTTP/1.1",
+        ),
+        ("<GET 'https://h/a?timestamp=17&signature=ab'>", "<GET 'https://h/a?timestamp=17&signature=***'>"),
+        ("/a?timestamp=-250&signature=ab", "/a?timestamp=-250&signature=***"),
+        ("/a?timestamp=17&signature=ab&b=1", "/a?timestamp=17&signature=***&b=1"),
+        (
+            "?to=%2Fa%3Ftimestamp%3D17%26signature%3Dab%252Fc%26b",
+            "?to=%2Fa%3Ftimestamp%3D17%26signature%3D***%26b",
+        ),
+        ("?to=timestamp%253d17%2526signature%253dab%25252Fc", "?to=timestamp%253d17%2526signature%253d***"),
+        ("/bucket/key?X-Amz-Signature=ab", "/bucket/key?X-Amz-Signature=ab"),  # not this package's
+    ],
+)
+def test_cuts_signatures_out_of_what_is_logged(said: str, left: str) -> None:
+    """A signature goes wherever an HTTP client logs it, in a quoted address as well; the rest stays."""
+    record = logging.LogRecord("httpx", logging.DEBUG, "", 0, "HTTP: %s", (said,), None)
+    assert masking._without_signature(record)
+    assert record.getMessage() == f"HTTP: {left}"
 
 
 def test_would_see_a_signature(

@@ -29,6 +29,11 @@ Params = Sequence[tuple[str, str | int]]
 _LEAST_RSA_BITS = 2048
 
 _ARMOUR = re.compile(r"-----BEGIN (?P<label>[A-Z0-9 ]+)-----(?P<body>.*?)-----END (?P=label)-----", re.DOTALL)
+# The headers of an old-style encrypted PEM. Where the lines are lost, the length of the hex tells its end.
+_ENCRYPTION = re.compile(
+    r"\s*Proc-Type:\s*4,ENCRYPTED\s*DEK-Info:\s*"
+    r"(?P<cipher>AES-\d+-CBC,[0-9A-Fa-f]{32}|DES-(?:EDE3-)?CBC,[0-9A-Fa-f]{16})"
+)
 
 
 @dataclass(frozen=True)
@@ -106,10 +111,14 @@ def normalised_pem(text: str) -> str:
     armours = list(_ARMOUR.finditer(text))
     private = (armour for armour in armours if "PRIVATE KEY" in armour["label"])
     armour = next(private, armours[0] if armours else None)
-    if armour is None or ":" in armour["body"]:  # the headers of an old-style encrypted PEM need their lines
+    if armour is None:
         return text
-    body = "\n".join(textwrap.wrap("".join(armour["body"].split()), 64))
-    return f"-----BEGIN {armour['label']}-----\n{body}\n-----END {armour['label']}-----\n"
+    body, head = armour["body"], ""
+    if encryption := _ENCRYPTION.match(body):
+        body = body[encryption.end() :]
+        head = f"Proc-Type: 4,ENCRYPTED\nDEK-Info: {encryption['cipher']}\n\n"
+    lines = "\n".join(textwrap.wrap("".join(body.split()), 64))
+    return f"-----BEGIN {armour['label']}-----\n{head}{lines}\n-----END {armour['label']}-----\n"
 
 
 def _unwrapped(text: str) -> str:
