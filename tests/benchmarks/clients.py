@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from tests.benchmarks.stage import PAGE_SIZE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Pull = Callable[[int, int], list[Any] | int]
 
 PATH = "/sapi/v1/margin/loan-group/force-liquidation"
-PAGE_SIZE = 100
 WIDE = 8
 
 
@@ -184,14 +185,19 @@ def landing(suffix: str, *, flatten: bool = False) -> Callable[[str], Pull]:
 
 
 PLAIN, HTTPX, AIOHTTP = "requests loop", "httpx loop, 8 wide", "aiohttp loop, 8 wide"
+SYNC, ASYNC = "ours, sync", "ours, async"
+NESTED = {f"ours, to {suffix} in S3": landing(suffix) for suffix in (".jsonl", ".jsonl.gz", ".parquet")}
+LANDINGS: dict[str, Callable[[str], Pull]] = {
+    **NESTED,
+    "ours, to three .jsonl.gz in S3": landing(".jsonl.gz", flatten=True),
+    "ours, to three .parquet in S3": landing(".parquet", flatten=True),
+}
 CLIENTS: dict[str, Callable[[str], Pull]] = {
     PLAIN: requests_loop,
     HTTPX: httpx_loop,
     AIOHTTP: aiohttp_loop,
     "HttpOperator": http_operator,
-    "ours, sync": sync_door,
-    "ours, async": async_door,
-    "ours, to .jsonl in S3": landing(".jsonl"),
-    "ours, to .jsonl.gz in S3": landing(".jsonl.gz"),
-    "ours, to .parquet in S3": landing(".parquet"),
+    SYNC: sync_door,
+    ASYNC: async_door,
+    **NESTED,
 }

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.request import urlopen
 
 from tests.benchmarks.canned import COUNTS_PATH, serve_canned
-from tests.benchmarks.clients import CLIENTS, HTTPX, PLAIN
+from tests.benchmarks.clients import CLIENTS, HTTPX, LANDINGS, PLAIN
 from tests.benchmarks.stage import END, local_s3, peak_mb, process, row, set_up_airflow
 
 if TYPE_CHECKING:
@@ -43,21 +43,22 @@ class Sample(NamedTuple):
     connections: int
 
 
-def run(ready: Connection, name: str, urls: list[str], s3_url: str) -> None:
+def run(ready: Connection, name: str, urls: list[str], length: timedelta, s3_url: str) -> None:
     """Pull from one of the URLs whenever told to, and report; at the end, what memory it took."""
     end_ms = int(END.timestamp() * 1000)
     set_up_airflow(urls[0], s3_url)
     import airflow.sdk  # noqa: F401 - all of them run in a task
 
-    CLIENTS[name](urls[0])(end_ms - 60_000, end_ms)  # imports, and the first connections
+    client = {**CLIENTS, **LANDINGS}[name]
+    client(urls[0])(end_ms - 60_000, end_ms)  # imports, and the first connections
     idle_mb = peak_mb()
     ready.send("ready")
     while (url := ready.recv()) != "stop":
         set_up_airflow(url, s3_url)
-        pull = CLIENTS[name](url)
+        pull = client(url)
         gc.collect()
         seconds, cpu_s = time.perf_counter(), time.process_time()
-        pulled = pull(end_ms - int(LENGTH.total_seconds() * 1000), end_ms)
+        pulled = pull(end_ms - int(length.total_seconds() * 1000), end_ms)
         seconds, cpu_s = time.perf_counter() - seconds, time.process_time() - cpu_s
         ready.send((pulled if isinstance(pulled, int) else len(pulled), seconds, cpu_s, peak_mb() - idle_mb))
         del pulled
@@ -76,7 +77,7 @@ def measure(records: int, names: list[str], s3_url: str) -> None:
     ):
         urls: list[str] = server.recv()
         clients: dict[str, Any] = {
-            name: stack.enter_context(process(run, name, urls, s3_url)) for name in names
+            name: stack.enter_context(process(run, name, urls, LENGTH, s3_url)) for name in names
         }
         for client in clients.values():
             client.recv()

@@ -1,6 +1,6 @@
 """Window after window of a local Binance with faults, and at the end every record in S3, once, to the digit.
 
-    uv run python tests/benchmarks/soak.py [--minutes 30] [--fault-rate 0.1] [--seed 1]
+    uv run python -m tests.benchmarks.soak [--minutes 30] [--fault-rate 0.1] [--seed 1]
 
 Ten seconds stand for an hour. Each window is pulled when it has ended, in turn by the operator and by the
 hook's asynchronous door, and a task that fails is run again, as Airflow would. What happens on the exchange
@@ -14,11 +14,9 @@ import argparse
 import asyncio
 import gzip
 import json
-import os
 import random
 import re
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -29,20 +27,10 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-sys.path.insert(0, os.path.dirname(__file__))  # noqa: PTH120 - before Airflow is imported
+from tests.benchmarks.stage import PAGE_SIZE, local_s3, rss_mb, s3_client, set_up_airflow
 
-from growth import process, serve_s3
-from triggers import rss_mb
+set_up_airflow("http://127.0.0.1:9")  # before Airflow is imported
 
-os.environ.update(
-    AIRFLOW_HOME=tempfile.mkdtemp(),
-    AIRFLOW__CORE__UNIT_TEST_MODE="True",
-    AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR",
-    AWS_ACCESS_KEY_ID="testing",
-    AWS_SECRET_ACCESS_KEY="testing",
-)
-
-import boto3
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_binance_loan.exceptions import (
@@ -57,12 +45,11 @@ from airflow_provider_binance_loan.landing import Landing
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 from airflow_provider_binance_loan.sandbox.exchange import Behaviour, Exchange, Liquidation, Unit, write_json
 from airflow_provider_binance_loan.sandbox.faults import Fault
-from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_connection
+from airflow_provider_binance_loan.sandbox.server import SandboxServer
 from airflow_provider_binance_loan.store import Store, to_s3_object
 
 WINDOW_MS = 10_000
 UNITS = 150  # that live all the time: more than a page of them can start in one millisecond
-PAGE_SIZE = 100
 MOST_TRIES = 20
 RETRY_DELAY_S = 5
 # An answer takes so long, at the most, until it has told a client to wait.
@@ -300,13 +287,9 @@ def main(minutes: float, fault_rate: float, seed: int) -> int:
     windows: list[Window] = []
     memory: list[float] = []
     wrong: list[str] = []
-    with SandboxServer(exchange) as server, process(serve_s3) as s3_url:
-        extra = {"endpoint_url": s3_url, "region_name": "us-east-1"}
-        aws = {"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra}
-        os.environ["AIRFLOW_CONN_BINANCE_LOAN_DEFAULT"] = airflow_connection(server.url)
-        os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps(aws)
-        s3 = boto3.client("s3", **extra)
-        s3.create_bucket(Bucket="lake")
+    with SandboxServer(exchange) as server, local_s3() as s3_url:
+        set_up_airflow(server.url, s3_url)
+        s3 = s3_client(s3_url)
         try:
             for window in soak(exchange, dice, max(1, round(minutes * 60_000 / WINDOW_MS)), failures):
                 windows.append(window)

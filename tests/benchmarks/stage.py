@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 END = datetime(2026, 3, 1, tzinfo=UTC)
 UNITS = 10
+PAGE_SIZE = 100
 
 
 @contextmanager
@@ -51,12 +52,12 @@ def filled(records: int, length: timedelta) -> Exchange:
     return exchange
 
 
-def serve_sandbox(ready: Connection) -> None:
-    """Serve an empty sandbox, and tell its URL."""
+def serve_sandbox(ready: Connection, records: int, length: timedelta) -> None:
+    """Serve a sandbox with records, and tell its URL."""
     from airflow_provider_binance_loan.sandbox.server import SandboxServer
 
-    with SandboxServer(filled(0, timedelta(1))) as server:
-        ready.send(server.url)
+    with SandboxServer(filled(records, length)) as server:
+        ready.send([server.url])
         ready.recv()
 
 
@@ -75,18 +76,23 @@ def serve_s3(ready: Connection) -> None:
 @contextmanager
 def local_s3() -> Iterator[str]:
     """Serve a local S3 with the bucket `lake`, and yield its URL."""
-    import boto3
-
     with process(serve_s3) as s3:
         url: str = s3.recv()
-        boto3.client(
-            "s3",
-            endpoint_url=url,
-            region_name="us-east-1",
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
-        ).create_bucket(Bucket="lake")
+        s3_client(url).create_bucket(Bucket="lake")
         yield url
+
+
+def s3_client(url: str) -> Any:
+    """Return a client of a local S3."""
+    import boto3
+
+    return boto3.client(
+        "s3",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
 
 
 def set_up_airflow(loan_url: str, s3_url: str = "") -> None:
