@@ -123,7 +123,7 @@ def _checked(connection: Connection) -> Settings:
         max_wait=_number(extra, "max_wait", 60, 0, 3600),
         proxy=_proxy(extra.get("proxies"), urlsplit(base_url).scheme),
         verify=_verify(extra.get("verify")),
-        max_concurrency=int(_number(extra, "max_concurrency", 8, 1, 32, whole=True)),
+        max_concurrency=int(_number(extra, "max_concurrency", 16, 1, 32, whole=True)),
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
 
+import msgspec
 from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
 
 from airflow_provider_binance_loan.checks import shown
@@ -81,7 +81,7 @@ class JsonLinesWriter:
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Take a row."""
-        self._sink.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        self._sink.write(msgspec.json.encode(row) + b"\n")
 
     def close(self) -> None:
         """Write the end; the file stays open."""

@@ -79,7 +79,7 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "max_concurrency": {
                         "label": "Requests side by side",
-                        "description": "In pulls of many pages, from 1 to 32; 8 when empty.",
+                        "description": "In pulls of many pages, from 1 to 32; 16 when empty.",
                         "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 32},
                     },
                     "proxies": {

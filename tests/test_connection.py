@@ -55,7 +55,7 @@ def test_has_defaults_for_all_that_is_optional() -> None:
         15,
         None,
         True,
-        8,
+        16,
     )
     assert made.credentials.api_key == KEY
 

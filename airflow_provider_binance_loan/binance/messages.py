@@ -6,7 +6,6 @@ Limits: https://developers.binance.com/docs/institutional_loan/general-info
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,6 +13,8 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property
 from math import ceil
 from typing import Any, NamedTuple, NoReturn
+
+import msgspec
 
 from airflow_provider_binance_loan.binance.windows import to_datetime
 from airflow_provider_binance_loan.exceptions import (
@@ -51,6 +52,10 @@ _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _LONGEST_MS = 366 * 24 * 60 * 60 * 1000
 _WEIGHT = re.compile(r"[0-9]{1,9}")
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b")
+
+
+# A number with a fraction or an exponent stays the text that was sent.
+_decode = msgspec.json.Decoder(float_hook=str).decode
 
 
 def _as_it_is(payload: Any) -> Any:
@@ -107,23 +112,17 @@ class Response:
         :raises BadResponseError: the body is not JSON.
         :raises TransientError: it is JSON that was cut off.
         """
-        error: type[BinanceLoanError]
+        error: type[BinanceLoanError] = BadResponseError
+        flaw = "is not JSON"
         try:
-            text = self.body.decode("utf-8")
-            payload = json.loads(text, parse_float=str, parse_constant=_refuse_constant)
-            if (
-                "\\" in text and "\\ud" in text.lower()
-            ):  # half of a surrogate pair cannot be written out again
-                json.dumps(payload, ensure_ascii=False).encode("utf-8")
-        except (UnicodeDecodeError, json.JSONDecodeError):
+            return _decode(self.body)
+        except (msgspec.ValidationError, RecursionError):
+            pass  # what no answer of Binance has: an endless number, or too many levels
+        except (msgspec.DecodeError, UnicodeDecodeError):
             # A body that begins as JSON does, or not at all, was cut off, and may be whole the next time.
-            cut_off = self.body[:1] in {b"", b"{", b"["}
-            error, flaw = (TransientError, "is cut off") if cut_off else (BadResponseError, "is not JSON")
-        except (ValueError, RecursionError):
-            error, flaw = BadResponseError, "is not JSON"
-        else:
-            return payload
-        # Outside the handler: the error of the JSON parser holds the whole text, and must not ride along.
+            if self.body[:1] in {b"", b"{", b"["}:
+                error, flaw = TransientError, "is cut off or damaged"
+        # Outside the handler: the error of the JSON parser quotes the text, and must not ride along.
         raise error(
             f"{self.request.path} answered {self._summary()}, which {flaw}: "
             "check what stands between this machine and Binance.",
@@ -229,7 +228,3 @@ def _one_line(text: str, length: int) -> str:
     """Return what came from outside in one short line, without secrets: it ends up in logs and alerts."""
     printable = "".join(character if character.isprintable() else " " for character in text)
     return _SECRETS.sub("…", " ".join(printable.split()))[:length]
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)
