@@ -292,7 +292,7 @@ class AsyncDoor(_Door):
             self._client = httpx.AsyncClient(
                 headers=_headers(settings),
                 timeout=timeout,
-                verify=_tls_context(_certificates(settings)) if _is_https(settings) else False,
+                verify=_tls_context(_is_https(settings) and _certificates(settings)),
                 proxy=_proxy(settings),
                 trust_env=False,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from email.parser import BytesParser
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from airflow_provider_binance_loan import __version__
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, ApiKey, Exchange
-from airflow_provider_binance_loan.sandbox.server import SandboxServer
+from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_connection
 from tests import readme
 from tests.test_ladder import LADDER, PACKAGE
 
@@ -184,3 +186,29 @@ def test_the_connections_of_the_readme_work(airflow: Callable[..., str], tmp_pat
         )
     assert "Connection success!" in told
     assert [request.status for request in exchange.requests] == [200, 200]
+
+
+def test_the_way_from_a_clone_to_a_bucket(tmp_path: Path, s3: Any) -> None:
+    """The commands of the README, pasted as they are, land the documented record in a bucket of one's own."""
+    (way,) = readme.blocks("bash")
+    with SandboxServer(Exchange()) as server:
+        told = run(
+            "bash",
+            "-euc",
+            way,
+            HOME=str(tmp_path),
+            BINANCE_API_KEY="a key",
+            BINANCE_API_SECRET="a secret",
+            BUCKET="lake",
+            UNTIL="2025-05-27T22:00:00Z",
+            # In place of the real ones: Airflow looks here before it looks for what was added.
+            AIRFLOW_CONN_BINANCE_LOAN_DEFAULT=airflow_connection(server.url),
+            AWS_ENDPOINT_URL=s3.meta.endpoint_url,
+            AWS_ACCESS_KEY_ID="testing",
+            AWS_SECRET_ACCESS_KEY="testing",
+            AWS_DEFAULT_REGION="us-east-1",
+        )
+    assert "Connection success!" in told
+    body = s3.get_object(Bucket="lake", Key="liquidations/dt=2025-05-27/hour=21/part.jsonl.gz")["Body"].read()
+    (record,) = map(json.loads, gzip.decompress(body).splitlines())
+    assert record["totalNetEquity"] == "16671.5507973"

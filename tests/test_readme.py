@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from importlib.metadata import entry_points, metadata
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -190,6 +191,8 @@ def test_commands_exist(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
             assert get_parser().parse_args(arguments).func
         case ["uv", "run", "binance-loan-sandbox", *arguments]:
             assert _parser().parse_args(arguments).command
+        case ["uv", "run", "python", "-m", module]:
+            assert find_spec(module)
         case ["uv", "run", "python", script]:
             assert Path(script).is_file()
         case ["uv", "run", "pytest" | "pre-commit" as program, *_]:

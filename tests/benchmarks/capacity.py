@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tests.benchmarks.canned import serve_canned
-from tests.benchmarks.clients import AIOHTTP, ASYNC, PATH, PLAIN, SYNC, headers, page_query
+from tests.benchmarks.clients import AIOHTTP, ASYNC, ONE, PATH, PLAIN, headers, page_query
 from tests.benchmarks.pull import run
 from tests.benchmarks.stage import END, PAGE_SIZE, process, row, serve_sandbox
 
@@ -33,7 +33,7 @@ WIDE = 8
 # The sandbox allows a weight of 12,000 a minute, as Binance does, and clients slow down at four fifths.
 REQUESTS = 1_000
 ROUNDS = 3
-CLIENTS = (PLAIN, AIOHTTP, SYNC, ASYNC)
+CLIENTS = (PLAIN, AIOHTTP, ONE, ASYNC)
 WIDTHS = (9, 16, *(max(18, len(name)) for name in CLIENTS))
 
 

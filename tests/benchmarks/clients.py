@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import itertools
+import json
+import os
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -154,6 +156,13 @@ def sync_door(url: str) -> Pull:
     )
 
 
+def one_after_another(url: str) -> Pull:
+    """Return the synchronous door with nothing side by side, as the plain loop has it."""
+    name = "AIRFLOW_CONN_BINANCE_LOAN_DEFAULT"
+    os.environ[name] = json.dumps(json.loads(os.environ[name]) | {"extra": {"max_concurrency": 1}})
+    return sync_door(url)
+
+
 def async_door(url: str) -> Pull:
     from airflow_provider_binance_loan.hooks import BinanceLoanHook
 
@@ -186,6 +195,7 @@ def landing(suffix: str, *, flatten: bool = False) -> Callable[[str], Pull]:
 
 PLAIN, HTTPX, AIOHTTP = "requests loop", "httpx loop, 8 wide", "aiohttp loop, 8 wide"
 SYNC, ASYNC = "ours, sync", "ours, async"
+ONE = "ours, sync, max_concurrency 1"
 NESTED = {f"ours, to {suffix} in S3": landing(suffix) for suffix in (".jsonl", ".jsonl.gz", ".parquet")}
 LANDINGS: dict[str, Callable[[str], Pull]] = {
     **NESTED,
@@ -197,6 +207,7 @@ CLIENTS: dict[str, Callable[[str], Pull]] = {
     HTTPX: httpx_loop,
     AIOHTTP: aiohttp_loop,
     "HttpOperator": http_operator,
+    ONE: one_after_another,
     SYNC: sync_door,
     ASYNC: async_door,
     **NESTED,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LENGTH = timedelta(days=99)
 ROUND_TRIPS_MS = (0, 20)
 ROUNDS = 3
-WIDTHS = (25, 10, 15, 9, 9, 12, 9, 9)
+WIDTHS = (30, 10, 15, 9, 9, 12, 9, 9)
 
 
 class Sample(NamedTuple):
