@@ -376,7 +376,7 @@ class _Answer(http.client.HTTPResponse):
 
     :param sock: where it comes from.
     :param clock: the clock to go by.
-    :param within_s: how long it may take, from its first byte's wait to its last byte.
+    :param within_s: how long it may take to its last byte, in seconds, from when it is first waited for.
     """
 
     def __init__(self, sock: Any, *args: Any, clock: Clock, within_s: float, **kwargs: Any) -> None:
