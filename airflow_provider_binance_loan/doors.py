@@ -18,6 +18,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import certifi
 import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies, select_proxy
@@ -58,7 +59,8 @@ TIME = Request("/api/v3/time")
 # Binance may take ten seconds to process a request, so only the connecting is held shorter.
 _CONNECT_TIMEOUT_S = 5.0
 _MAX_TRIES = 5
-_BACK_OFF = wait_random_exponential(multiplier=1, max=10)
+# At least so long that each try has a timestamp, and so a signature, of its own.
+_BACK_OFF = wait_random_exponential(multiplier=1, min=0.1, max=10)
 # No try begins later than so long after the first, and no answer may take longer to arrive.
 _DEADLINE_S = 180.0
 # A page of a hundred records takes some hundred thousand bytes.
@@ -106,14 +108,16 @@ class _Door:
             raise
         return response
 
-    def _correct_clock(self, sent_ms: int, response: Response) -> None:
+    def _correct_clock(self, response: Response) -> None:
         server_ms = response.payload.get("serverTime") if isinstance(response.payload, dict) else None
         if type(server_ms) is not int or not 0 <= server_ms < LAST_S * 1000:
             raise BadResponseError(
                 f"{TIME.path} gave the serverTime {shown(server_ms)}, which is no time: check the host.",
                 status=response.status,
             )
-        self._standing.correct_clock(sent_ms, self._clock.now_ms(), server_ms)
+        # By this machine's clock, and by when the answer was under way: before that, it may have had to wait.
+        sent_ms = response.sent_ms - response.clock_offset_ms
+        self._standing.correct_clock(sent_ms, response.received_ms, server_ms)
 
     def _still_refused(self, error: ClockError) -> ClockError:
         """Return what to say when Binance refuses the timestamp also by its own clock."""
@@ -195,12 +199,15 @@ class SyncDoor(_Door):
         self._request = self._session.prepare_request(requests.Request("GET", settings.base_url))
         self._pool: ThreadPoolExecutor | None = None
         self._clock_lock = threading.Lock()
-        self._failure: BinanceLoanError | None = None
+        self._failure: BinanceLoanError = TransientError("The pull was given up.")
+        self._failed = threading.Event()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # Whatever ends the pull, a timeout of the task too, nobody waits for what would be of no use.
+        self._failed.set()
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
         self._session.close()
@@ -225,15 +232,23 @@ class SyncDoor(_Door):
 
     def _ask(self, request: Request) -> Response:
         try:
-            return Retrying(**self._retrying(), sleep=self._clock.sleep)(self._try, request)
+            return Retrying(**self._retrying(), sleep=self._sleep)(self._try, request)
         except BinanceLoanError as error:
-            if self._failure is None:
-                self._failure = error
+            if not self._failed.is_set():
+                self._give_up(error)
                 raise
         raise copy.copy(self._failure)  # the first one says why the pull fails
 
+    def _give_up(self, error: BinanceLoanError) -> None:
+        """Let no request go any more, and wake those that wait."""
+        self._failure = error
+        self._failed.set()
+
+    def _sleep(self, seconds: float) -> None:
+        self._clock.sleep(seconds, self._failed)
+
     def _may_pass(self, error: BaseException) -> bool:
-        return self._failure is None and super()._may_pass(error)
+        return not self._failed.is_set() and super()._may_pass(error)
 
     def _try(self, request: Request) -> Response:
         corrections = self._standing.corrections
@@ -242,8 +257,7 @@ class SyncDoor(_Door):
         except ClockError:
             with self._clock_lock:
                 if self._standing.corrections == corrections:  # else one that runs beside has corrected it
-                    sent_ms = self._clock.now_ms()
-                    self._correct_clock(sent_ms, self._send(TIME))
+                    self._correct_clock(self._send(TIME))
         try:
             return self._send(request)
         except ClockError as error:
@@ -252,8 +266,10 @@ class SyncDoor(_Door):
 
     def _send(self, request: Request) -> Response:
         for wait_s in self._waits(request):
-            self._clock.sleep(wait_s)
-        if self._failure:  # of a request beside this one: whatever came, it would be of no use
+            if self._failed.is_set():
+                break
+            self._sleep(wait_s)
+        if self._failed.is_set():  # beside this one: whatever came, it would be of no use
             raise copy.copy(self._failure)
         return self._accept(self._fetch(request))
 
@@ -261,7 +277,8 @@ class SyncDoor(_Door):
         body, sent_ms = _Body(request), self._standing.now_ms()
         signed = self._request.copy()
         signed.url = self._url(request, sent_ms)
-        timeout = (min(_CONNECT_TIMEOUT_S, self._settings.timeout), self._settings.timeout)
+        timeout_s = min(self._settings.timeout, self._deadline_s)
+        timeout = (min(_CONNECT_TIMEOUT_S, timeout_s), timeout_s)
         try:
             with self._session.send(signed, timeout=timeout, stream=True) as answer:
                 while chunk := answer.raw.read1(_CHUNK_BYTES, decode_content=True):
@@ -288,12 +305,16 @@ class AsyncDoor(_Door):
         timeout = httpx.Timeout(
             settings.timeout, connect=min(_CONNECT_TIMEOUT_S, settings.timeout), pool=None
         )
+        context, proxy = _tls_context(_certificates(settings)), _proxy(settings)
         try:
             self._client = httpx.AsyncClient(
                 headers=_headers(settings),
                 timeout=timeout,
-                verify=_tls_context(_is_https(settings) and _certificates(settings)),
-                proxy=_proxy(settings),
+                verify=context,
+                proxy=proxy
+                and httpx.Proxy(proxy, ssl_context=context if proxy.startswith("https:") else None),
+                limits=httpx.Limits(max_keepalive_connections=settings.max_concurrency),
+                event_hooks={"response": [_forget_location]},
                 trust_env=False,
             )
         except (ImportError, ValueError, httpx.InvalidURL):
@@ -342,8 +363,7 @@ class AsyncDoor(_Door):
         except ClockError:
             async with self._clock_lock:
                 if self._standing.corrections == corrections:
-                    sent_ms = self._clock.now_ms()
-                    self._correct_clock(sent_ms, await self._send(TIME))
+                    self._correct_clock(await self._send(TIME))
         try:
             return await self._send(request)
         except ClockError as error:
@@ -371,6 +391,11 @@ class AsyncDoor(_Door):
         raise failure
 
 
+async def _forget_location(answer: Any) -> None:
+    """Drop what httpx would look into though it follows no redirect, and stumble over."""
+    answer.headers.pop("location", None)
+
+
 class _Answer(http.client.HTTPResponse):
     """An answer that is given up when it is not there in time, however slowly its bytes drip in.
 
@@ -382,6 +407,14 @@ class _Answer(http.client.HTTPResponse):
     def __init__(self, sock: Any, *args: Any, clock: Clock, within_s: float, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self.fp = io.BufferedReader(_InTime(self.fp.detach(), clock, within_s))
+
+    def _read_status(self) -> tuple[str, int, str]:
+        # What a server says before its answer is passed over; Python does so for 100 alone.
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 101 < status < 200:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
 
 
 class _InTime(io.RawIOBase):
@@ -407,11 +440,25 @@ class _InTime(io.RawIOBase):
 
 
 class _Adapter(HTTPAdapter):
-    """An adapter whose connections read answers in a way of their own."""
+    """An adapter whose connections share a TLS context, and read answers in a way of their own."""
 
-    def __init__(self, answer: Callable[..., http.client.HTTPResponse], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self, context: ssl.SSLContext, answer: Callable[..., http.client.HTTPResponse], **kwargs: Any
+    ) -> None:
+        self._context = context
         self._answer = answer
+        super().__init__(**kwargs)
+
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+        host, tls = super().build_connection_pool_key_attributes(request, bool(verify), cert)
+        tls.pop("ca_certs", None)  # what is in the context already, and would be read for each connection
+        return host, {**tls, "ssl_context": self._context} if host["scheme"] == "https" else tls
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(proxy, proxy_ssl_context=self._context, **kwargs)
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:  # noqa: ARG002
+        conn.cert_reqs = "CERT_REQUIRED" if verify else "CERT_NONE"
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
@@ -439,11 +486,12 @@ def open_session(
     session = _Session()
     session.trust_env = False  # a `.netrc` would add its own login; for the rest see below
     session.headers.update(_headers(settings))
-    session.verify = _certificates(settings) if _is_https(settings) else True
+    session.verify = _certificates(settings)
     if proxy := _proxy(settings):
         session.proxies = {"https": proxy}
     session.adapters.clear()  # so that no other host can be sent the key
-    session.mount(f"{settings.base_url}/", _Adapter(answer, pool_maxsize=settings.max_concurrency))
+    adapter = _Adapter(_tls_context(session.verify), answer, pool_maxsize=settings.max_concurrency)
+    session.mount(f"{settings.base_url}/", adapter)
     return session
 
 
@@ -456,6 +504,8 @@ def _headers(settings: Settings) -> dict[str, str]:
 
 def _certificates(settings: Settings) -> bool | str:
     """Return what to check certificates against: the environment's bundle unless the connection says."""
+    if not _is_https(settings):
+        return False  # there are none
     if isinstance(settings.verify, str):
         sources = {"verify": settings.verify}
     else:
@@ -503,9 +553,12 @@ def _new_tls_context(verify: bool | str, changed_ns: int) -> ssl.SSLContext:  # 
         if Path(verify).is_dir():
             return ssl.create_default_context(capath=verify)
         return ssl.create_default_context(cafile=verify)
-    import httpx
-
-    return httpx.create_ssl_context(verify=verify, trust_env=False)
+    if verify:
+        return ssl.create_default_context(cafile=certifi.where())
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -52,4 +52,5 @@ def _without_signature(record: logging.LogRecord) -> bool:
     text = record.getMessage()
     if "signature" in text:
         record.msg, record.args = _SIGNED.sub(r"\1***", text), None
+        record.exc_info = record.exc_text = None  # says the same again
     return True

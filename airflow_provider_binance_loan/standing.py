@@ -39,9 +39,9 @@ class Clock:
         """Return seconds since some moment, whatever is done to the time of day."""
         return time.monotonic()
 
-    def sleep(self, seconds: float) -> None:
-        """Wait, in a worker."""
-        time.sleep(seconds)
+    def sleep(self, seconds: float, over: threading.Event) -> None:
+        """Wait, in a worker, for so long or until it is over."""
+        over.wait(seconds)
 
     async def asleep(self, seconds: float) -> None:
         """Wait, in an event loop."""

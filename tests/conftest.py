@@ -12,6 +12,7 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -54,7 +55,7 @@ class FakeClock:
     def time(self) -> float:
         return self.ms / 1000
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, over: threading.Event | None = None) -> None:
         self.waits.append(seconds)
         self._waited += seconds
         self.ms += round(seconds * 1000)

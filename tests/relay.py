@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import socket
+import ssl
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -40,13 +42,14 @@ class Relay:
         with suppress(OSError):
             while True:
                 client, _ = listener.accept()
-                self._greet(client)
+                client = self._greet(client)
                 server = socket.create_connection(self._target)
                 for ends in ((client, server), (server, client)):
                     threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
 
-    def _greet(self, client: socket.socket) -> None:
-        """Say nothing of its own."""
+    def _greet(self, client: socket.socket) -> socket.socket:
+        """Return the connection to pass on; it says nothing of its own."""
+        return client
 
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError), source:
@@ -62,13 +65,24 @@ class Relay:
 class TunnelProxy(Relay):
     """A relay that is asked for a tunnel first, as a proxy is; it notes in what words."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, certificate: Path | None = None) -> None:
         super().__init__(target)
         self.heads: list[str] = []
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
+        if self._tls and certificate:
+            self._tls.load_cert_chain(certificate)
 
-    def _greet(self, client: socket.socket) -> None:
+    def __enter__(self) -> Self:
+        super().__enter__()
+        if self._tls:
+            self.url = self.url.replace("http:", "https:")
+        return self
+
+    def _greet(self, client: socket.socket) -> socket.socket:
+        client = self._tls.wrap_socket(client, server_side=True) if self._tls else client
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             head += client.recv(1)
         self.heads.append(head.decode())
         client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        return client

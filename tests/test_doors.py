@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -282,6 +283,23 @@ class TestFaults:
         assert len(lines) == requests
         assert_tells_no_secret(caught.value)
 
+    @pytest.mark.parametrize("location", ["http://[::1", "https://h:abc/", "mailto:x", "\x01x"])
+    def test_looks_at_no_redirect(self, door: Doors, connect: Any, location: str) -> None:
+        """A redirect is refused as such, also where it leads nowhere."""
+        with raw_server([answer("302 Found", "", f"Location: {location}")]) as (url, lines):
+            connect(host=url)
+            with pytest.raises(exceptions.RequestRefusedError, match="redirects are not followed"):
+                door.pull(NOW - HOUR, NOW)
+        assert len(lines) == 1
+
+    @pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints"])
+    def test_passes_over_what_comes_before_the_answer(self, door: Doors, connect: Any, status: str) -> None:
+        """What a server says before its answer is not the answer."""
+        with raw_server([f"HTTP/1.1 {status}\r\nLink: </x>\r\n\r\n".encode() + EMPTY] * 2) as (url, lines):
+            connect(host=url)
+            assert door.pull(NOW - HOUR, NOW) == []
+        assert len(lines) == 2
+
     def test_says_so_when_nobody_listens(self, door: Doors, connect: Any, clock: FakeClock) -> None:
         """A host that cannot be reached is a transient error after the last try."""
         connect(host="http://127.0.0.1:9")
@@ -381,6 +399,17 @@ class TestProxy:
         assert head.startswith("CONNECT 127.0.0.1:")
         assert SANDBOX_API_KEY not in head
 
+    @pytest.mark.parametrize("verify", ["bundle", False])
+    def test_checks_the_proxy_as_it_checks_binance(
+        self, door: Doors, connect: Any, certificate: Path, verify: Any
+    ) -> None:
+        """A proxy that is asked over TLS is checked by the same certificates."""
+        verify = str(certificate) if verify else False
+        with raw_server([EMPTY] * 2, certificate) as (url, lines), TunnelProxy(url, certificate) as proxy:
+            connect(host=url, extra={"proxies": proxy.url, "verify": verify})
+            assert door.pull(NOW - HOUR, NOW) == []
+        assert len(lines) == 2
+
     def test_asks_nobody_on_the_way_to_this_machine(
         self, door: Doors, connect: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -415,6 +444,28 @@ def test_sends_no_login_that_the_machine_keeps(
         assert door.pull(NOW - HOUR, NOW) == []
     assert len(heads) == 2
     assert not any(b"authorization" in head.lower() for head in heads)
+
+
+def test_reads_a_bundle_once(
+    door: Doors, connect: Any, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many connections a process makes, the authorities are read once: that takes long."""
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(certificate.read_bytes())
+    loads: list[Any] = []
+    load = ssl.SSLContext.load_verify_locations
+
+    def counted(context: ssl.SSLContext, *args: Any, **kwargs: Any) -> None:
+        loads.append((args, kwargs))
+        load(context, *args, **kwargs)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counted)
+    with raw_server([EMPTY] * 4, certificate) as (url, lines):
+        connect(host=url, extra={"verify": str(bundle)})
+        for _ in range(2):
+            assert door.pull(NOW - HOUR, NOW) == []
+    assert len(set(lines.ports)) == 2
+    assert len(loads) == 1
 
 
 def test_reads_a_renewed_bundle(
@@ -477,7 +528,7 @@ def test_finds_a_connection_that_only_the_synchronous_way_finds(
 def test_a_failure_ends_the_waits_beside_it(connect: object, clock: FakeClock) -> None:
     """Once a request has failed, those beside it do not wait for tries whose answers nobody would use."""
     with SyncDoor(BinanceLoanHook()._settings(), Standing(clock)) as beside:
-        beside._failure = exceptions.TransientError("of the other")
+        beside._give_up(exceptions.TransientError("of the other"))
         with pytest.raises(exceptions.TransientError, match="of the other"):
             beside._ask(doors.TIME)
     assert clock.waits == []

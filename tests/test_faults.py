@@ -10,6 +10,7 @@ import re
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from itertools import pairwise
@@ -214,7 +215,7 @@ def test_a_refusal_ends_what_runs_beside_it(kind: str, exchange: Exchange, conne
         exchange.add_liquidation(1, NOW_MS - 2000 * (number + 1), NOW_MS)
 
     class SlowClock(FakeClock):
-        def sleep(self, seconds: float) -> None:
+        def sleep(self, seconds: float, over: threading.Event | None = None) -> None:
             time.sleep(0.2)
 
         async def asleep(self, seconds: float) -> None:
@@ -225,6 +226,31 @@ def test_a_refusal_ends_what_runs_beside_it(kind: str, exchange: Exchange, conne
         Doors(kind, SlowClock()).pull(NOW - HOUR, NOW)
     after_refusal = [request.status for request in exchange.requests].index(401)
     assert len(exchange.requests) - after_refusal <= 16
+
+
+def test_nobody_waits_for_a_pull_that_was_given_up(connect: Any) -> None:
+    """When something else ends a pull, a timeout of the task for one, the waits beside it end as well."""
+    waiting, woken = threading.Event(), []
+
+    class WaitingClock(FakeClock):
+        def sleep(self, seconds: float, over: threading.Event | None = None) -> None:
+            assert over
+            waiting.set()
+            woken.append(over.wait(10))
+
+    with raw_server([answer("429 Too Many Requests", "", "Retry-After: 60"), EMPTY]) as (url, lines):
+        connect(host=url)
+        with (
+            ThreadPoolExecutor() as pool,
+            suppress(KeyError),
+            SyncDoor(BinanceLoanHook()._settings(), Standing(WaitingClock())) as door,
+        ):
+            beside = pool.submit(door.run, read_closed_units())
+            assert waiting.wait(10)
+            raise KeyError
+    assert woken == [True]
+    assert isinstance(beside.exception(), TransientError)
+    assert len(lines) == 1
 
 
 def test_keeps_one_connection(door: Doors, exchange: Exchange, connect: Any) -> None:
@@ -415,6 +441,23 @@ class TestClock:
             sent += lines
         (first, second) = (int(found[1]) for line in sent[2:] if (found := re.search(r"stamp=(\d+)", line)))
         assert first - NOW_MS == second - NOW_MS == 4000 + 58_000 - 250
+
+    def test_a_wait_before_the_time_is_asked_does_not_count(
+        self, door: Doors, connect: Any, clock: FakeClock
+    ) -> None:
+        """When a limit holds back the look at the time, the round trip begins after it."""
+        off = answer("400 Bad Request", '{"code":-1021,"msg":"x"}')
+        server_time = answer("200 OK", f'{{"serverTime":{NOW_MS + 23_000}}}')
+
+        def late_and_limited() -> bytes:
+            door.hook._standing.close_until(RateLimitedError("Wait.", ends_at_ms=NOW_MS + 20_000))
+            return off
+
+        with raw_server([late_and_limited, server_time, EMPTY, EMPTY]) as (url, lines):
+            connect(host=url)
+            door.pull(NOW - HOUR, NOW)
+        assert clock.waits == [20]
+        assert all(f"timestamp={NOW_MS + 23_000 - 250}&" in line for line in lines[2:])
 
     @pytest.mark.parametrize(("hours", "says"), [(1, "3600.0 s behind"), (-1, "3600.0 s ahead")])
     def test_says_how_far_the_clock_is_off(

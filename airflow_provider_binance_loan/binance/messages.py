@@ -120,7 +120,7 @@ class Response:
             pass  # what no answer of Binance has: an endless number, or too many levels
         except (msgspec.DecodeError, UnicodeDecodeError):
             # A body that begins as JSON does, or not at all, was cut off, and may be whole the next time.
-            if self.body[:1] in {b"", b"{", b"["}:
+            if self.body.lstrip()[:1] in {b"", b"{", b"["}:
                 error, flaw = TransientError, "is cut off or damaged"
         # Outside the handler: the error of the JSON parser quotes the text, and must not ride along.
         raise error(
