@@ -307,19 +307,30 @@ def _proxy(value: Any, scheme: str) -> str | None:
         value = value.get(scheme)
     if value is None:
         return None
-    # What came is not repeated: a proxy's URL may hold a password.
-    url = _split(value) if isinstance(value, str) else None
-    if url is None or url.scheme not in {"http", "https"} or url.path.strip("/") or url.query or url.fragment:
-        raise ConfigurationError("proxies is not the URL of an http or https proxy, nor an object of those.")
-    if (url.username is None) != (url.password is None):  # the two HTTP clients disagree on what to send
-        raise ConfigurationError("proxies has a user without a password: write user:password@.")
-    for form in (url.password, unquote(url.password or "")):
-        mask(form)
+    proxy = to_proxy(value, "proxies")
     if scheme == "http":
         raise ConfigurationError(
             "proxies is filled in, and host is plain http, to this machine: a proxy would be given the API "
             "key in the clear; leave it empty, or use https."
         )
+    return proxy
+
+
+def to_proxy(value: Any, name: str) -> str:
+    """Return the URL of a proxy that both HTTP clients take alike; its password is masked.
+
+    :raises ConfigurationError: it is none; the message calls it `name` and does not repeat it, as it may hold
+        a password.
+    """
+    url = _split(value) if isinstance(value, str) else None
+    if url is None or url.scheme not in {"http", "https"} or url.path.strip("/") or url.query or url.fragment:
+        raise ConfigurationError(f"{name} is not the URL of an http or https proxy.")
+    if (url.username is None) != (url.password is None):
+        raise ConfigurationError(f"{name} has a user without a password: write user:password@.")
+    if not unquote(f"{url.username}{url.password}").isascii():
+        raise ConfigurationError(f"{name} has a user or password beyond ASCII: give the proxy another.")
+    for form in (url.password, unquote(url.password or "")):
+        mask(form)
     return url.geturl()
 
 

@@ -35,6 +35,7 @@ from airflow_provider_binance_loan import __version__
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.signing import signed_query
 from airflow_provider_binance_loan.checks import LAST_S, shown
+from airflow_provider_binance_loan.connection import to_proxy
 from airflow_provider_binance_loan.exceptions import (
     BadResponseError,
     BinanceLoanError,
@@ -306,23 +307,14 @@ class AsyncDoor(_Door):
             settings.timeout, connect=min(_CONNECT_TIMEOUT_S, settings.timeout), pool=None
         )
         context, proxy = _tls_context(_certificates(settings)), _proxy(settings)
-        try:
-            self._client = httpx.AsyncClient(
-                headers=_headers(settings),
-                timeout=timeout,
-                verify=context,
-                proxy=proxy
-                and httpx.Proxy(proxy, ssl_context=context if proxy.startswith("https:") else None),
-                limits=httpx.Limits(max_keepalive_connections=settings.max_concurrency),
-                event_hooks={"response": [_forget_location]},
-                trust_env=False,
-            )
-        except (ImportError, ValueError, httpx.InvalidURL):
-            pass  # raised below: the text of this error may hold the proxy's password
-        else:
-            return
-        raise ConfigurationError(
-            "The proxy of the connection or the environment is not one that httpx can use."
+        self._client = httpx.AsyncClient(
+            headers=_headers(settings),
+            timeout=timeout,
+            verify=context,
+            proxy=proxy and httpx.Proxy(proxy, ssl_context=context if proxy.startswith("https:") else None),
+            limits=httpx.Limits(max_keepalive_connections=settings.max_concurrency),
+            event_hooks={"response": [_forget_location]},
+            trust_env=False,
         )
 
     async def __aenter__(self) -> Self:
@@ -536,8 +528,16 @@ def _proxy(settings: Settings) -> str | None:
         return settings.proxy
     url = settings.base_url
     found = select_proxy(url, get_environ_proxies(url))
-    # urllib's own rule: what names no scheme is an http proxy.
-    return found if found is None or "://" in found else f"http://{found}"
+    if not found:
+        return None
+    try:
+        # It is urllib's own rule that what names no scheme is an http proxy.
+        return to_proxy(found if "://" in found else f"http://{found}", "The environment's HTTPS_PROXY")
+    except ConfigurationError as error:
+        problem = str(error)
+    # From a frame that holds no password.
+    del found
+    raise ConfigurationError(problem)
 
 
 def _tls_context(verify: bool | str) -> ssl.SSLContext:

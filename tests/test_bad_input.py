@@ -131,7 +131,7 @@ HTTP_PROXY = (
     "proxies is filled in, and host is plain http, to this machine: a proxy would be given the API key in "
     "the clear; leave it empty, or use https."
 )
-NO_PROXY = "proxies is not the URL of an http or https proxy, nor an object of those."
+NO_PROXY = "proxies is not the URL of an http or https proxy."
 AROUND = "has white space around it: paste it again without."
 WITHIN = "has a character that no Binance key has: paste it again."
 LOGIN, PASSWORD = "login (the API key)", "password (the HMAC secret)"
@@ -309,6 +309,10 @@ CONNECTIONS: list[tuple[dict[str, Any], str]] = [
     (
         {"extra": {"proxies": "http://hush@proxy"}},
         "proxies has a user without a password: write user:password@.",
+    ),
+    (
+        {"extra": {"proxies": "http://hush:%C3%A9@proxy"}},
+        "proxies has a user or password beyond ASCII: give the proxy another.",
     ),
     ({"extra": {"proxies": 3128}}, NO_PROXY),
     (

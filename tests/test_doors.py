@@ -410,6 +410,26 @@ class TestProxy:
             assert door.pull(NOW - HOUR, NOW) == []
         assert len(lines) == 2
 
+    @pytest.mark.parametrize(
+        ("proxy", "says"),
+        [
+            ("socks5://hush", "is not the URL of an http or https proxy"),
+            ("http://127.0.0.1:hush", "is not the URL of an http or https proxy"),
+            ("http://hush@127.0.0.1:9", "has a user without a password"),
+        ],
+    )
+    def test_says_what_is_wrong_with_the_environments(
+        self, door: Doors, connect: Any, monkeypatch: pytest.MonkeyPatch, proxy: str, says: str
+    ) -> None:
+        """A proxy that cannot be used is an error before any request, which does not repeat it."""
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        connect(host="https://127.0.0.1:9")
+        with pytest.raises(
+            exceptions.ConfigurationError, match=f"environment's HTTPS_PROXY {says}"
+        ) as caught:
+            door.pull(NOW - HOUR, NOW)
+        assert "hush" not in str(caught.value)
+
     def test_asks_nobody_on_the_way_to_this_machine(
         self, door: Doors, connect: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -262,6 +262,18 @@ def test_nothing_is_seen_when_the_connection_is_wrong(
     assert seen.leaks(exchange, SECRETS) == []
 
 
+@pytest.mark.usefixtures("hooks_on_the_fake_clock")
+def test_nothing_is_seen_when_the_environments_proxy_is_wrong(
+    seen: Seen, connected: Any, exchange: Exchange, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy's password is in no variable on the error's way."""
+    monkeypatch.setenv("HTTPS_PROXY", f"socks5://user:{PASSPHRASE.replace(' ', '')}@proxy")
+    connected(host="https://127.0.0.1:9")
+    run_everything(seen, clock)
+    assert any("HTTPS_PROXY" in text for text in seen.others)
+    assert seen.leaks(exchange, [*SECRETS, PASSPHRASE.replace(" ", "")]) == []
+
+
 def test_nothing_is_seen_of_a_trigger(
     seen: Seen, connected: Any, exchange: Exchange, mocker: Any, clock: FakeClock
 ) -> None:
