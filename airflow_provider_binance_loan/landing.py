@@ -11,7 +11,7 @@ from airflow_provider_binance_loan.binance.records import is_running
 from airflow_provider_binance_loan.checks import shown
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.formats import Spool, load_parquet, to_format
-from airflow_provider_binance_loan.store import S3Object, Store
+from airflow_provider_binance_loan.store import S3Object, Store, to_s3_object
 from airflow_provider_binance_loan.tables import PLACEHOLDER, TABLES, to_rows, to_table_key
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def to_targets(target: S3Object, *, flatten: bool) -> dict[str, S3Object]:
     :raises ConfigurationError: the key has a place for the table's name, and there are no tables.
     """
     if flatten:
-        return {table: S3Object(target.bucket, to_table_key(target.key, table)) for table in TABLES}
+        return {table: to_s3_object(target.bucket, to_table_key(target.key, table)) for table in TABLES}
     if PLACEHOLDER in target.key:
         raise ConfigurationError(
             f"s3_key is {shown(target.key)}, and there is one object: set flatten=True for one of each "

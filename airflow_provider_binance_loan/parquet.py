@@ -116,7 +116,8 @@ class ParquetWriter:
         except _UnfitError as error:
             name, value = error.args
             whose = (
-                f"{name} of {row['groupId']}, liquidated at {row['liquidationStartTime']}, is {shown(value)}"
+                f"{name} of the record with groupId {row['groupId']} and liquidationStartTime "
+                f"{row['liquidationStartTime']} is {shown(value)}"
             )
             raise ConfigurationError(
                 f"{whose}, which a {_DECIMAL} cannot hold exactly, so nothing was written: set "

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
 
 from airflow_provider_binance_loan.checks import shown
-from airflow_provider_binance_loan.exceptions import ConfigurationError
+from airflow_provider_binance_loan.exceptions import ConfigurationError, TransientError
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -96,14 +97,20 @@ class Store:
         acl_policy: str | None = None,
         extra_args: Mapping[str, Any] | None = None,
     ) -> None:
+        if not (
+            verify is None
+            or isinstance(verify, bool)
+            or (isinstance(verify, str) and verify and Path(verify).exists())
+        ):
+            raise ConfigurationError(
+                f"verify is {shown(verify)}: give True, False, or the path of a CA bundle."
+            )
         self._conn: dict[str, Any] = {"aws_conn_id": aws_conn_id, "verify": verify}
         self._encrypt = encrypt
         self._acl_policy = acl_policy
         self._s3 = _open_s3(**self._conn)
         self._extra_args = _to_extra_args(extra_args, encrypt=encrypt, acl_policy=acl_policy)
-        _check_upload(
-            self._s3.get_conn(), {**self._extra_args, **({"ACL": acl_policy} if acl_policy else {})}
-        )
+        _check_upload(_client(self._s3), {**self._extra_args, **({"ACL": acl_policy} if acl_policy else {})})
 
     def check_bucket(self, bucket: str) -> None:
         """Return unless S3 says that there is no such bucket.
@@ -112,6 +119,7 @@ class Store:
         """
         from botocore.exceptions import (  # type: ignore[import-untyped]
             ClientError,
+            NoCredentialsError,
             ParamValidationError,
         )
 
@@ -119,6 +127,11 @@ class Store:
             self._s3.get_conn().head_bucket(Bucket=bucket)
         except ParamValidationError:
             raise ConfigurationError(f"s3_bucket is {shown(bucket)}, which is no name of a bucket.") from None
+        except NoCredentialsError:  # which may come back, where the machine's role gives them
+            raise TransientError(
+                f"No AWS credentials were found by aws_conn_id {shown(self._conn['aws_conn_id'])}: define "
+                "that connection with a key, or give the machine a role; or try again later."
+            ) from None
         except ClientError as error:
             # Those who may write need not be allowed to look; whether they may write, the upload tells.
             if error.response["Error"]["Code"] in _NO_BUCKET:
@@ -185,6 +198,34 @@ def _open_s3(**arguments: Any) -> S3Hook:
         ) from None
     # One part of an object in memory at a time; a connection's own `transfer_config_args` come first.
     return S3Hook(transfer_config_args={"use_threads": False}, **arguments)
+
+
+def _client(s3: S3Hook) -> Any:
+    """Return the client of a connection.
+
+    :raises ConfigurationError: the connection says what no client can be made of.
+    """
+    from botocore.exceptions import (
+        InvalidConfigError,
+        InvalidRegionError,
+        ParamValidationError,
+        ProfileNotFound,
+    )
+
+    try:
+        return s3.get_conn()
+    except (
+        InvalidConfigError,
+        InvalidRegionError,
+        ParamValidationError,
+        ProfileNotFound,
+        ValueError,
+    ) as error:
+        flaw = " ".join(str(error).split())
+        raise ConfigurationError(
+            f"aws_conn_id is {shown(s3.aws_conn_id)}, of which no client can be made ({flaw:.200}): mend "
+            "that connection."
+        ) from error
 
 
 def _to_extra_args(

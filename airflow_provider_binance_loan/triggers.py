@@ -381,4 +381,7 @@ def _first_wait_s(interval_s: float) -> float:
 
 
 def _told_to_wait_s(error: BinanceLoanError, hook: BinanceLoanHook) -> float:
-    return error.ends_at_ms / 1000 - hook.now().timestamp() if isinstance(error, RateLimitedError) else 0.0
+    if not isinstance(error, RateLimitedError):
+        return 0.0
+    # A little longer: a look within the last millisecond is refused, and the next is a whole interval later.
+    return error.ends_at_ms / 1000 - hook.now().timestamp() + 0.01

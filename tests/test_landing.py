@@ -202,7 +202,9 @@ def test_lands_nothing_when_an_amount_does_not_fit(s3: Any) -> None:
     land("a.parquet", [record()])
     before = body(s3, "s3://lake/a.parquet")
     some = [record(), running(totalLiability="1e-19")]
-    with pytest.raises(ConfigurationError, match=r"totalLiability of 7, .* is '0.0000000000000000001'"):
+    with pytest.raises(
+        ConfigurationError, match=r"totalLiability of the record with groupId 7 .* is '0.0000000000000000001'"
+    ):
         land("a.parquet", some)
     assert body(s3, "s3://lake/a.parquet") == before
     assert land("a.parquet", some, amounts="string")["records"] == 2
@@ -267,3 +269,9 @@ def test_refuses_what_cannot_be_landed(s3: Any, arguments: dict[str, Any], says:
     target = S3Object(arguments.pop("bucket", "lake"), arguments.pop("key", "a.jsonl"))
     with pytest.raises(ConfigurationError, match=says):
         Landing(Store(), target, **arguments)
+
+
+def test_refuses_a_table_whose_key_is_too_long(s3: Any) -> None:
+    """The table's name counts: what S3 would refuse after the pull is refused before it."""
+    with pytest.raises(ConfigurationError, match="1024 bytes at the most"):
+        land("a" * 1009 + ".jsonl", [], flatten=True)

@@ -137,7 +137,8 @@ def test_says_which_amount_does_not_fit(name: str) -> None:
     one["liquidationSnapshot"]["liabilities"][0]["interest"] = value
     others = {other: "string" for other in ("totalLiability", "netEquity", "interest") if other != name}
     says = (
-        rf"{name} of 6, liquidated at 1772364000123, is '{value}', which a decimal128\(38, 18\) cannot hold "
+        rf"{name} of the record with groupId 6 and liquidationStartTime 1772364000123 is '{value}', "
+        r"which a decimal128\(38, 18\) cannot hold "
         rf"exactly, so nothing was written: set parquet_amounts=\{{'{name}': 'string'\}}"
     )
     with pytest.raises(ConfigurationError, match=says):

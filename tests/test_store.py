@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -15,7 +16,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
 from botocore.exceptions import ClientError
 
-from airflow_provider_binance_loan.exceptions import ConfigurationError
+from airflow_provider_binance_loan.exceptions import ConfigurationError, TransientError
 from airflow_provider_binance_loan.store import S3Object, Store, to_s3_object
 
 TARGET = S3Object("lake", "a/b.jsonl")
@@ -46,6 +47,42 @@ def test_says_that_there_is_no_bucket(s3: Any, bucket: str, says: str) -> None:
     Store().check_bucket("lake")
     with pytest.raises(ConfigurationError, match=says):
         Store().check_bucket(bucket)
+
+
+@pytest.mark.parametrize("verify", ["", "/no/such", 5])
+def test_says_what_is_wrong_with_verify(s3: Any, verify: Any) -> None:
+    """What certificates are checked against is a switch, or a file that is there."""
+    with pytest.raises(ConfigurationError, match=f"verify is {verify!r}: give True, False, or the path"):
+        Store(verify=verify)
+
+
+@pytest.mark.parametrize(
+    "extra", [{"endpoint_url": "127.0.0.1:15000"}, {"profile_name": "nope"}, {"region_name": "not a region"}]
+)
+def test_says_what_is_wrong_with_the_aws_connection(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, extra: dict[str, str]
+) -> None:
+    """A connection that no client can be made of is named."""
+    connection = {"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+    with pytest.raises(
+        ConfigurationError, match="aws_conn_id is 'aws_default', of which no client can be made"
+    ):
+        Store()
+
+
+def test_says_that_there_are_no_credentials(
+    s3: Any, s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Who has no key is told so; it is tried again, since a machine's role may give one a moment later."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    extra = {"endpoint_url": s3_url, "region_name": "us-east-1"}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": extra}))
+    with pytest.raises(TransientError, match="No AWS credentials were found by aws_conn_id 'aws_default'"):
+        Store().check_bucket("lake")
 
 
 def test_says_that_the_bucket_is_gone(s3: Any) -> None:

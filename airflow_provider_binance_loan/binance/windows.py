@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from calendar import timegm
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from airflow_provider_binance_loan.checks import EPOCH, check_instant
@@ -49,7 +49,8 @@ def to_window(start: datetime, end: datetime) -> Span:
     :raises ConfigurationError: one of them is no such time, or `end` is before `start`.
     """
     window = Span(to_ms(start, "start"), to_ms(end, "end"))
-    if end < start:
+    # In UTC: two times of one zone are compared by the clock on the wall, which is put back once a year.
+    if end.astimezone(UTC) < start.astimezone(UTC):
         raise ConfigurationError(
             f"end is {end.isoformat()}, before start, {start.isoformat()}: swap them or mend the schedule."
         )

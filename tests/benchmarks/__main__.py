@@ -2,7 +2,7 @@
 
     uv run python -m tests.benchmarks [imports capacity pull growth triggers]
 
-It takes about twenty minutes. Let the machine do nothing else meanwhile.
+It takes about half an hour. Let the machine do nothing else meanwhile.
 """
 
 from __future__ import annotations

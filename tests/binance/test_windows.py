@@ -18,6 +18,7 @@ from airflow_provider_binance_loan.binance.windows import (
     to_ms,
     to_window,
 )
+from airflow_provider_binance_loan.exceptions import ConfigurationError
 
 INSTANTS = st.datetimes(
     min_value=datetime(1971, 1, 1), max_value=datetime(2200, 1, 1), timezones=st.timezones()
@@ -71,3 +72,14 @@ def test_spans_cover_the_window_exactly(start: datetime, length: timedelta) -> N
 def test_an_empty_window_has_no_span() -> None:
     """A window that ends where it starts holds nothing to ask for."""
     assert list(spans(Span(5, 5))) == []
+
+
+def test_goes_by_the_instants_and_not_by_the_clock_on_the_wall() -> None:
+    """Where clocks are put back, an end may read earlier than its start, and a start later than its end."""
+    berlin = ZoneInfo("Europe/Berlin")
+    before = datetime(2026, 10, 25, 2, 45, tzinfo=berlin)
+    after = datetime(2026, 10, 25, 2, 30, tzinfo=berlin, fold=1)
+    window = to_window(before, after)
+    assert window.end_ms - window.start_ms == 45 * 60_000
+    with pytest.raises(ConfigurationError, match="before start"):
+        to_window(after, before)
