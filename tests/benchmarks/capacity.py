@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tests.benchmarks.canned import serve_canned
-from tests.benchmarks.clients import AIOHTTP, ASYNC, ONE, PATH, PLAIN, headers, page_query
-from tests.benchmarks.pull import run
+from tests.benchmarks.clients import AIOHTTP, ASYNC, ONE, PATH, PLAIN, WIDE, headers, page_query
+from tests.benchmarks.pull import pull_once
 from tests.benchmarks.stage import END, PAGE_SIZE, process, row, serve_sandbox
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 RECORDS = 5_000
 LENGTH = timedelta(days=90)
-WIDE = 8
 # The sandbox allows a weight of 12,000 a minute, as Binance does, and clients slow down at four fifths.
 REQUESTS = 1_000
 ROUNDS = 3
@@ -83,12 +82,8 @@ def measure(name: str, serve: Callable[..., None], *arguments: Any) -> None:
             return REQUESTS * PAGE_SIZE / (cpu_s() - before_s)
 
         def speed(client: str) -> float:
-            with process(run, client, urls, LENGTH, "") as pulling:
-                pulling.recv()
-                pulling.send(urls[0])
-                records, _, client_cpu_s, _ = pulling.recv()
-            assert records == RECORDS, (client, records)
-            return float(records / client_cpu_s)
+            _, client_cpu_s, _ = pull_once(client, urls, LENGTH, RECORDS)
+            return float(RECORDS / client_cpu_s)
 
         most = median(capacity() for _ in range(ROUNDS))
         speeds = {client: median(speed(client) for _ in range(ROUNDS)) for client in CLIENTS}

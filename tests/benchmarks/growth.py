@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from tests.benchmarks.canned import serve_canned
 from tests.benchmarks.clients import LANDINGS
-from tests.benchmarks.pull import run
+from tests.benchmarks.pull import pull_once
 from tests.benchmarks.stage import local_s3, process, row
 
 LENGTH = timedelta(days=3 * 365)
@@ -26,18 +26,10 @@ def measure(records: int, s3_url: str) -> float:
     most_mb = 0.0
     with process(serve_canned, records, LENGTH, [0.0]) as server:
         urls: list[str] = server.recv()
-
-        def pull(name: str) -> tuple[int, float, float, float]:
-            with process(run, name, urls, LENGTH, s3_url) as client:
-                client.recv()
-                client.send(urls[0])
-                pulled: tuple[int, float, float, float] = client.recv()
-            assert pulled[0] == records, (name, pulled)
-            return pulled
-
-        pull(next(iter(LANDINGS)))  # so that the server has all answers ready
+        # So that the server has all answers ready.
+        pull_once(next(iter(LANDINGS)), urls, LENGTH, records, s3_url)
         for name in LANDINGS:
-            _, seconds, cpu_s, added_mb = pull(name)
+            seconds, cpu_s, added_mb = pull_once(name, urls, LENGTH, records, s3_url)
             most_mb = max(most_mb, added_mb)
             row(
                 f"{records:,}",

@@ -64,6 +64,16 @@ def run(ready: Connection, name: str, urls: list[str], length: timedelta, s3_url
         del pulled
 
 
+def pull_once(name: str, urls: list[str], length: timedelta, records: int, s3_url: str = "") -> Any:
+    """Pull once, in a process of its own, and return the seconds, the CPU seconds and the MB that it took."""
+    with process(run, name, urls, length, s3_url) as client:
+        client.recv()
+        client.send(urls[0])
+        pulled, *took = client.recv()
+    assert pulled == records, (name, pulled)
+    return took
+
+
 def counted(url: str) -> dict[str, int]:
     """Return what the server counted since it was asked last."""
     with urlopen(url + COUNTS_PATH) as answer:
