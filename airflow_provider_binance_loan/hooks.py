@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from airflow_provider_binance_loan.binance.keys import read_key_warnings
-from airflow_provider_binance_loan.binance.liquidations import (
+from airflow_provider_binance_loan.binance.datasets.api_key_permissions import read_key_warnings
+from airflow_provider_binance_loan.binance.fields import ClosedRiskUnit, ForceLiquidation, record_key
+from airflow_provider_binance_loan.binance.reader import (
     read_closed_units,
     read_force_liquidations,
     to_risk_units,
 )
-from airflow_provider_binance_loan.binance.records import ClosedRiskUnit, ForceLiquidation, record_key
-from airflow_provider_binance_loan.binance.windows import to_datetime, to_window
-from airflow_provider_binance_loan.checks import shown_if_harmless
-from airflow_provider_binance_loan.connection import CONN_TYPE, Settings, to_settings
+from airflow_provider_binance_loan.binance.time_range import to_datetime, to_window
+from airflow_provider_binance_loan.client.progress import Progress
+from airflow_provider_binance_loan.client.settings import CONN_TYPE, Settings, to_settings
+from airflow_provider_binance_loan.client.throttle import Clock, Standing
 from airflow_provider_binance_loan.exceptions import BinanceLoanError, ConfigurationError
-from airflow_provider_binance_loan.progress import Progress
-from airflow_provider_binance_loan.standing import Clock, Standing
+from airflow_provider_binance_loan.validation import shown_if_harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     import requests
 
-    from airflow_provider_binance_loan.binance.liquidations import RiskUnitsArgument
-    from airflow_provider_binance_loan.binance.reading import Reading, Record
-    from airflow_provider_binance_loan.doors import SyncDoor
+    from airflow_provider_binance_loan.binance.plans import Reading, Record
+    from airflow_provider_binance_loan.binance.reader import RiskUnitsArgument
+    from airflow_provider_binance_loan.client.base import SyncDoor
 
 
 _ACCEPTED = "Binance accepts the key for the institutional loan records of its account."
@@ -86,7 +86,7 @@ class BinanceLoanHook(BaseHook):
     ) -> list[ForceLiquidation]:
         """Return what :meth:`get_force_liquidations` returns, without blocking the event loop."""
         readings = read_force_liquidations(to_window(start, end), to_risk_units(risk_units))
-        from airflow_provider_binance_loan.doors import AsyncDoor
+        from airflow_provider_binance_loan.client.base import AsyncDoor
 
         settings = await self._asettings()
         records: list[Record] = []
@@ -110,7 +110,7 @@ class BinanceLoanHook(BaseHook):
 
     def get_conn(self) -> requests.Session:
         """Return a session with the connection's API key, proxy and certificate checks; it signs nothing."""
-        from airflow_provider_binance_loan.doors import open_session
+        from airflow_provider_binance_loan.client.base import open_session
 
         return open_session(self._settings())
 
@@ -144,7 +144,7 @@ class BinanceLoanHook(BaseHook):
 
     def _door(self, settings: Settings, **limits: float) -> SyncDoor:
         # Imported here, as `requests` takes long to import, and DAGs are parsed without making any.
-        from airflow_provider_binance_loan.doors import SyncDoor
+        from airflow_provider_binance_loan.client.base import SyncDoor
 
         return SyncDoor(settings, self._standing, **limits)
 

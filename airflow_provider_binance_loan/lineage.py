@@ -11,13 +11,13 @@ from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.definitions.asset import AssetRef
 from airflow.sdk.lineage import get_hook_lineage_collector
 
-from airflow_provider_binance_loan.binance.walk import FORCE_LIQUIDATION_PATH
+from airflow_provider_binance_loan.binance.slicing import FORCE_LIQUIDATION_PATH
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_binance_loan.hooks import BinanceLoanHook
-    from airflow_provider_binance_loan.intervals import Window
+    from airflow_provider_binance_loan.windows import Window
 
 
 def note_input(hook: BinanceLoanHook, window: Window) -> None:

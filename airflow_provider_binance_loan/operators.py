@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from airflow_provider_binance_loan.checks import check_flag, is_number, shown
 from airflow_provider_binance_loan.exceptions import ConfigurationError, RequestRefusedError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
-from airflow_provider_binance_loan.intervals import Window, resolve_window
-from airflow_provider_binance_loan.landing import Landing
+from airflow_provider_binance_loan.landing.s3 import Store, to_s3_object
+from airflow_provider_binance_loan.landing.sink import Landing
 from airflow_provider_binance_loan.lineage import announce, note_input
 from airflow_provider_binance_loan.links import S3ObjectLink
-from airflow_provider_binance_loan.store import Store, to_s3_object
+from airflow_provider_binance_loan.validation import check_flag, is_number, shown
+from airflow_provider_binance_loan.windows import Window, resolve_window
 
 if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context
 
-    from airflow_provider_binance_loan.formats import FileFormat
-    from airflow_provider_binance_loan.parquet import Amounts
+    from airflow_provider_binance_loan.landing.formats import FileFormat
+    from airflow_provider_binance_loan.landing.parquet import Amounts
 
 # Airflow's database holds each XCom as one value.
 _MOST_IN_XCOM = 1_000_000

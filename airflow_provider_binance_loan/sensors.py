@@ -15,9 +15,9 @@ from airflow.sdk.exceptions import (
     TaskDeferralError,
 )
 
-from airflow_provider_binance_loan.binance.liquidations import to_risk_units
-from airflow_provider_binance_loan.binance.windows import to_datetime
-from airflow_provider_binance_loan.checks import check_flag, check_seconds, shown
+from airflow_provider_binance_loan.binance.reader import to_risk_units
+from airflow_provider_binance_loan.binance.time_range import to_datetime
+from airflow_provider_binance_loan.conditions import DEFAULT_LOOKBACK, WaitFor, Watch, check_interval
 from airflow_provider_binance_loan.exceptions import (
     BinanceLoanError,
     ConfigurationError,
@@ -25,8 +25,8 @@ from airflow_provider_binance_loan.exceptions import (
     RequestRefusedError,
 )
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
-from airflow_provider_binance_loan.intervals import resolve_window, to_instant
-from airflow_provider_binance_loan.watch import DEFAULT_LOOKBACK, WaitFor, Watch, check_interval
+from airflow_provider_binance_loan.validation import check_flag, check_seconds, shown
+from airflow_provider_binance_loan.windows import resolve_window, to_instant
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -13,10 +13,10 @@ from typing import Any
 from airflow.sdk import Asset
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
-from airflow_provider_binance_loan.binance.liquidations import RiskUnitsArgument, to_risk_units
-from airflow_provider_binance_loan.binance.records import ForceLiquidation, Key, is_running, record_key
-from airflow_provider_binance_loan.binance.windows import MAX_SPAN_MS, to_datetime, to_ms
-from airflow_provider_binance_loan.checks import LAST_S, check_flag, check_seconds, shown
+from airflow_provider_binance_loan.binance.fields import ForceLiquidation, Key, is_running, record_key
+from airflow_provider_binance_loan.binance.reader import RiskUnitsArgument, to_risk_units
+from airflow_provider_binance_loan.binance.time_range import MAX_SPAN_MS, to_datetime, to_ms
+from airflow_provider_binance_loan.conditions import DEFAULT_LOOKBACK, WaitFor, Watch, check_interval
 from airflow_provider_binance_loan.exceptions import (
     BinanceLoanError,
     ConfigurationError,
@@ -25,8 +25,8 @@ from airflow_provider_binance_loan.exceptions import (
     TransientError,
 )
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
-from airflow_provider_binance_loan.intervals import to_instant
-from airflow_provider_binance_loan.watch import DEFAULT_LOOKBACK, WaitFor, Watch, check_interval
+from airflow_provider_binance_loan.validation import LAST_S, check_flag, check_seconds, shown
+from airflow_provider_binance_loan.windows import to_instant
 
 # After so many failed looks in a row, each of several tries, the trigger gives up and says why.
 _MAX_FAILURES = 10

@@ -32,7 +32,7 @@ from moto.server import ThreadedMotoServer
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_KEY, SANDBOX_API_SECRET, Exchange
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
-from tests.mail import MailServer
+from tests.support.mail import MailServer
 
 DATA = Path(__file__).parent / "data"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
-from airflow_provider_binance_loan.binance.windows import to_datetime
+from airflow_provider_binance_loan.binance.time_range import to_datetime
 from airflow_provider_binance_loan.exceptions import (
     AuthRefusedError,
     BadResponseError,

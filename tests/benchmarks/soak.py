@@ -40,13 +40,13 @@ from airflow_provider_binance_loan.exceptions import (
     TransientError,
 )
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
-from airflow_provider_binance_loan.intervals import resolve_window
-from airflow_provider_binance_loan.landing import Landing
+from airflow_provider_binance_loan.landing.s3 import Store, to_s3_object
+from airflow_provider_binance_loan.landing.sink import Landing
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 from airflow_provider_binance_loan.sandbox.exchange import Behaviour, Exchange, Liquidation, Unit, write_json
 from airflow_provider_binance_loan.sandbox.faults import Fault
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
-from airflow_provider_binance_loan.store import Store, to_s3_object
+from airflow_provider_binance_loan.windows import resolve_window
 
 WINDOW_MS = 10_000
 UNITS = 150  # that live all the time: more than a page of them can start in one millisecond

@@ -14,7 +14,7 @@ import pytest
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, Exchange
 from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_connection
 from tests.e2e.harness import Airflow
-from tests.mail import MailServer
+from tests.support.mail import MailServer
 
 DAGS = Path(__file__).parent / "dags"
 DAG_IDS = (

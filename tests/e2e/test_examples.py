@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_binance_loan.sandbox.exchange import Liquidation
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
 from tests.e2e.harness import Airflow, to_ms, until
-from tests.mail import MailServer
+from tests.support.mail import MailServer
 
 pytestmark = pytest.mark.e2e
 

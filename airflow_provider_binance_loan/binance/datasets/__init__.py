@@ -1,0 +1,1 @@
+"""The datasets, one file each: what Binance offers to read, declared once."""

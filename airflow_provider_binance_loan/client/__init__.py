@@ -1,0 +1,1 @@
+"""The client: everything that talks to Binance over the network."""

@@ -1,0 +1,1 @@
+"""Landing: records written to objects, whole or not at all."""

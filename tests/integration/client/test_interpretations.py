@@ -1,0 +1,163 @@
+"""Every reading of Binance's page, over HTTP and through both doors: the same records, at a known cost."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_binance_loan.binance.fields import record_key
+from airflow_provider_binance_loan.sandbox.exchange import Exchange
+from tests.conftest import NOW, Doors
+
+DAY_MS = 24 * 60 * 60 * 1000
+NOW_MS = int(NOW.timestamp() * 1000)
+QUARTER = timedelta(days=99)
+START_MS = NOW_MS - 99 * DAY_MS
+
+Key = tuple[int, int]
+
+
+@pytest.fixture
+def busy(exchange: Exchange) -> Exchange:
+    """A quarter with a crowd, a burst, a spread and a closed unit; each liquidation ended within it."""
+    dice = random.Random(3)
+    for group in range(3, 151):
+        exchange.add_unit(group)
+        exchange.add_liquidation(group, START_MS + 50 * DAY_MS, START_MS + 50 * DAY_MS + 5000)
+    starts = [START_MS + 60 * DAY_MS + dice.randrange(3_600_000) for _ in range(250)]
+    starts += [START_MS + dice.randrange(99 * DAY_MS - 10_000) for _ in range(150)]
+    for start_ms in sorted(set(starts)):
+        exchange.add_liquidation(dice.choice([1, 2]), start_ms, start_ms + 5000)
+    exchange.add_unit(151)
+    exchange.add_liquidation(151, START_MS + 70 * DAY_MS, START_MS + 70 * DAY_MS + 1)
+    exchange.close(151)
+    return exchange
+
+
+def truth(exchange: Exchange) -> list[Key]:
+    return [(one.start_ms, one.group_id) for one in exchange.liquidations()]
+
+
+def pull(door: Doors, **arguments: Any) -> list[Key]:
+    keys = [record_key(record) for record in door.pull(NOW - QUARTER, NOW, **arguments)]
+    assert keys == sorted(keys)
+    return [tuple(key) for key in keys]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {},
+        *({"total": total} for total in ("units", "string", "zero", "absent")),
+        *({"filter_field": field} for field in ("end", "overlap", "update")),
+        *({"order": order} for order in ("oldest", "random")),
+        {"end_inclusive": False},
+        {"page_cap": 40},
+        {"snapshot_shape": "list", "liabilities_shape": "object"},
+        {"snapshot_shape": "null"},
+        {"liabilities_shape": "list", "running_end": "zero"},
+        {"liabilities_shape": "null", "running_end": "absent"},
+        {"end_inclusive": False, "filter_field": "end", "order": "oldest", "total": "zero"},
+    ],
+    ids=lambda knobs: ",".join(f"{name}={value}" for name, value in knobs.items()) or "as is",
+)
+def test_reads_the_same_under_every_reading(door: Doors, busy: Exchange, knobs: dict[str, Any]) -> None:
+    """What Binance counts, filters on, includes, sorts by and how it shapes its rows changes nothing."""
+    if knobs.get("order") == "random":  # rows of one millisecond in a new order each time cannot be paged
+        busy = thinned(busy)
+    busy.behaviour = replace(busy.behaviour, **knobs)
+    assert pull(door) == truth(busy)
+
+
+def thinned(exchange: Exchange) -> Exchange:
+    """Take the crowd away, but for fifty of it."""
+    crowd = [one for one in exchange.liquidations() if one.start_ms == START_MS + 50 * DAY_MS]
+    for one in crowd[50:]:
+        exchange._list.remove(one)
+    return exchange
+
+
+def insert_newest(exchange: Exchange) -> None:
+    exchange.add_liquidation(1, NOW_MS - 7)
+
+
+def insert_between(exchange: Exchange) -> None:
+    exchange.add_liquidation(2, START_MS + 60 * DAY_MS + 3_700_000)
+
+
+def close_one(exchange: Exchange) -> None:
+    exchange.close(2)
+
+
+def change_one(exchange: Exchange) -> None:
+    exchange.liquidations()[20].fields["endLtv"] = "0.5"
+
+
+def all_at_once(exchange: Exchange) -> None:
+    for move in (insert_newest, insert_between, close_one, change_one):
+        move(exchange)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("move", [insert_newest, insert_between, close_one, change_one, all_at_once])
+def test_reads_a_list_that_moves(
+    door: Doors, busy: Exchange, move: Callable[[Exchange], None], at: int
+) -> None:
+    """Whatever happens between two requests, what was there all the time comes, each once."""
+    before = set(truth(busy))
+    busy.schedule(at, move)
+    keys = pull(door)
+    assert len(keys) == len(set(keys))
+    assert before <= set(keys) <= set(truth(busy))
+
+
+def evenly(count: int) -> list[int]:
+    dice = random.Random(count)
+    return [START_MS + dice.randrange(99 * DAY_MS) for _ in range(count)]
+
+
+def bursts(number: int, size: int, width_ms: int) -> list[int]:
+    dice = random.Random(number)
+    starts = [START_MS + dice.randrange(99 * DAY_MS - width_ms) for _ in range(number)]
+    return [start + dice.randrange(width_ms) for start in starts for _ in range(size)]
+
+
+@pytest.mark.parametrize("total", ["rows", "units", "absent"])
+@pytest.mark.parametrize(
+    ("starts", "budget"),
+    [
+        (evenly(2), 1),
+        (evenly(99), 1),
+        (evenly(3000), 1.7),
+        (evenly(5000), 1.7),
+        (bursts(1, 5000, 3_600_000), 2),
+        (bursts(50, 200, 60_000), 4),
+        (bursts(50, 200, 3_600_000), 4),
+    ],
+    ids=[
+        "two",
+        "one page",
+        "3000 even",
+        "5000 even",
+        "5000 in an hour",
+        "50 minutes of 200",
+        "50 hours of 200",
+    ],
+)
+def test_asks_no_more_than_it_must(
+    door: Doors, exchange: Exchange, starts: list[int], budget: float, total: Any
+) -> None:
+    """The requests for each full page stay within bounds; a window that fits a page takes one."""
+    exchange.behaviour.total = total
+    for start_ms in sorted(set(starts)):
+        exchange.add_liquidation(1, start_ms, start_ms + 1)
+    assert len(pull(door)) == len(set(starts))
+    pages = max(1, -(-len(set(starts)) // 100))
+    listings = sum(request.path.endswith("/closed") for request in exchange.requests)
+    assert listings == 1
+    assert len(exchange.requests) - listings <= budget * pages

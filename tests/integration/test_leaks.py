@@ -1,0 +1,357 @@
+"""Leaks: no key, secret, passphrase, PEM or signature in any log, error, variable, XCom or trigger.
+
+Every way to fail runs with all loggers at DEBUG; then everything that could be seen is searched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote, unquote
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.log import redact
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+
+import airflow_provider_binance_loan
+from airflow_provider_binance_loan.client import base as doors
+from airflow_provider_binance_loan.client import redaction as masking
+from airflow_provider_binance_loan.exceptions import BinanceLoanError
+from airflow_provider_binance_loan.hooks import BinanceLoanHook
+from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
+from airflow_provider_binance_loan.sandbox.exchange import ApiKey, Exchange
+from airflow_provider_binance_loan.sandbox.faults import Fault
+from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
+from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationTrigger
+from tests.conftest import NOW, FakeClock
+from tests.integration.client.test_faults import CASES
+from tests.support.raw import answer, raw_server
+
+HOUR = timedelta(hours=1)
+PACKAGE = str(Path(airflow_provider_binance_loan.__file__).parent)
+
+API_KEY = "LeakTestApiKey" * 4
+SECRET = "LeakTestSecret" * 4
+PASSPHRASE = "leak test passphrase"
+PRIVATE_KEY = Ed25519PrivateKey.generate()
+PEM = PRIVATE_KEY.private_bytes(
+    Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(PASSPHRASE.encode())
+).decode()
+PLAIN_PEM = PRIVATE_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+FORMS = {
+    "as it is": PEM,
+    "line ends written out": PEM.replace("\n", "\\n"),
+    "on one line": PEM.replace("\n", " "),
+    "without line ends": PEM.replace("\n", ""),
+    "wrapped": base64.b64encode(PEM.encode()).decode(),
+    "wrapped in lines": base64.encodebytes(PEM.encode()).decode(),
+}
+
+# Each with a sign of it that no other text has; a PEM is known by its lines.
+SECRETS = [API_KEY, SECRET, PASSPHRASE, *PEM.splitlines()[1:-1], *PLAIN_PEM.splitlines()[1:-1]]
+
+CONNECTIONS: dict[str, dict[str, Any]] = {
+    "hmac": {"password": SECRET},
+    "pem": {"password": None, "extra": {"private_key": PEM, "private_key_passphrase": PASSPHRASE}},
+}
+
+
+@dataclass
+class Seen:
+    """All that could be seen from outside, as texts."""
+
+    records: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+    def error(self, error: BaseException) -> None:
+        """Take in an error, what it came from, and the variables of our frames on its way."""
+        for each in _chain(error):
+            self.others += [str(each), repr(each), repr(vars(each)), repr(each.args)]
+            self.others += traceback.format_exception(each)
+            for frame, _ in traceback.walk_tb(each.__traceback__):
+                if frame.f_code.co_filename.startswith(PACKAGE):
+                    self.others += [f"{name} = {value!r}" for name, value in frame.f_locals.items()]
+
+    def show(self, *values: Any) -> None:
+        """Take in values by their `repr`."""
+        self.others += [repr(value) for value in values]
+
+    def leaks(self, exchange: Exchange, secrets: list[str]) -> list[str]:
+        signatures = {dict(request.params).get("signature", "") for request in exchange.requests} - {""}
+        quoted = {request.query.rpartition("signature=")[2] for request in exchange.requests} - {""}
+        signs = {*secrets, *signatures, *quoted, *(unquote(text) for text in quoted)}
+        return [text for text in (*self.records, *self.others) if any(sign in text for sign in signs)]
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error:
+        yield error
+        if error.__cause__ and error.__context__ is not error.__cause__:
+            yield from _chain(error.__context__)
+        error = error.__cause__ or error.__context__
+
+
+@pytest.fixture
+def seen() -> Iterator[Seen]:
+    """What all loggers say at DEBUG, before any masking by Airflow; and what a test adds."""
+    seen = Seen()
+    formatter = logging.Formatter()
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.records.append(f"{record.name}: {record.getMessage()} {record.args!r} {record.msg!r}")
+            if record.exc_info:
+                seen.records.append(formatter.formatException(record.exc_info))
+
+    handler, root = Handler(), logging.getLogger()
+    loggers = [root, *(logging.getLogger(name) for name in root.manager.loggerDict)]
+    before = [(logger, logger.level, logger.disabled, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
+        logger.disabled, logger.propagate = False, True
+    root.addHandler(handler)
+    yield seen
+    root.removeHandler(handler)
+    for logger, *state in before:
+        logger.level, logger.disabled, logger.propagate = state
+    root.manager._clear_cache()  # type: ignore[attr-defined]
+
+
+@pytest.fixture(params=CONNECTIONS)
+def connected(request: pytest.FixtureRequest, exchange: Exchange, connect: Any) -> Callable[..., None]:
+    """Define the connection with the secrets of this test."""
+    public_key = None if request.param == "hmac" else PRIVATE_KEY.public_key()
+    exchange.add_key(ApiKey(API_KEY, SECRET if request.param == "hmac" else None, public_key))
+
+    def define(**fields: Any) -> None:
+        mine = CONNECTIONS[request.param]
+        extra = {**mine.get("extra", {}), **fields.pop("extra", {})}
+        connect(**{"login": API_KEY, **mine, **fields, "extra": extra})
+
+    define()
+    return define
+
+
+def context() -> Any:
+    return {
+        "dag_run": SimpleNamespace(run_after=NOW),
+        "data_interval_start": NOW - HOUR,
+        "data_interval_end": NOW,
+        "ti": SimpleNamespace(get_first_reschedule_date=lambda _: None),
+    }
+
+
+def run_everything(seen: Seen, clock: FakeClock) -> None:
+    """Go through every public way, and take in what it gives or raises."""
+    hook = BinanceLoanHook(clock=clock)
+    seen.show(hook, vars(hook))
+    ways: list[Callable[[], Any]] = [
+        lambda: hook.get_force_liquidations(NOW - HOUR, NOW),
+        lambda: asyncio.run(hook.aget_force_liquidations(NOW - HOUR, NOW)),
+        hook.test_connection,
+        lambda: BinanceLoanForceLiquidationOperator(task_id="pull").execute(context()),
+        lambda: BinanceLoanForceLiquidationSensor(task_id="wait", timeout=0).execute(context()),
+        lambda: BinanceLoanForceLiquidationSensor(task_id="wait", deferrable=True).execute(context()),
+    ]
+    for way in ways:
+        try:
+            seen.show(way())
+        except TaskDeferred as deferred:
+            seen.show(deferred.trigger.serialize(), deferred.kwargs)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is searched
+            seen.error(error)
+
+
+@pytest.fixture
+def hooks_on_the_fake_clock(mocker: Any, clock: FakeClock) -> None:
+    """Operators and sensors make their hooks themselves."""
+    mocker.patch("airflow_provider_binance_loan.hooks.Clock", return_value=clock)
+
+
+FAILING = {name: case for name, case in CASES.items() if case.faults}
+
+
+@pytest.mark.parametrize("name", FAILING)
+@pytest.mark.usefixtures("hooks_on_the_fake_clock")
+def test_nothing_is_seen_when_requests_fail(
+    name: str, seen: Seen, connected: Any, exchange: Exchange, clock: FakeClock
+) -> None:
+    """Whatever goes wrong, no log, error, variable, XCom or trigger argument holds a secret."""
+    exchange.add_liquidation(1, int(NOW.timestamp() * 1000) - 5000)
+    exchange.fail(*FAILING[name].faults * 3)
+    run_everything(seen, clock)
+    assert any("signature" in text or "GET" in text for text in seen.records), "requests were logged"
+    assert seen.leaks(exchange, SECRETS) == []
+
+
+@pytest.mark.usefixtures("hooks_on_the_fake_clock")
+def test_nothing_is_seen_when_answers_quote_the_request(
+    seen: Seen, connected: Any, exchange: Exchange, clock: FakeClock
+) -> None:
+    """An answer that quotes the key, or a signature as it was decoded, is not passed on."""
+    signature = base64.b64encode(bytes(range(64))).decode()
+    msg = f"Bad request: X-MBX-APIKEY: {API_KEY} sig {signature} &signature=abc%2Fdef"
+    body = json.dumps({"code": -1022, "msg": msg})
+    there = "https://127.0.0.1:9/?timestamp=1772366400000&signature=abc%2Fdef"
+    quoting = [f"Location: {there}", f"Location: /login?to={quote(there, safe='')}"] * 3
+    answers = [answer("400 Bad", body)] * 6
+    answers += [answer("302 Found", f"<{API_KEY}>", location) for location in quoting]
+    answers += [answer("302 Found", "", "no header", f"Location: {there}")]  # logged with its traceback
+    with raw_server(answers) as (url, lines):
+        connected(host=url)
+        run_everything(seen, clock)
+        run_everything(seen, clock)
+        with suppress(BinanceLoanError):
+            BinanceLoanHook(clock=clock).get_force_liquidations(NOW - HOUR, NOW)
+    assert len(lines) == 13
+    assert seen.leaks(exchange, [*SECRETS, signature, "abc%2Fdef", "abc%252Fdef"]) == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"host": "http://127.0.0.1:9"},
+        {"host": "http://api.example"},
+        {"host": f"https://{API_KEY}@api.example"},
+        {"host": f"https://api.example/?{API_KEY}"},
+        {"login": f" {API_KEY}"},
+        {"login": f"{API_KEY}é"},
+        {"password": f"{SECRET} "},
+        {"password": f"{SECRET}\x00", "extra": {"private_key": None}},
+        {"password": SECRET, "extra": {"private_key": PEM}},
+        {"extra": {"private_key_passphrase": f"not {PASSPHRASE}"}},
+        {"password": None, "extra": {"private_key": PEM, "private_key_passphrase": None}},
+        {"password": None, "extra": {"private_key": PEM[:90] + PEM[100:]}},
+        {"password": None, "extra": {"private_key": [PEM]}},
+        {"password": None, "extra": {"private_key": None, "private_key_file": PEM}},
+        {"host": f"https://user:{SECRET}@api.example:x"},
+        {"extra": {"unknown": PASSPHRASE}},
+        {"extra": {"timeout": "x"}},
+        {"extra": {"proxies": f"http://user:{SECRET}@[::1"}},
+        {"extra": {"proxies": f"http://user:{SECRET}@127.0.0.1:9"}},
+        {"host": "https://127.0.0.1:9", "extra": {"proxies": f"http://user:{SECRET}@127.0.0.1:9"}},
+        {"extra": {"verify": "/no/such"}},
+    ],
+    ids=repr,
+)
+@pytest.mark.usefixtures("hooks_on_the_fake_clock")
+def test_nothing_is_seen_when_the_connection_is_wrong(
+    fields: dict[str, Any], seen: Seen, connected: Any, exchange: Exchange, clock: FakeClock
+) -> None:
+    """A wrong field is named, and neither the text nor the variables on the error's way hold a secret."""
+    connected(**fields)
+    run_everything(seen, clock)
+    assert seen.others
+    assert seen.leaks(exchange, SECRETS) == []
+
+
+@pytest.mark.usefixtures("hooks_on_the_fake_clock")
+def test_nothing_is_seen_when_the_environments_proxy_is_wrong(
+    seen: Seen, connected: Any, exchange: Exchange, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy's password is in no variable on the error's way."""
+    monkeypatch.setenv("HTTPS_PROXY", f"socks5://user:{PASSPHRASE.replace(' ', '')}@proxy")
+    connected(host="https://127.0.0.1:9")
+    run_everything(seen, clock)
+    assert any("HTTPS_PROXY" in text for text in seen.others)
+    assert seen.leaks(exchange, [*SECRETS, PASSPHRASE.replace(" ", "")]) == []
+
+
+def test_nothing_is_seen_of_a_trigger(
+    seen: Seen, connected: Any, exchange: Exchange, mocker: Any, clock: FakeClock
+) -> None:
+    """What a trigger is stored as, fires, or raises holds no secret."""
+    mocker.patch("airflow_provider_binance_loan.triggers._first_wait_s", return_value=0)
+    mocker.patch("airflow_provider_binance_loan.conditions._LEAST_INTERVAL_S", 0)
+    mocker.patch("airflow_provider_binance_loan.triggers._MAX_FAILURES", 1)
+    mocker.patch.object(doors, "_MAX_TRIES", 1)
+    mocker.patch("airflow_provider_binance_loan.hooks.Clock", return_value=clock)
+
+    async def first(waiting: BinanceLoanForceLiquidationTrigger) -> Any:
+        async for event in waiting.run():
+            return event
+        return None
+
+    for fault in (Fault("error", 401, -2015), Fault("reset"), Fault("html", 200), None):
+        exchange.fail(fault)
+        waiting = BinanceLoanForceLiquidationTrigger(since=(NOW - HOUR).isoformat(), poke_interval=0.01)
+        seen.show(waiting, waiting.serialize())
+
+        exchange.liquidate(1, int(clock.time() * 1000) - len(exchange.requests))
+        try:
+            event = asyncio.run(first(waiting))
+            seen.show(event, event.payload)
+        except BinanceLoanError as error:
+            seen.error(error)
+    assert len(exchange.requests) >= 5
+    assert seen.leaks(exchange, SECRETS) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        (
+            "GET /a?x=1&timestamp=17&signature=Ab%2Fc%3D HTTP/1.1",
+            "GET /a?x=1&timestamp=17&signature=*** HTTP/1.1",
+        ),
+        ("<GET 'https://h/a?timestamp=17&signature=ab'>", "<GET 'https://h/a?timestamp=17&signature=***'>"),
+        ("/a?timestamp=-250&signature=ab", "/a?timestamp=-250&signature=***"),
+        ("/a?timestamp=17&signature=ab&b=1", "/a?timestamp=17&signature=***&b=1"),
+        (
+            "?to=%2Fa%3Ftimestamp%3D17%26signature%3Dab%252Fc%26b",
+            "?to=%2Fa%3Ftimestamp%3D17%26signature%3D***%26b",
+        ),
+        ("?to=timestamp%253d17%2526signature%253dab%25252Fc", "?to=timestamp%253d17%2526signature%253d***"),
+        ("/bucket/key?X-Amz-Signature=ab", "/bucket/key?X-Amz-Signature=ab"),  # not this package's
+    ],
+)
+def test_cuts_signatures_out_of_what_is_logged(said: str, left: str) -> None:
+    """A signature goes wherever an HTTP client logs it, in a quoted address as well; the rest stays."""
+    record = logging.LogRecord("httpx", logging.DEBUG, "", 0, "HTTP: %s", (said,), None)
+    assert masking._without_signature(record)
+    assert record.getMessage() == f"HTTP: {left}"
+
+
+def test_would_see_a_signature(
+    seen: Seen, connected: Any, exchange: Exchange, clock: FakeClock, mocker: Any
+) -> None:
+    """Without the cut in the HTTP clients' logs, this search finds signatures there."""
+    loggers = [logging.getLogger(name) for name in masking._HTTP_LOGGERS]
+    for logger in loggers:
+        logger.removeFilter(masking._without_signature)
+    mocker.patch.object(doors, "hide_signatures")
+    run_everything(seen, clock)
+    assert seen.leaks(exchange, SECRETS)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_airflow_masks_each_form(form: str, exchange: Exchange, connect: Any, clock: FakeClock) -> None:
+    """After a connection is read, Airflow's masker hides each secret in each form it may be printed in."""
+    connect(
+        login=API_KEY,
+        password=None,
+        extra={"private_key": FORMS[form], "private_key_passphrase": PASSPHRASE},
+    )
+    with suppress(BinanceLoanError):  # the key is not known there
+        BinanceLoanHook(clock=clock).get_force_liquidations(NOW - HOUR, NOW)
+    for text in (API_KEY, PASSPHRASE, PEM, *FORMS.values(), json.dumps(PEM), repr(PEM)):
+        printed = str(redact(f"before {text} after"))
+        assert not any(secret in printed for secret in (API_KEY, PASSPHRASE, *PEM.splitlines()[1:-2])), text

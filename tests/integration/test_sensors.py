@@ -1,0 +1,302 @@
+"""The sensor: the same meaning whether it pokes, is rescheduled, or waits in the triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferralError,
+    TaskDeferred,
+)
+
+from airflow_provider_binance_loan import conditions, triggers
+from airflow_provider_binance_loan.binance.time_range import to_ms
+from airflow_provider_binance_loan.exceptions import BadResponseError, BinanceLoanError, RateLimitedError
+from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
+from airflow_provider_binance_loan.sandbox.exchange import Exchange
+from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
+from tests.support.raw import answer, error, raw_server
+
+HOUR = timedelta(hours=1)
+MODES = ["poke", "reschedule", "deferrable"]
+
+
+@pytest.fixture(autouse=True)
+def real_time(connect: Any, exchange: Exchange, mocker: Any) -> None:
+    """Let the local Binance share the sensor's clock, and let the trigger look at once."""
+    exchange.clock = time.time
+    mocker.patch.object(triggers, "_first_wait_s", return_value=0)
+    mocker.patch.object(conditions, "_LEAST_INTERVAL_S", 0)
+
+
+@pytest.fixture
+def since() -> datetime:
+    """The start of the run's interval, an hour ago."""
+    return datetime.now(UTC) - HOUR
+
+
+class Task:
+    """A sensor as Airflow runs it: again after each reschedule, in the triggerer after a deferral."""
+
+    def __init__(
+        self, mode: str, start: datetime, meanwhile: Callable[[], object] = lambda: None, **arguments: Any
+    ) -> None:
+        self.meanwhile = meanwhile
+        self.context: Any = {
+            "dag_run": SimpleNamespace(run_after=start + HOUR),
+            "data_interval_start": start,
+            "data_interval_end": start + HOUR,
+            "ti": SimpleNamespace(get_first_reschedule_date=lambda _: None),
+        }
+        self.sensor = BinanceLoanForceLiquidationSensor(
+            task_id="wait",
+            mode="reschedule" if mode == "reschedule" else "poke",
+            deferrable=mode == "deferrable",
+            **{"poke_interval": 0, "timeout": 20, **arguments},
+        )
+
+    def run(self) -> Any:
+        while True:
+            try:
+                return self.sensor.execute(self.context)
+            except AirflowRescheduleException:
+                self.meanwhile()
+            except TaskDeferred as deferred:
+                self.meanwhile()
+                kwargs: Any = {"event": asyncio.run(fire(deferred.trigger))}
+                return self.sensor.resume_execution(
+                    deferred.method_name, json.loads(json.dumps(kwargs)), self.context
+                )
+
+
+async def fire(trigger: Any) -> Any:
+    """Make the trigger anew from its row, as the triggerer does, and return its event."""
+    path, kwargs = trigger.serialize()
+    assert path == f"{type(trigger).__module__}.{type(trigger).__qualname__}"
+    async for event in type(trigger)(**json.loads(json.dumps(kwargs))).run():
+        return event.payload
+    raise AssertionError("no event")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_returns_what_is_there(mode: str, exchange: Exchange, since: datetime) -> None:
+    """What started at or after the start of the interval is there at the first look, whatever the mode."""
+    start_ms = to_ms(since, "since")
+    for group, at_ms in ((1, start_ms - 1), (1, start_ms), (2, start_ms + 60_000)):
+        exchange.add_liquidation(group, at_ms, at_ms + 5)
+    found = Task(mode, since).run()
+    assert found | {"start": "", "end": ""} == {"count": 2, "group_ids": [1, 2], "start": "", "end": ""}
+    records = BinanceLoanForceLiquidationOperator(
+        task_id="pull", start=found["start"], end=found["end"]
+    ).execute(Task(mode, since).context)
+    assert [record["liquidationStartTime"] for record in records] == [start_ms, start_ms + 60_000]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("wait_for", ["started", "finished"])
+def test_waits_for_what_is_not_there_yet(
+    mode: str, wait_for: Any, exchange: Exchange, since: datetime, mocker: Any
+) -> None:
+    """A liquidation that starts, or finishes, while the sensor waits, ends the wait."""
+    exchange.add_liquidation(1, to_ms(since, "since") - 60_000)
+
+    def meanwhile(*_: object) -> None:
+        exchange.finish(1) if wait_for == "finished" else exchange.liquidate(1)
+
+    if mode == "poke":
+        mocker.patch("time.sleep", side_effect=[meanwhile()])
+    found = Task(mode, since, meanwhile, wait_for=wait_for).run()
+    assert (found["count"], found["group_ids"]) == (1, [1])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_takes_since_as_given(mode: str, exchange: Exchange, since: datetime) -> None:
+    """An instant of its own overrules the run's interval."""
+    exchange.add_liquidation(1, to_ms(since, "since") - 60_000)
+    found = Task(mode, since, since=(since - HOUR).isoformat()).run()
+    assert found["count"] == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_fails_for_good_on_a_refused_key(mode: str, soft_fail: bool, connect: Any, since: datetime) -> None:
+    """A refused key fails the task without a retry, also with soft_fail."""
+    connect(password="wrong")
+    with pytest.raises(AirflowFailException, match="code -1022"):
+        Task(mode, since, soft_fail=soft_fail).run()
+
+
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_fails_for_good_on_what_goes_wrong_in_the_triggerer(
+    soft_fail: bool, exchange: Exchange, since: datetime
+) -> None:
+    """A key that is refused while the sensor waits fails the task without a retry, also with soft_fail."""
+    with pytest.raises(AirflowFailException, match="code -2015"):
+        Task("deferrable", since, exchange.keys.clear, soft_fail=soft_fail).run()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_fails_on_a_malformed_answer(mode: str, soft_fail: bool, connect: Any, since: datetime) -> None:
+    """An answer that is not what Binance documents fails the task, also with soft_fail."""
+    with raw_server([answer("200 OK", "{}")]) as (url, _):
+        connect(host=url)
+        with pytest.raises(BadResponseError, match="rows is absent"):
+            Task(mode, since, soft_fail=soft_fail).run()
+
+
+@pytest.mark.parametrize(
+    ("soft_fail", "outcome"), [(False, AirflowSensorTimeout), (True, AirflowSkipException)]
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_times_out(mode: str, soft_fail: bool, outcome: type[Exception], since: datetime) -> None:
+    """A wait that is too long fails the task, and skips it with soft_fail."""
+    with pytest.raises(outcome):
+        Task(mode, since, soft_fail=soft_fail, timeout=0).run()
+
+
+@pytest.mark.parametrize(
+    ("soft_fail", "failure", "outcome"),
+    [
+        (False, "Trigger timeout", AirflowSensorTimeout),
+        (True, "Trigger timeout", AirflowSkipException),
+        (False, "Trigger failure", TaskDeferralError),
+        (True, "Trigger failure", BinanceLoanError),
+    ],
+)
+def test_tells_a_timeout_of_the_trigger_from_its_failure(
+    soft_fail: bool, failure: str, outcome: type[Exception], since: datetime
+) -> None:
+    """Of what may befall a trigger, soft_fail skips on the timeout alone."""
+    task = Task("deferrable", since, soft_fail=soft_fail)
+    with pytest.raises(outcome):
+        task.sensor.resume_execution("__fail__", {"error": failure}, task.context)
+
+
+def test_defers_with_what_is_left_of_its_time(since: datetime) -> None:
+    """The trigger gets the sensor's patience, and the deferral its timeout less what the first look took."""
+    task = Task("deferrable", since, poke_interval=30, exponential_backoff=True, max_wait=90, timeout=600)
+    with pytest.raises(TaskDeferred) as deferred:
+        task.sensor.execute(task.context)
+    assert timedelta(seconds=590) < deferred.value.timeout <= timedelta(seconds=600)
+    _, kwargs = deferred.value.trigger.serialize()
+    assert (kwargs["poke_interval"], kwargs["exponential_backoff"], kwargs["max_wait"]) == (30, True, 90)
+    assert kwargs["since"] == since.isoformat()
+
+
+@pytest.mark.parametrize("event", [None, {}, {"status": "done"}, {"status": "refused"}, "success"])
+def test_refuses_an_event_that_it_does_not_know(event: Any, since: datetime) -> None:
+    """An event of another version is an error, not a success."""
+    task = Task("deferrable", since, soft_fail=True)
+    with pytest.raises(BinanceLoanError, match="run scheduler, triggerer and workers on one version"):
+        task.sensor.resume_execution("execute_complete", {"event": event}, task.context)
+
+
+BAN = answer("418 I'm a teapot", error(-1003), "Retry-After: 300")
+
+
+def test_times_out_during_a_ban(connect: Any, since: datetime) -> None:
+    """A ban does not keep a rescheduled sensor waiting past its timeout."""
+    with raw_server([BAN]) as (url, _):
+        connect(host=url)
+        with pytest.raises(AirflowSensorTimeout):
+            Task("reschedule", since, timeout=0).run()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("flag", ["silent_fail", "never_fail"])
+def test_fails_for_good_whatever_else_is_set(mode: str, flag: str, connect: Any, since: datetime) -> None:
+    """No flag of the base class makes a refused key be asked with again, or hides it."""
+    connect(password="wrong")
+    with pytest.raises(AirflowFailException, match="code -1022"):
+        Task(mode, since, **{flag: True}).run()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_takes_risk_units_in_any_form(mode: str, exchange: Exchange, since: datetime) -> None:
+    """Ids may come from a generator, and reach the triggerer as JSON."""
+    task = Task(mode, since, lambda: exchange.liquidate(2) if len(exchange.liquidations()) == 0 else None)
+    task.sensor.risk_units = (unit for unit in (1, 2)) if mode == "deferrable" else {1, 2}
+    if mode == "poke":
+        exchange.liquidate(2)
+    assert task.run()["group_ids"] == [2]
+
+
+def test_does_not_look_during_a_ban(connect: Any, since: datetime) -> None:
+    """A ban fails a poking sensor, reschedules to its end, and is waited out in the triggerer."""
+    outcomes: list[Any] = []
+    for mode in MODES:
+        with raw_server([BAN]) as (url, lines):
+            connect(host=url)
+            task = Task(mode, since)
+            with pytest.raises((RateLimitedError, AirflowRescheduleException, TaskDeferred)) as outcome:
+                task.sensor.execute(task.context)
+            assert len(lines) == 1
+            outcomes.append(outcome.value)
+    assert [type(outcome) for outcome in outcomes] == [
+        RateLimitedError,
+        AirflowRescheduleException,
+        TaskDeferred,
+    ]
+    _, kwargs = outcomes[2].trigger.serialize()
+    assert 290 < kwargs["not_before"] - time.time() <= 300
+    assert timedelta(seconds=290) < outcomes[1].reschedule_date - datetime.now(UTC) <= timedelta(seconds=300)
+
+
+DAG_FILE = '''
+"""Each scenario in each mode."""
+from datetime import datetime, timezone
+from airflow.sdk import DAG, CronDataIntervalTimetable
+from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor as Sensor
+
+SCENARIOS = {
+    "found": {"since": "2025-05-27T21:00:00Z", "risk_units": "6"},
+    "none": {"since": "2035-01-01T00:00:00Z", "timeout": 1, "soft_fail": True},
+    "late": {"since": "2035-01-01T00:00:00Z", "timeout": 1},
+    "wrong": {"risk_units": "six", "soft_fail": True},
+}
+
+with DAG(
+    "scenarios",
+    schedule=CronDataIntervalTimetable("@hourly", timezone="UTC"),
+    start_date=datetime(2025, 1, 1, tzinfo=timezone.utc),
+):
+    for mode in ("poke", "reschedule", "deferrable"):
+        for name, arguments in SCENARIOS.items():
+            Sensor(
+                task_id=f"{name}_{mode}",
+                mode="reschedule" if mode == "reschedule" else "poke",
+                deferrable=mode == "deferrable",
+                poke_interval=1,
+                **arguments,
+            )
+'''
+
+
+def test_means_the_same_in_every_mode_of_a_real_run(tmp_path: Path) -> None:
+    """In a real run, each scenario ends alike in each mode: found, skipped, timed out, or failed."""
+    file = tmp_path / "scenarios.py"
+    file.write_text(DAG_FILE)
+    command = [Path(sys.executable).with_name("binance-loan-sandbox"), "run", file]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    ended = dict(re.findall(r"task +(\w+): (\w+)", run.stdout))
+    outcomes = {"found": "success", "none": "skipped", "late": "failed", "wrong": "failed"}
+    assert ended == {f"{name}_{mode}": outcome for name, outcome in outcomes.items() for mode in MODES}, (
+        run.stdout
+    )
+    assert run.stdout.count("risk_units holds 'six'") == len(MODES)

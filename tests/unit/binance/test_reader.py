@@ -1,0 +1,241 @@
+"""The reading: whatever Binance means and however its list moves, the records come out right or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from airflow_provider_binance_loan.binance.messages import Request, Response
+from airflow_provider_binance_loan.binance.plans import MAX_BATCH, PAGE_SIZE
+from airflow_provider_binance_loan.binance.reader import (
+    CLOSED_UNITS_PATH,
+    RiskUnits,
+    read_closed_units,
+    read_force_liquidations,
+    to_risk_units,
+)
+from airflow_provider_binance_loan.binance.slicing import FORCE_LIQUIDATION_PATH
+from airflow_provider_binance_loan.binance.time_range import MAX_SPAN_MS, Span
+from airflow_provider_binance_loan.exceptions import BadResponseError
+
+DAY = 24 * 60 * 60 * 1000
+NOW = 1_772_366_400_000
+LATER = NOW + 4000 * DAY  # when the reading takes place
+
+
+@dataclass
+class Ledger:
+    """A Binance of a few lines: rows as (start, group), and every request that was made."""
+
+    rows: list[tuple[int, int]]
+    closed: dict[int, tuple[int, int]] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+
+    def run(self, reading: Any) -> Any:
+        responses = None
+        while True:
+            try:
+                batch = reading.send(responses)
+            except StopIteration as stop:
+                return stop.value
+            self.batches.append(len(batch))
+            responses = [self.answer(request) for request in batch]
+
+    def read(self, start: int, end: int, risk_units: RiskUnits = "all") -> list[tuple[int, int]]:
+        """Return the keys of the records, in the order in which they come."""
+        return [
+            (record["liquidationStartTime"], record["groupId"])
+            for reading in read_force_liquidations(Span(start, end), risk_units)
+            for record in self.run(reading)
+        ]
+
+    def answer(self, request: Request) -> Response:
+        self.requests.append(request)
+        asked = dict(request.params)
+        rows: list[dict[str, Any]]
+        if request.path == CLOSED_UNITS_PATH:
+            rows = [
+                {"groupId": group, "createTime": created, "closeTime": closed}
+                for group, (created, closed) in self.closed.items()
+            ]
+        else:
+            assert request.path == FORCE_LIQUIDATION_PATH
+            assert 0 < asked["endTime"] - asked["startTime"] <= MAX_SPAN_MS
+            wanted: Callable[[int], bool] = (
+                (lambda group: group == asked["groupId"])
+                if "groupId" in asked
+                else (lambda group: group not in self.closed)
+            )
+            rows = [
+                {"groupId": group, "liquidationStartTime": start}
+                for start, group in sorted(self.rows, reverse=True)
+                if wanted(group) and asked["startTime"] <= start <= asked["endTime"]
+            ]
+        first = (asked["current"] - 1) * asked["size"]
+        body = {"total": len(rows), "rows": rows[first : first + asked["size"]]}
+        return Response(request, 200, {}, json.dumps(body).encode(), LATER)
+
+
+def evenly(count: int, start: int, end: int, group: int = 1) -> list[tuple[int, int]]:
+    return [(start + (end - start) * number // count, group) for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 250, 5000])
+def test_reads_any_number_of_records(count: int) -> None:
+    """Every record of the window comes once, oldest first, whether it fits a page or not."""
+    rows = evenly(count, NOW - 30 * DAY, NOW)
+    assert Ledger(rows).read(NOW - 30 * DAY, NOW) == sorted(rows)
+
+
+def test_one_request_reads_a_page() -> None:
+    """A window that fits a page costs one request, and one for the list of closed units."""
+    ledger = Ledger(evenly(99, NOW - DAY, NOW))
+    ledger.read(NOW - DAY, NOW)
+    assert [request.path for request in ledger.requests] == [FORCE_LIQUIDATION_PATH, CLOSED_UNITS_PATH]
+    assert ledger.requests[0].params == (
+        ("startTime", NOW - DAY),
+        ("endTime", NOW),
+        ("current", 1),
+        ("size", PAGE_SIZE),
+    )
+
+
+def test_a_window_takes_its_start_and_leaves_its_end() -> None:
+    """A record at the start belongs to the window, one at the end to the next, though Binance sends both."""
+    rows = [(NOW - 1, 1), (NOW, 1), (NOW + 1, 1), (NOW + DAY - 1, 1), (NOW + DAY, 1), (NOW + DAY + 1, 1)]
+    assert Ledger(rows).read(NOW, NOW + DAY) == rows[1:4]
+
+
+def test_a_record_between_two_spans_comes_once() -> None:
+    """A record where one span ends and the next begins is neither lost nor repeated."""
+    rows = [(NOW + edge, 1) for edge in (MAX_SPAN_MS - 1, MAX_SPAN_MS, MAX_SPAN_MS + 1)]
+    assert Ledger(rows).read(NOW, NOW + 3 * MAX_SPAN_MS) == rows
+
+
+def test_an_empty_span_does_not_end_the_walk() -> None:
+    """Years without a record before the only one do not hide it."""
+    rows = [(NOW - 1, 1)]
+    assert Ledger(rows).read(NOW - 1000 * DAY, NOW) == rows
+
+
+def test_many_records_at_one_time_all_come() -> None:
+    """More than a page of records within one millisecond is read by page, and comes whole."""
+    rows = [(NOW + 5, group) for group in range(1, 351)] + evenly(50, NOW, NOW + DAY, 999)
+    assert Ledger(rows).read(NOW, NOW + DAY) == sorted(rows)
+
+
+def test_asks_side_by_side_where_records_are_dense() -> None:
+    """A long read goes out in batches, so that a door can run them side by side."""
+    ledger = Ledger(evenly(5000, NOW - 90 * DAY, NOW))
+    ledger.read(NOW - 90 * DAY, NOW)
+    assert max(ledger.batches) == MAX_BATCH
+    assert len(ledger.batches) < 20
+
+
+def test_reads_closed_units_that_lived_in_the_window() -> None:
+    """A closed unit's records come too; one whose life does not touch the window is not asked for."""
+    ledger = Ledger(
+        rows=[(NOW + 1, 1), (NOW + 2, 7), (NOW + 3, 8)],
+        closed={7: (NOW - DAY, NOW + 10), 8: (0, NOW - 1), 9: (NOW + DAY, NOW + 2 * DAY)},
+    )
+    assert ledger.read(NOW, NOW + DAY) == [(NOW + 1, 1), (NOW + 2, 7)]
+    assert [dict(request.params).get("groupId") for request in ledger.requests] == [None, None, 7]
+
+
+@pytest.mark.parametrize(
+    ("life", "asked"),
+    [
+        ((NOW - DAY, NOW), True),
+        ((NOW - DAY, NOW - 1), False),
+        ((NOW + DAY - 1, NOW + DAY), True),
+        ((NOW + DAY, NOW + 2 * DAY), False),
+        ((None, NOW), True),
+        ((NOW - DAY, None), True),
+        ((0, 0), True),
+    ],
+)
+def test_asks_for_closed_units_whose_life_touches_the_window(life: Any, asked: bool) -> None:
+    """Its first and its last moment count, and a time that Binance does not give may be any."""
+    ledger = Ledger([(NOW, 7)], closed={7: life})
+    assert ledger.read(NOW, NOW + DAY) == ([(NOW, 7)] if asked else [])
+
+
+@pytest.mark.parametrize(
+    ("risk_units", "keys"),
+    [("active", [(NOW + 1, 1)]), ((7,), [(NOW + 2, 7)]), ((7, 1), [(NOW + 1, 1), (NOW + 2, 7)])],
+)
+def test_reads_the_units_that_are_named(risk_units: RiskUnits, keys: list[tuple[int, int]]) -> None:
+    """`active` is the plain query alone; ids are read one by one, and nothing else is asked for."""
+    ledger = Ledger([(NOW + 1, 1), (NOW + 2, 7)], closed={7: (0, NOW + 10)})
+    assert ledger.read(NOW, NOW + DAY, risk_units) == keys
+    assert {request.path for request in ledger.requests} == {FORCE_LIQUIDATION_PATH}
+
+
+def test_reads_many_units_side_by_side() -> None:
+    """Fifty closed units are asked for in a few batches, not one after another."""
+    closed = dict.fromkeys(range(100, 150), (0, NOW + DAY))
+    rows = [(NOW + group, group) for group in closed]
+    ledger = Ledger(rows, closed)
+    assert ledger.read(NOW, NOW + DAY) == rows
+    assert ledger.batches == [1, 1, MAX_BATCH, 50 - MAX_BATCH]
+
+
+def test_lists_more_than_a_page_of_closed_units() -> None:
+    """A list of closed units that fills pages is read until two passes agree."""
+    closed = dict.fromkeys(range(1, 251), (1, 2))
+    ledger = Ledger([], closed)
+    assert [unit["groupId"] for unit in ledger.run(read_closed_units())] == list(closed)
+    assert len(ledger.requests) == 6
+
+
+def test_refuses_records_that_cannot_be_told_apart() -> None:
+    """Two different records with one natural key in one answer are an error, as one would hide the other."""
+    rows = [{"groupId": 6, "liquidationStartTime": NOW, "endLtv": ltv} for ltv in ("1", "2")]
+
+    def pull(*rows: Any) -> Any:
+        reading = next(read_force_liquidations(Span(NOW, NOW + 1), "active"))
+        (request,) = next(reading)
+        return reading.send((Response(request, 200, {}, json.dumps({"rows": rows}).encode(), LATER),))
+
+    with pytest.raises(BadResponseError, match=f"two different records of risk unit 6 that start at {NOW}"):
+        pull(*rows)
+    with pytest.raises(StopIteration):  # the same twice is the same
+        pull(rows[0], rows[0])
+
+
+def test_reads_a_list_again_that_got_shorter_meanwhile() -> None:
+    """A page that spoke of more rows, and a second one that is empty by then, show nothing for certain."""
+    reading = read_closed_units()
+    (request,) = next(reading)
+    answers = [(1, 2, [7]), (2, 1, []), (1, 1, [8])]  # page asked for, total, units
+    read: list[Any] = []
+    for page, total, units in answers:
+        assert dict(request.params)["current"] == page
+        body = json.dumps({"total": total, "rows": [{"groupId": unit} for unit in units]}).encode()
+        try:
+            (request,) = reading.send((Response(request, 200, {}, body, LATER),))
+        except StopIteration as stop:
+            read = stop.value
+    assert [unit["groupId"] for unit in read] == [8]
+
+
+@pytest.mark.parametrize(
+    ("value", "units"),
+    [
+        ("all", "all"),
+        ("active", "active"),
+        (6, (6,)),
+        ("6", (6,)),
+        (" 6, 7 ,6", (6, 7)),
+        ([6, "7"], (6, 7)),
+        ((6,), (6,)),
+    ],
+)
+def test_takes_risk_units_in_each_form(value: Any, units: RiskUnits) -> None:
+    """Risk units may be a word, an id, several ids, or a text of ids."""
+    assert to_risk_units(value) == units

@@ -1,0 +1,305 @@
+"""The walk under every reading of Binance's page, while its list moves: right, or an error; never wrong.
+
+A model of the list, with every open question as a knob, is read while records appear, finish, move and units
+close between any two requests. Pages are small here, so that small examples show what large ones would.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_binance_loan.binance import plans as reading
+from airflow_provider_binance_loan.binance import reader as liquidations
+from airflow_provider_binance_loan.binance import slicing as walk
+from airflow_provider_binance_loan.binance.messages import Request, Response
+from airflow_provider_binance_loan.binance.reader import read_force_liquidations
+from airflow_provider_binance_loan.binance.time_range import Span
+from airflow_provider_binance_loan.exceptions import BinanceLoanError
+
+SMALL_PAGE = 5
+BASE = 1_000_000_000_000
+Key = tuple[int, int]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_pages() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (reading, walk, liquidations):
+            patch.setattr(module, "PAGE_SIZE", SMALL_PAGE)
+        patch.setattr(walk, "_TARGET_ROWS", 4)
+        patch.setattr(walk, "_CLOCK_SLACK_MS", 0)
+        patch.setattr(liquidations, "_MOST_ROWS", 40)
+        patch.setattr("airflow_provider_binance_loan.binance.time_range.MAX_SPAN_MS", 900)
+        yield
+
+
+@dataclass
+class Record:
+    """A liquidation of the model: `moved_ms` is when it was last changed."""
+
+    start_ms: int
+    group_id: int
+    end_ms: int | None
+    moved_ms: int
+    version: int = 0
+
+    @property
+    def key(self) -> Key:
+        return self.start_ms, self.group_id
+
+
+@dataclass
+class Model:
+    """Binance's list, and what was true of each record at every moment of a reading."""
+
+    records: list[Record]
+    window: Span
+    filter_field: Literal["start", "end", "overlap", "update"] = "start"
+    end_inclusive: bool = True
+    order: Literal["newest", "oldest", "random"] = "newest"
+    total: Literal["rows", "units", "string", "zero", "absent", "many"] = "rows"
+    page_cap: int | None = None
+    closed: dict[int, int] = field(default_factory=dict)
+    events: dict[int, list[tuple[str, int]]] = field(default_factory=dict)
+    now_ms: int = BASE + 1500
+    requests: int = 0
+    always: set[Key] = field(init=False)
+    ever: set[Key] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(7)
+        self.always, self.ever = self.in_window(), self.in_window()
+
+    def matches(self, record: Record, start_ms: int, end_ms: int) -> bool:
+        """Tell whether Binance, under this reading, returns a record for a span."""
+        last_ms = end_ms if self.end_inclusive else end_ms - 1
+        match self.filter_field:
+            case "start":
+                return start_ms <= record.start_ms <= last_ms
+            case "end":
+                return record.end_ms is not None and start_ms <= record.end_ms <= last_ms
+            case "overlap":
+                return record.start_ms <= last_ms and (record.end_ms is None or record.end_ms >= start_ms)
+            case "update":
+                return start_ms <= record.moved_ms <= last_ms
+
+    def in_window(self) -> set[Key]:
+        """Return the keys of what belongs to the window by now."""
+        return {
+            record.key
+            for record in self.records
+            if self.matches(record, *self.window) and record.start_ms < self.window.end_ms
+        }
+
+    def happen(self) -> None:
+        for what, number in self.events.pop(self.requests, []):
+            record = self.records[number % len(self.records)] if self.records else None
+            if what == "insert":
+                start = self.window.start_ms + number % (self.window.end_ms - self.window.start_ms)
+                group = 1 + number % 4
+                if group not in self.closed and (start, group) not in {other.key for other in self.records}:
+                    self.records.append(Record(start, group, None, start))
+            elif record is None or record.group_id in self.closed:
+                continue  # nothing happens to a unit that is closed
+            elif what == "close":
+                self.closed[record.group_id] = close(self.records, record.group_id, self.now_ms)
+            elif what == "change":
+                record.version += 1
+                record.moved_ms = max(record.moved_ms, self.now_ms)
+            elif what == "finish" and record.end_ms is None:
+                record.end_ms = record.moved_ms = max(self.now_ms, record.start_ms)
+        self.always &= self.in_window()
+        self.ever |= self.in_window()
+
+    def answer(self, request: Request) -> Response:
+        self.requests += 1
+        self.now_ms += 3
+        assert self.requests < 20_000, "the reading does not end"
+        self.happen()
+        asked = dict(request.params)
+        rows: list[dict[str, Any]]
+        if request.path == liquidations.CLOSED_UNITS_PATH:
+            rows = [{"groupId": group, "createTime": 1, "closeTime": at} for group, at in self.closed.items()]
+        else:
+            assert asked["endTime"] > asked["startTime"]
+            group = asked.get("groupId")
+            rows = [
+                {
+                    "groupId": record.group_id,
+                    "liquidationStartTime": record.start_ms,
+                    "liquidationEndTime": record.end_ms,
+                    "version": record.version,
+                }
+                for record in self.records
+                if (record.group_id == group if group else record.group_id not in self.closed)
+                and self.matches(record, asked["startTime"], asked["endTime"])
+            ]
+            rows.sort(key=lambda row: row["liquidationStartTime"], reverse=self.order == "newest")
+            if self.order == "random":
+                self.random.shuffle(rows)
+        size = min(asked["size"], self.page_cap or SMALL_PAGE)
+        first = (asked["current"] - 1) * size
+        body: dict[str, Any] = {"rows": rows[first : first + size]}
+        counts = {
+            "rows": len(rows),
+            "units": len({row["groupId"] for row in rows}),
+            "string": str(len(rows)),
+            "zero": 0,
+            "many": 4711,
+        }
+        if self.total != "absent":
+            body["total"] = counts[self.total]
+        return Response(request, 200, {}, json.dumps(body).encode(), self.now_ms)
+
+    def read(self, risk_units: Any = "all") -> list[dict[str, Any]]:
+        found = []
+        for part in read_force_liquidations(self.window, risk_units):
+            responses = None
+            while True:
+                try:
+                    batch = part.send(responses)  # type: ignore[arg-type]
+                except StopIteration as stop:
+                    found += stop.value
+                    break
+                responses = tuple(self.answer(request) for request in batch)
+        return found
+
+
+def check(model: Model, risk_units: Any = "all", *, may_fail: bool) -> None:
+    """Read the model, and compare with what was true of it."""
+    try:
+        found = model.read(risk_units)
+    except BinanceLoanError as error:
+        if not may_fail:
+            raise
+        event(f"error: {type(error).__name__}")
+        return
+    keys = [(record["liquidationStartTime"], record["groupId"]) for record in found]
+    assert len(keys) == len(set(keys)), "a record came twice"
+    assert model.always <= set(keys), f"missed {model.always - set(keys)}"
+    assert set(keys) <= model.ever, f"invented {set(keys) - model.ever}"
+
+
+def close(records: list[Record], group_id: int, at_ms: int) -> int:
+    """End what runs in a unit, and return when it is closed: not before all that happened to it."""
+    mine = [record for record in records if record.group_id == group_id]
+    times = (time for record in mine for time in (record.start_ms, record.end_ms or 0, record.moved_ms))
+    closed_ms = max(at_ms, *times, BASE)
+    for record in mine:
+        if record.end_ms is None:
+            record.end_ms = record.moved_ms = closed_ms
+    return closed_ms
+
+
+@st.composite
+def models(draw: st.DrawFn, *, moving: bool) -> Model:
+    """Draw a list of records: spread, bursts and crowds, and a window over some of it."""
+    shape = random.Random(draw(st.integers(0, 2**32)))
+    width = draw(st.sampled_from([3, 50, 800, 3000]))
+    keys: set[Key] = set()
+    for _ in range(draw(st.integers(0, 3))):  # bursts, some of them within one millisecond
+        at, breadth = shape.randrange(width), draw(st.sampled_from([1, 1, 20]))
+        count, groups = draw(st.integers(1, 30)), draw(st.integers(1, 40))
+        keys |= {(BASE + at + shape.randrange(breadth), 1 + shape.randrange(groups)) for _ in range(count)}
+    keys |= {(BASE + shape.randrange(width), 1 + shape.randrange(4)) for _ in range(draw(st.integers(0, 60)))}
+    records = []
+    for start_ms, group_id in sorted(keys):
+        end_ms = start_ms + shape.choice([0, 1, 40, 700]) if shape.random() < 0.8 else None
+        records.append(Record(start_ms, group_id, end_ms, end_ms or start_ms))
+    shape.shuffle(records)
+    first = draw(st.integers(0, width // 3))
+    window = Span(BASE + first, BASE + first + draw(st.integers(1, width)))
+    closed = {
+        group: close(records, group, BASE + draw(st.integers(0, width)))
+        for group in draw(st.sets(st.integers(1, 4), max_size=2))
+    }
+    events: dict[int, list[tuple[str, int]]] = {}
+    if moving:
+        kinds = st.sampled_from(["insert", "close", "change", "finish"])
+        for number in draw(st.lists(st.integers(1, 30), max_size=8)):
+            events.setdefault(number, []).append((draw(kinds), draw(st.integers(0, 2**16))))
+    return Model(
+        records,
+        window,
+        filter_field=draw(st.sampled_from(["start", "end", "overlap", "update"])),
+        end_inclusive=draw(st.booleans()),
+        order=draw(st.sampled_from(["newest", "oldest", "random"])),
+        total=draw(st.sampled_from(["rows", "units", "string", "zero", "absent", "many"])),
+        closed=closed,
+        events=events,
+        now_ms=BASE + draw(st.sampled_from([0, width // 2, 10_000])),
+    )
+
+
+RIGOROUS = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@RIGOROUS
+@given(models(moving=False))
+def test_a_list_that_stands_still_is_read_exactly(model: Model) -> None:
+    """Whatever Binance filters on, counts and sorts by, the window's records come, each once."""
+    # Only rows that cannot be cut apart and come in another order each time may be given up.
+    check(model, may_fail=model.order == "random" or model.window.end_ms > model.now_ms)
+    assert model.always == model.ever
+
+
+@RIGOROUS
+@given(models(moving=True))
+def test_a_list_that_moves_is_read_exactly(model: Model) -> None:
+    """Whatever happens between two requests, a record that was there all the time comes exactly once."""
+    check(model, may_fail=True)
+
+
+@RIGOROUS
+@given(models(moving=True), st.sampled_from([1, 2, 3, 4]))
+def test_a_server_that_caps_its_pages_is_noticed(model: Model, cap: int) -> None:
+    """Fewer rows than asked for do not pass for all of them, where `total` tells."""
+    model.page_cap = cap
+    model.total = "rows"
+    check(model, may_fail=True)
+
+
+@RIGOROUS
+@given(models(moving=True), st.sets(st.integers(1, 6), min_size=1))
+def test_named_units_are_read_exactly(model: Model, ids: set[int]) -> None:
+    """The units that are named, and no others, are read whether they are active, close, or never were."""
+    model.records = [record for record in model.records if record.group_id in ids]
+    model.__post_init__()
+    for happening in model.events.values():
+        happening[:] = [item for item in happening if item[0] != "insert"]
+    check(model, tuple(ids), may_fail=True)
+
+
+@pytest.mark.parametrize("first", range(1, 16))
+@pytest.mark.parametrize("second", range(1, 31))
+def test_a_record_that_moves_to_the_present_is_read_again(first: int, second: int) -> None:
+    """A record that moves from what is not yet read to what is, once or twice, does not slip past."""
+    old = [Record(BASE + 40 * number, 1, None, BASE + 40 * number) for number in range(20)]
+    newest = [Record(BASE + 1040 + number, 2, None, BASE + 1040 + number) for number in range(12)]
+    events: dict[int, list[tuple[str, int]]] = {first: [("change", 0)]}
+    events.setdefault(second, []).append(("change", 0))
+    model = Model(
+        old + newest,
+        Span(BASE, BASE + 5000),
+        filter_field="update",
+        events=events,
+        now_ms=BASE + 1000,
+    )
+    check(model, may_fail=False)
+    assert old[0].key in model.always
+
+
+def test_a_capped_page_beside_a_closing_unit_is_noticed() -> None:
+    """The second page is empty because the list got shorter, which does not show the first to be complete."""
+    records = [Record(BASE + 10, 2, BASE + 11, BASE + 11), Record(BASE + 20, 1, BASE + 21, BASE + 21)]
+    model = Model(records, Span(BASE, BASE + 100), page_cap=1, events={2: [("close", 1)]}, now_ms=BASE + 500)
+    check(model, may_fail=False)
+    assert model.always == {records[0].key, records[1].key}

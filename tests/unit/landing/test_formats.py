@@ -1,0 +1,126 @@
+"""Formats: which one a key asks for, and files that are the same bytes for the same rows."""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import hashlib
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
+
+from airflow_provider_binance_loan.exceptions import ConfigurationError
+from airflow_provider_binance_loan.landing.formats import Content, FileFormat, Spool, load_parquet, to_format
+from tests.support.records import records
+
+FORMATS: tuple[FileFormat, ...] = ("jsonl", "jsonl.gz", "parquet")
+
+
+def spool(file_format: FileFormat, rows: Iterable[dict[str, Any]]) -> tuple[bytes, Content]:
+    with Spool(file_format, "", "decimal") as file:
+        for row in rows:
+            file.write(row)
+        content = file.finish()
+        return file.file.read(), content
+
+
+@pytest.mark.parametrize(
+    ("key", "file_format", "found"),
+    [
+        ("a.jsonl", None, "jsonl"),
+        ("a.ndjson", None, "jsonl"),
+        ("a.json", None, "jsonl"),
+        ("a.jsonl.gz", None, "jsonl.gz"),
+        ("a.ndjson.gz", None, "jsonl.gz"),
+        ("a.json.gz", None, "jsonl.gz"),
+        ("a.parquet", None, "parquet"),
+        ("a.snappy.PARQUET", None, "parquet"),
+        ("a", "parquet", "parquet"),
+        ("a.csv", "jsonl", "jsonl"),
+        ("a.json.gz", "jsonl.gz", "jsonl.gz"),
+    ],
+)
+def test_finds_the_format(key: str, file_format: str | None, found: str) -> None:
+    """The key's suffix names the format, or the argument does where the suffix names none."""
+    assert to_format(key, file_format) == found
+
+
+@pytest.mark.parametrize(
+    ("key", "file_format", "says"),
+    [
+        (
+            "a",
+            None,
+            r"s3_key is 'a', whose end names no format: end it in one of \.jsonl, .* set file_format",
+        ),
+        ("a.csv", None, "'a.csv', whose end names no format"),
+        ("jsonl", None, "names no format"),
+        ("a.parquet.gz", None, "names no format"),
+        ("a.jsonl", "csv", "file_format is 'csv': give 'jsonl', 'jsonl.gz' or 'parquet'"),
+        ("a.jsonl", "", "file_format is ''"),
+        ("a.jsonl", "parquet", "file_format is 'parquet', and s3_key, 'a.jsonl', means 'jsonl': make them"),
+        ("a.jsonl", "jsonl.gz", "make them agree"),
+    ],
+)
+def test_refuses_a_format_that_nobody_can_tell(key: str, file_format: str | None, says: str) -> None:
+    """An unknown format and a contradiction are errors that say what came and what there is."""
+    with pytest.raises(ConfigurationError, match=says):
+        to_format(key, file_format)
+
+
+@pytest.mark.parametrize("rows", [records(), []], ids=["records", "none"])
+@pytest.mark.parametrize("compress", [False, True], ids=["plain", "gzip"])
+def test_writes_json_lines(rows: list[dict[str, Any]], *, compress: bool) -> None:
+    """Each row is a line of JSON, as it is, text in UTF-8."""
+    body, _ = spool("jsonl.gz" if compress else "jsonl", rows)
+    text = (gzip.decompress(body) if compress else body).decode()
+    assert [json.loads(line) for line in text.splitlines()] == rows
+    assert text == "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_describes_the_file(file_format: FileFormat) -> None:
+    """The description is of the very bytes that are read afterwards."""
+    body, content = spool(file_format, records())
+    assert content == Content(len(records()), len(body), hashlib.sha256(body).hexdigest())
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_writes_the_same_bytes_again(file_format: FileFormat, mocker: Any) -> None:
+    """The same rows are the same bytes, at whatever time they are written."""
+    first = spool(file_format, records())
+    mocker.patch("time.time", return_value=2_000_000_000.0)
+    assert spool(file_format, records()) == first
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_leaves_no_file_when_the_rows_break_off(
+    file_format: FileFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that nobody finished is closed, and what wrote it does not complain when it is collected."""
+    complaints: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    with Spool(file_format, "", "decimal") as file:
+        file.write(records()[0])
+    assert file.file.closed
+    del file
+    gc.collect()
+    assert complaints == []
+
+
+def test_names_the_extra_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pyarrow the error says how to install it, and JSON Lines need none."""
+    package = "airflow_provider_binance_loan"
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    # As if nobody had imported it before.
+    monkeypatch.delitem(sys.modules, f"{package}.landing.parquet", raising=False)
+    monkeypatch.delattr(f"{package}.landing.parquet", raising=False)
+    with pytest.raises(
+        AirflowOptionalProviderFeatureException, match=r"pip install '.*binance-loan\[parquet\]"
+    ):
+        load_parquet()
+    assert spool("jsonl", [])[0] == b""

@@ -1,0 +1,80 @@
+"""Which window a run pulls: never an empty one for want of an interval, never one that depends on now."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import Any
+
+import lazy_object_proxy
+import pendulum
+import pytest
+
+from airflow_provider_binance_loan.windows import resolve_window
+
+RUN_AFTER = datetime(2026, 3, 8, 10, 5, tzinfo=UTC)
+
+
+def at(day: int, hour: int = 0, minute: int = 0) -> datetime:
+    return datetime(2026, 3, day, hour, minute, tzinfo=UTC)
+
+
+def context(**keys: Any) -> dict[str, Any]:
+    """Return a context as Airflow gives it: without an interval, the keys are absent."""
+    return {"dag_run": SimpleNamespace(run_after=RUN_AFTER), **keys}
+
+
+def interval(start: datetime, end: datetime, last: datetime | None = None) -> dict[str, Any]:
+    proxy = lazy_object_proxy.Proxy(lambda: last and pendulum.instance(last))
+    return context(data_interval_start=start, data_interval_end=end, prev_data_interval_end_success=proxy)
+
+
+WIDE = interval(at(8, 9), at(8, 10), last=at(8, 8))
+FLAT = interval(at(8, 10), at(8, 10), last=at(8, 7))
+FIRST = interval(at(8, 10), at(8, 10))
+
+
+@pytest.mark.parametrize(
+    ("run", "given", "start", "end", "rule"),
+    [
+        (WIDE, {}, at(8, 9), at(8, 10), "the run's data interval"),
+        (FLAT, {}, at(8, 7), at(8, 10), "since the last successful run"),
+        (FIRST, {}, at(1, 10), at(8, 10), "seven days"),
+        (interval(at(8, 10), at(8, 10), last=at(8, 10)), {}, at(1, 10), at(8, 10), "seven days"),
+        (interval(at(8, 10), at(8, 10), last=at(9)), {}, at(1, 10), at(8, 10), "seven days"),
+        (context(), {}, at(1, 10, 5), at(8, 10, 5), "seven days"),
+        (
+            context(data_interval_start=None, data_interval_end=None),
+            {},
+            at(1, 10, 5),
+            at(8, 10, 5),
+            "seven days",
+        ),
+        (WIDE, {"start": at(2), "end": at(3)}, at(2), at(3), "given on the task"),
+        (WIDE, {"start": at(2)}, at(2), at(8, 10), "given on the task"),
+        (WIDE, {"end": at(8, 9, 30)}, at(8, 9), at(8, 9, 30), "end given on the task, start: the run's data"),
+        (context(), {"end": at(3)}, at(3) - timedelta(days=7), at(3), "end given on the task, start: seven"),
+        (WIDE, {"start": "", "end": "None"}, at(8, 9), at(8, 10), "the run's data interval"),
+        (WIDE, {"start": "2026-03-02T00:00:00Z", "end": "2026-03-03 01:00:00+01:00"}, at(2), at(3), "given"),
+        (WIDE, {"start": "20260302T000000Z", "end": "2026-03-03T00:00:00.000+00:00"}, at(2), at(3), "given"),
+        (WIDE, {"start": at(2).astimezone(timezone(timedelta(hours=8)))}, at(2), at(8, 10), "given"),
+        (WIDE, {"start": pendulum.datetime(2026, 3, 2, tz="Asia/Tokyo")}, at(1, 15), at(8, 10), "given"),
+        (
+            WIDE,
+            {"lookback": timedelta(days=2)},
+            at(6, 9),
+            at(8, 10),
+            "the run's data interval, with a lookback",
+        ),
+        (WIDE, {"start": at(2), "lookback": timedelta(days=1)}, at(1), at(8, 10), "with a lookback of 1 day"),
+        (FLAT, {"lookback": timedelta(hours=1)}, at(8, 6), at(8, 10), "since the last successful run"),
+    ],
+)
+def test_chooses_the_window(
+    run: dict[str, Any], given: dict[str, Any], start: datetime, end: datetime, rule: str
+) -> None:
+    """The first rule that fits gives the window, in UTC, and says which it was."""
+    window = resolve_window(run, **given)
+    assert (window.start, window.end) == (start, end)
+    assert window.start.timezone_name == window.end.timezone_name == "UTC"
+    assert rule in window.rule
