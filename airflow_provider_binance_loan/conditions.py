@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
 from airflow_provider_binance_loan.binance.fields import ForceLiquidation, is_running
-from airflow_provider_binance_loan.binance.time_range import to_datetime, to_ms
+from airflow_provider_binance_loan.binance.time_range import utc_datetime, epoch_ms
 from airflow_provider_binance_loan.exceptions import ConfigurationError
-from airflow_provider_binance_loan.validation import check_duration, check_instant, check_seconds, shown
+from airflow_provider_binance_loan.validation import require_duration, require_aware, require_seconds, shown
 
 WaitFor = Literal["started", "finished"]
 
@@ -22,12 +22,12 @@ _AHEAD = timedelta(minutes=1)
 _LEAST_INTERVAL_S, _MOST_INTERVAL_S = 1, 7 * 24 * 60 * 60
 
 
-def check_interval(value: Any, name: str) -> None:
+def require_poll_interval(value: Any, name: str) -> None:
     """Return when a value may pass, in seconds, between two looks.
 
     :raises ConfigurationError: it is no number of seconds, too short or too long.
     """
-    check_seconds(value, name, _LEAST_INTERVAL_S, _MOST_INTERVAL_S)
+    require_seconds(value, name, _LEAST_INTERVAL_S, _MOST_INTERVAL_S)
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Watch:
 
         :raises ConfigurationError: the message names it.
         """
-        check_instant(self.since, "since")
+        require_aware(self.since, "since")
         if self.wait_for not in get_args(WaitFor):
             raise ConfigurationError(f"wait_for is {shown(self.wait_for)}: give 'started' or 'finished'.")
-        check_duration(self.lookback, "lookback")
-        check_instant(self._start, "since less lookback")
+        require_duration(self.lookback, "lookback")
+        require_aware(self._start, "since less lookback")
 
     @property
     def _start(self) -> datetime:
@@ -80,7 +80,7 @@ class Watch:
         It is small and JSON, and holds no e-mail address and no amount, as it goes through Airflow's
         database. `start` and `end` are a window, by the start of the records, that holds all of them.
         """
-        since_ms = to_ms(self.since, "since")
+        since_ms = epoch_ms(self.since, "since")
         new = [record for record in records if self._counts(record, since_ms)]
         if not new:
             return None
@@ -88,6 +88,6 @@ class Watch:
         return {
             "count": len(new),
             "group_ids": sorted({record["groupId"] for record in new}),
-            "start": to_datetime(min(starts)).isoformat(),
-            "end": to_datetime(max(starts) + 1).isoformat(),
+            "start": utc_datetime(min(starts)).isoformat(),
+            "end": utc_datetime(max(starts) + 1).isoformat(),
         }

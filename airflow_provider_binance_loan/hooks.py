@@ -14,14 +14,14 @@ from airflow_provider_binance_loan.binance.fields import ClosedRiskUnit, ForceLi
 from airflow_provider_binance_loan.binance.reader import (
     read_closed_units,
     read_force_liquidations,
-    to_risk_units,
+    parse_risk_units,
 )
-from airflow_provider_binance_loan.binance.time_range import to_datetime, to_window
+from airflow_provider_binance_loan.binance.time_range import utc_datetime, parse_window
 from airflow_provider_binance_loan.client.progress import Progress
-from airflow_provider_binance_loan.client.settings import CONN_TYPE, Settings, to_settings
+from airflow_provider_binance_loan.client.settings import CONN_TYPE, Settings, parse_connection
 from airflow_provider_binance_loan.client.throttle import Clock, Standing
 from airflow_provider_binance_loan.exceptions import BinanceLoanError, ConfigurationError
-from airflow_provider_binance_loan.validation import shown_if_harmless
+from airflow_provider_binance_loan.validation import shown_unless_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     import requests
 
-    from airflow_provider_binance_loan.binance.plans import Reading, Record
+    from airflow_provider_binance_loan.binance.plans import Plan, Record
     from airflow_provider_binance_loan.binance.reader import RiskUnitsArgument
-    from airflow_provider_binance_loan.client.base import SyncDoor
+    from airflow_provider_binance_loan.client.base import SyncClient
 
 
 _ACCEPTED = "Binance accepts the key for the institutional loan records of its account."
@@ -78,27 +78,27 @@ class BinanceLoanHook(BaseHook):
         self, start: datetime, end: datetime, *, risk_units: RiskUnitsArgument = "all"
     ) -> Iterator[ForceLiquidation]:
         """Yield the records of :meth:`get_force_liquidations`, holding at most 99 days of them in memory."""
-        readings = read_force_liquidations(to_window(start, end), to_risk_units(risk_units))
+        readings = read_force_liquidations(parse_window(start, end), parse_risk_units(risk_units))
         return self._iter(readings, self._settings())
 
     async def aget_force_liquidations(
         self, start: datetime, end: datetime, *, risk_units: RiskUnitsArgument = "all"
     ) -> list[ForceLiquidation]:
         """Return what :meth:`get_force_liquidations` returns, without blocking the event loop."""
-        readings = read_force_liquidations(to_window(start, end), to_risk_units(risk_units))
-        from airflow_provider_binance_loan.client.base import AsyncDoor
+        readings = read_force_liquidations(parse_window(start, end), parse_risk_units(risk_units))
+        from airflow_provider_binance_loan.client.base import AsyncClient
 
         settings = await self._asettings()
         records: list[Record] = []
         progress = Progress(self._standing, self.log)
-        async with AsyncDoor(settings, self._standing) as door:
+        async with AsyncClient(settings, self._standing) as door:
             for reading in readings:
                 records += await door.run(progress.follow(reading))
         return _oldest_first(records)
 
     def now(self) -> datetime:
         """Return the present, in UTC, by the hook's clock."""
-        return to_datetime(self._standing.clock.now_ms())
+        return utc_datetime(self._standing.clock.now_ms())
 
     def get_closed_risk_units(self) -> list[ClosedRiskUnit]:
         """Return the risk units of the account that are closed.
@@ -134,27 +134,25 @@ class BinanceLoanHook(BaseHook):
             warnings = [f"What else the key may do is not known: {error}"]
         return True, " ".join([_ACCEPTED, *warnings])
 
-    def _iter(
-        self, readings: Iterable[Reading[list[Record]]], settings: Settings
-    ) -> Iterator[ForceLiquidation]:
+    def _iter(self, readings: Iterable[Plan[list[Record]]], settings: Settings) -> Iterator[ForceLiquidation]:
         progress = Progress(self._standing, self.log)
         with self._door(settings) as door:
             for reading in readings:
                 yield from cast("list[ForceLiquidation]", door.run(progress.follow(reading)))
 
-    def _door(self, settings: Settings, **limits: float) -> SyncDoor:
+    def _door(self, settings: Settings, **limits: float) -> SyncClient:
         # Imported here, as `requests` takes long to import, and DAGs are parsed without making any.
-        from airflow_provider_binance_loan.client.base import SyncDoor
+        from airflow_provider_binance_loan.client.base import SyncClient
 
-        return SyncDoor(settings, self._standing, **limits)
+        return SyncClient(settings, self._standing, **limits)
 
     def _settings(self) -> Settings:
         # Read anew for each call, so that a rotated key works from the next one on.
         try:
-            return to_settings(self.get_connection(self.binance_loan_conn_id))
+            return parse_connection(self.get_connection(self.binance_loan_conn_id))
         except AirflowNotFoundException:
             raise ConfigurationError(
-                f"Connection {shown_if_harmless(self.binance_loan_conn_id)} is not defined, or in no form "
+                f"Connection {shown_unless_secret(self.binance_loan_conn_id)} is not defined, or in no form "
                 f"that Airflow can parse: add it, of type {self.conn_type}."
             ) from None
 
@@ -171,7 +169,7 @@ class BinanceLoanHook(BaseHook):
     async def _asettings_of_connection(self) -> Settings:
         connection = await self.aget_connection(self.binance_loan_conn_id)
         # In a thread: masking a secret and reading a key file block.
-        return await asyncio.to_thread(to_settings, connection)
+        return await asyncio.to_thread(parse_connection, connection)
 
 
 def _oldest_first(records: Iterable[Any]) -> list[ForceLiquidation]:

@@ -12,11 +12,11 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError, RequestRefusedError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
-from airflow_provider_binance_loan.landing.s3 import Store, to_s3_object
+from airflow_provider_binance_loan.landing.s3 import Store, parse_s3_object
 from airflow_provider_binance_loan.landing.sink import Landing
 from airflow_provider_binance_loan.lineage import announce, note_input
 from airflow_provider_binance_loan.links import S3ObjectLink
-from airflow_provider_binance_loan.validation import check_flag, is_number, shown
+from airflow_provider_binance_loan.validation import require_bool, is_number, shown
 from airflow_provider_binance_loan.windows import Window, resolve_window
 
 if TYPE_CHECKING:
@@ -144,13 +144,13 @@ class BinanceLoanForceLiquidationOperator(BaseOperator):
         """
         try:
             for name in ("flatten", "replace", "skip_if_empty", "encrypt"):
-                check_flag(getattr(self, name), name)
+                require_bool(getattr(self, name), name)
             window = self._window(context)
             self.log.info("Window [%s, %s): %s.", window.start, window.end, window.rule)
             if self.s3_key is None:
                 return self._to_xcom(window)
             manifest = self._to_s3(window, self.s3_key)
-        except (ConfigurationError, RequestRefusedError) as error:
+        except PermanentError as error:
             raise AirflowFailException(str(error)) from error
         announce(context, self.outlets, manifest)
         return manifest
@@ -200,7 +200,7 @@ class BinanceLoanForceLiquidationOperator(BaseOperator):
         return records
 
     def _to_s3(self, window: Window, key: str) -> dict[str, Any]:
-        target = to_s3_object(self.s3_bucket, key)
+        target = parse_s3_object(self.s3_bucket, key)
         store = Store(
             self.aws_conn_id,
             self.verify,

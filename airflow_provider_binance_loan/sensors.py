@@ -15,9 +15,9 @@ from airflow.sdk.exceptions import (
     TaskDeferralError,
 )
 
-from airflow_provider_binance_loan.binance.reader import to_risk_units
-from airflow_provider_binance_loan.binance.time_range import to_datetime
-from airflow_provider_binance_loan.conditions import DEFAULT_LOOKBACK, WaitFor, Watch, check_interval
+from airflow_provider_binance_loan.binance.reader import parse_risk_units
+from airflow_provider_binance_loan.binance.time_range import utc_datetime
+from airflow_provider_binance_loan.conditions import DEFAULT_LOOKBACK, WaitFor, Watch, require_poll_interval
 from airflow_provider_binance_loan.exceptions import (
     BinanceLoanError,
     ConfigurationError,
@@ -25,8 +25,8 @@ from airflow_provider_binance_loan.exceptions import (
     RequestRefusedError,
 )
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
-from airflow_provider_binance_loan.validation import check_flag, check_seconds, shown
-from airflow_provider_binance_loan.windows import resolve_window, to_instant
+from airflow_provider_binance_loan.validation import require_bool, require_seconds, shown
+from airflow_provider_binance_loan.windows import resolve_window, parse_instant
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -90,7 +90,7 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
         try:
             self._check_waits()
             return self._execute_deferrable(context) if self.deferrable else super().execute(context)
-        except (ConfigurationError, RequestRefusedError) as error:
+        except PermanentError as error:
             raise AirflowFailException(str(error)) from error
         except _RefusedError as refused:
             raise AirflowFailException(str(refused)) from refused.__cause__
@@ -103,7 +103,7 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
         """Go on after the trigger, as Airflow does, but for what `soft_fail` must not hide."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
-        except (ConfigurationError, RequestRefusedError) as error:
+        except PermanentError as error:
             raise AirflowFailException(str(error)) from error
         except AirflowSkipException as skip:
             if isinstance(skip.__cause__, TaskDeferralError):
@@ -133,13 +133,13 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
         """Look once."""
         try:
             event = self._look(self._watch(context))
-        except (ConfigurationError, RequestRefusedError) as error:
+        except PermanentError as error:
             raise _RefusedError(str(error)) from error
         except RateLimitedError as error:
             if not self.reschedule:
                 raise
             self.log.warning("Not looking again before it ends: %s", error)
-            self._not_before = to_datetime(error.ends_at_ms)
+            self._not_before = utc_datetime(error.ends_at_ms)
             event = None
         return PokeReturnValue(is_done=event is not None, xcom_value=event)
 
@@ -176,15 +176,15 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
         )
 
     def _check_waits(self) -> None:
-        check_flag(self.deferrable, "deferrable")
-        check_interval(self.poke_interval, "poke_interval")
+        require_bool(self.deferrable, "deferrable")
+        require_poll_interval(self.poke_interval, "poke_interval")
         if self.max_wait:
-            check_interval(self.max_wait.total_seconds(), "max_wait")
-        check_seconds(self.timeout, "timeout")
+            require_poll_interval(self.max_wait.total_seconds(), "max_wait")
+        require_seconds(self.timeout, "timeout")
 
     def _watch(self, context: Context) -> Watch:
-        since = to_instant(self.since, "since") or resolve_window(context).start
-        units = to_risk_units(self.risk_units)
+        since = parse_instant(self.since, "since") or resolve_window(context).start
+        units = parse_risk_units(self.risk_units)
         watch = Watch(since, self.wait_for, units if isinstance(units, str) else list(units), self.lookback)
         watch.check()
         return watch

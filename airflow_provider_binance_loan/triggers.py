@@ -14,9 +14,9 @@ from airflow.sdk import Asset
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 from airflow_provider_binance_loan.binance.fields import ForceLiquidation, Key, is_running, record_key
-from airflow_provider_binance_loan.binance.reader import RiskUnitsArgument, to_risk_units
-from airflow_provider_binance_loan.binance.time_range import MAX_SPAN_MS, to_datetime, to_ms
-from airflow_provider_binance_loan.conditions import DEFAULT_LOOKBACK, WaitFor, Watch, check_interval
+from airflow_provider_binance_loan.binance.reader import RiskUnitsArgument, parse_risk_units
+from airflow_provider_binance_loan.binance.time_range import MAX_SPAN_MS, utc_datetime, epoch_ms
+from airflow_provider_binance_loan.conditions import DEFAULT_LOOKBACK, WaitFor, Watch, require_poll_interval
 from airflow_provider_binance_loan.exceptions import (
     BinanceLoanError,
     ConfigurationError,
@@ -25,8 +25,8 @@ from airflow_provider_binance_loan.exceptions import (
     TransientError,
 )
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
-from airflow_provider_binance_loan.validation import LAST_S, check_flag, check_seconds, shown
-from airflow_provider_binance_loan.windows import to_instant
+from airflow_provider_binance_loan.validation import LATEST_S, require_bool, require_seconds, shown
+from airflow_provider_binance_loan.windows import parse_instant
 
 # After so many failed looks in a row, each of several tries, the trigger gives up and says why.
 _MAX_FAILURES = 10
@@ -129,7 +129,7 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
                     yield TriggerEvent({"status": "success", **event})
                     return
                 failures = 0
-            except (ConfigurationError, RequestRefusedError) as error:
+            except PermanentError as error:
                 yield TriggerEvent({"status": "refused", "message": str(error)})
                 return
             except TransientError as error:
@@ -141,16 +141,16 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
                 self.log.warning("Looking again in %.0f s: %s", wait_s, error)
 
     def _watch(self) -> Watch:
-        since = to_instant(self.since, "since")
+        since = parse_instant(self.since, "since")
         if since is None:
             raise ConfigurationError("since is empty: give an ISO 8601 instant.")
-        check_seconds(self.lookback, "lookback")
-        check_interval(self.poke_interval, "poke_interval")
+        require_seconds(self.lookback, "lookback")
+        require_poll_interval(self.poke_interval, "poke_interval")
         if self.max_wait is not None:
-            check_interval(self.max_wait, "max_wait")
+            require_poll_interval(self.max_wait, "max_wait")
         for name, instant in (("not_before", self.not_before), ("deadline", self.deadline)):
             if instant is not None:
-                check_seconds(instant, name, high=LAST_S)
+                require_seconds(instant, name, high=LATEST_S)
         watch = Watch(since, self.wait_for, self.risk_units, timedelta(seconds=self.lookback))
         watch.check()
         return watch
@@ -201,10 +201,10 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
         super().__init__()  # type: ignore[no-untyped-call]
         if not isinstance(asset_name, str) or not asset_name.strip():
             raise ConfigurationError(f"asset_name is {shown(asset_name)}: give the name of the asset.")
-        check_flag(finished, "finished")
-        check_seconds(lookback, "lookback")
-        check_interval(poke_interval, "poke_interval")
-        units = to_risk_units(risk_units)
+        require_bool(finished, "finished")
+        require_seconds(lookback, "lookback")
+        require_poll_interval(poke_interval, "poke_interval")
+        units = parse_risk_units(risk_units)
         self.asset_name = asset_name
         self.finished = finished
         self.risk_units = units if isinstance(units, str) else sorted(units)
@@ -236,7 +236,7 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
             try:
                 fired = fired or await self._load(hook.now())
                 now = hook.now()
-                start, end = Watch(to_datetime(fired.oldest_ms)).window(now)
+                start, end = Watch(utc_datetime(fired.oldest_ms)).window(now)
                 records = await hook.aget_force_liquidations(start, end, risk_units=self.risk_units)
                 events = [event for record in records for event in fired.new(record, finished=self.finished)]
                 for event in events:
@@ -257,7 +257,7 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
             await asyncio.sleep(wait_s)
 
     def _lookback_from(self, now: datetime) -> int:
-        return to_ms(now, "now") - int(self.lookback * 1000)
+        return epoch_ms(now, "now") - int(self.lookback * 1000)
 
     def _store(self) -> Any:
         stores = getattr(self, "asset_state_store", None)  # Airflow 3.3 and later
@@ -282,7 +282,7 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
         value = await self._read(store)
         if value:
             return _Fired.from_json(value)
-        fired = _Fired(to_ms(now, "now"))
+        fired = _Fired(epoch_ms(now, "now"))
         await self._save(fired)
         return fired
 
@@ -366,8 +366,8 @@ def _payload(what: str, key: Key) -> dict[str, Any]:
     return {
         "what": what,
         "group_id": group_id,
-        "start": to_datetime(start_ms).isoformat(),
-        "end": to_datetime(start_ms + 1).isoformat(),
+        "start": utc_datetime(start_ms).isoformat(),
+        "end": utc_datetime(start_ms + 1).isoformat(),
     }
 
 

@@ -1,4 +1,4 @@
-"""Checks of what people write: a value is right, or the error names it, says what came, and what to give."""
+"""Validation of what people write: a value is accepted, or the error says what to give and what was received."""
 
 from __future__ import annotations
 
@@ -8,83 +8,84 @@ from typing import Any
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST = datetime(3000, 1, 1, tzinfo=UTC)
-LAST_S = int(_LAST.timestamp())
+LATEST = datetime(3000, 1, 1, tzinfo=UTC)
+LATEST_S = int(LATEST.timestamp())
 LONGEST = timedelta(days=3650)
 
-_MOST_SHOWN = 200  # room for a path
-# A key of 64 characters does not pass; most paths do.
-_LONGEST_HARMLESS = 45
+_MAX_SHOWN = 200  # room for a path
+# Binance's keys have 64 characters, and most paths fewer than this.
+_MAX_SHOWN_UNLESS_SECRET = 45
 
 
 def shown(value: Any) -> str:
-    """Return what came, on one short line: it ends up in logs and alerts."""
+    """Return a value as one short line for an error message, which ends up in logs and alerts."""
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - of any object, too deep or too long to be written out
-        text = f"something of type {type(value).__name__}"
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+    except Exception:  # noqa: BLE001 - any object may be received, also one too deep to be written out
+        text = f"an object of type {type(value).__name__}"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
-def shown_if_harmless(value: Any) -> str:
-    """Return what came, unless a secret may have been pasted there: those are long, or stand before an @."""
+def shown_unless_secret(value: Any) -> str:
+    """Return :func:`shown`, unless a secret may have been pasted there: those are long or precede an @."""
     text = shown(value)
-    return (
-        text if len(text) <= _LONGEST_HARMLESS and "@" not in text else "too long, or has an @, to be shown"
-    )
+    may_be_secret = len(text) > _MAX_SHOWN_UNLESS_SECRET or "@" in text
+    return "not shown, as it is long or has an @" if may_be_secret else text
 
 
 def is_number(value: Any, low: float, high: float, *, whole: bool = False) -> bool:
-    """Tell whether a value is a number within bounds; True and False are none, and NaN is within none."""
+    """Return whether a value is a number within bounds; booleans and NaN are not."""
     return type(value) in ({int} if whole else {int, float}) and bool(low <= value <= high)
 
 
-def check_seconds(value: Any, name: str, low: float = 0, high: float = LONGEST.total_seconds()) -> None:
-    """Return when a value is a number of seconds within bounds.
+def require_seconds(value: Any, name: str, low: float = 0, high: float = LONGEST.total_seconds()) -> None:
+    """Require a number of seconds within bounds.
 
-    :raises ConfigurationError: it is none.
+    :raises ConfigurationError: it is not; the message calls it `name`.
     """
     if not is_number(value, low, high):
         raise ConfigurationError(
-            f"{name} is {shown(value)}: give a number of seconds from {low:.0f} to {high:.0f}."
+            f"Give {name} as a number of seconds from {low:.0f} to {high:.0f}: it is {shown(value)}."
         )
 
 
-def check_duration(value: Any, name: str) -> None:
-    """Return when a value is a timedelta of up to ten years.
+def require_duration(value: Any, name: str) -> None:
+    """Require a timedelta of up to ten years.
 
-    :raises ConfigurationError: it is none.
+    :raises ConfigurationError: it is not; the message calls it `name`.
     """
     if not isinstance(value, timedelta) or not timedelta() <= value <= LONGEST:
-        raise ConfigurationError(f"{name} is {shown(value)}: give a timedelta from 0 to {LONGEST.days} days.")
+        raise ConfigurationError(
+            f"Give {name} as a timedelta from 0 to {LONGEST.days} days: it is {shown(value)}."
+        )
 
 
-def check_instant(value: Any, name: str) -> None:
-    """Return when a value is a datetime with time zone, of the years from 1970 to 2999.
+def require_aware(value: Any, name: str) -> None:
+    """Require a datetime with time zone, of the years from 1970 to 2999.
 
-    :raises ConfigurationError: it is none.
+    :raises ConfigurationError: it is not; the message calls it `name`.
     """
     if not isinstance(value, datetime):
-        raise ConfigurationError(f"{name} is {shown(value)}: give a datetime with time zone.")
+        raise ConfigurationError(f"Give {name} as a datetime with time zone: it is {shown(value)}.")
     # Without its zone: a wrong one makes writing it out fail.
-    came = value.replace(tzinfo=None).isoformat()
+    local = value.replace(tzinfo=None).isoformat()
     try:
         naive = value.utcoffset() is None
-        within = naive or EPOCH <= value < _LAST
+        within = naive or EPOCH <= value < LATEST
     except (ValueError, OverflowError):
         raise ConfigurationError(
-            f"{name} is {came} in a time zone a day or more from UTC: mend the zone."
+            f"Correct the time zone of {name}, which is a day or more from UTC: it is {local}."
         ) from None
     if naive:
-        raise ConfigurationError(f"{name} is {came}, which has no time zone: add one, for example UTC.")
+        raise ConfigurationError(f"Add a time zone to {name}, for example UTC: it is {local}.")
     if not within:
-        raise ConfigurationError(f"{name} is {came}: give a time of the years from 1970 to 2999.")
+        raise ConfigurationError(f"Give {name} as a time of the years from 1970 to 2999: it is {local}.")
 
 
-def check_flag(value: Any, name: str) -> None:
-    """Return when a value is True or False; text is neither, whatever it says.
+def require_bool(value: Any, name: str) -> None:
+    """Require True or False; text is neither, whatever it says.
 
-    :raises ConfigurationError: it is none.
+    :raises ConfigurationError: it is not; the message calls it `name`.
     """
     if not isinstance(value, bool):
-        raise ConfigurationError(f"{name} is {shown(value)}: give True or False.")
+        raise ConfigurationError(f"Give {name} as True or False: it is {shown(value)}.")

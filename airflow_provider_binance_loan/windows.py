@@ -1,4 +1,4 @@
-"""Which window a run pulls: from the task's arguments and the run's context, never from the clock."""
+"""The window that a run pulls: from the task's arguments and the run's context, never from the clock."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from typing import Any, NamedTuple
 
 import pendulum
 
+from airflow_provider_binance_loan.binance.time_range import DAY_MS, TimeRange, epoch_ms, utc_datetime
 from airflow_provider_binance_loan.exceptions import ConfigurationError
-from airflow_provider_binance_loan.validation import check_duration, check_instant, shown
+from airflow_provider_binance_loan.validation import require_duration, shown
 
-# What Binance itself takes for a request without times.
-# https://developers.binance.com/docs/institutional_loan/trade
-DEFAULT_LENGTH = timedelta(days=7)
+# Binance's own default for a request without times.
+# https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/trade#get-risk-unit-force-liquidation-record
+DEFAULT_LENGTH_MS = 7 * DAY_MS
+
+_MILLISECOND = timedelta(milliseconds=1)
 
 
-class Window(NamedTuple):
-    """The window `[start, end)` that a run pulls, in UTC, and the rule that chose it."""
+class ResolvedWindow(NamedTuple):
+    """The window that a run pulls, and the rule that chose it."""
 
-    start: pendulum.DateTime
-    end: pendulum.DateTime
+    window: TimeRange
     rule: str
 
 
@@ -30,77 +32,93 @@ def resolve_window(
     start: datetime | str | None = None,
     end: datetime | str | None = None,
     lookback: timedelta = timedelta(),
-) -> Window:
-    """Return the window of a run. It is the same for a retry, unless an earlier run succeeded meanwhile.
+) -> ResolvedWindow:
+    """Return the window of a run. It is the same for a retry, unless an earlier run succeeded in between.
 
-    What is given on the task wins. Else it is the run's data interval; where that has no width, as with
-    Airflow's default cron and timedelta schedules, it reaches back to the end of the last successful run's;
-    and where there is no such run or no interval, it is the seven days up to the run.
+    What is given on the task wins. Otherwise it is the run's data interval; where that has no width, as with
+    Airflow's default cron and timedelta schedules, it starts at the end of the last successful run's; and
+    where there is no such run or no interval, it is the seven days before the run.
 
     :param context: the task's context.
     :param start: as given on the task: a datetime or an ISO 8601 instant, with time zone; empty for unset.
     :param end: likewise.
     :param lookback: how much earlier to start, to fetch again what was still running last time.
-    :raises ConfigurationError: a value is no instant or has no time zone, or the window is empty.
+    :raises ConfigurationError: a value is not an instant or has no time zone, or the window is empty.
     """
-    check_duration(lookback, "lookback")
-    given_start, given_end = to_instant(start, "start"), to_instant(end, "end")
-    interval_start = to_instant(context.get("data_interval_start"), "data_interval_start")
-    interval_end = to_instant(context.get("data_interval_end"), "data_interval_end")
+    require_duration(lookback, "lookback")
+    given_start_ms, given_end_ms = parse_instant(start, "start"), parse_instant(end, "end")
+    interval_start_ms = parse_instant(context.get("data_interval_start"), "data_interval_start")
+    interval_end_ms = parse_instant(context.get("data_interval_end"), "data_interval_end")
 
-    window_end = given_end or interval_end or _run_after(context)
-    if window_end is None:
-        raise ConfigurationError("The run has neither a data interval nor run_after: give start and end.")
-    if given_start:
-        window_start, rule = given_start, "given on the task"
-    elif interval_start and interval_start != interval_end:
-        window_start, rule = interval_start, "the run's data interval"
-    elif interval_end and (last := _last_success(context)) and last < window_end:
-        window_start, rule = last, "since the last successful run, as this run's data interval has no width"
+    ends = (given_end_ms, interval_end_ms, _run_after(context))
+    end_ms = next((end_ms for end_ms in ends if end_ms is not None), None)
+    if end_ms is None:
+        raise ConfigurationError("Give start and end: the run has neither a data interval nor run_after.")
+    if given_start_ms is not None:
+        start_ms, rule = given_start_ms, "given on the task"
+    elif interval_start_ms is not None and interval_start_ms != interval_end_ms:
+        start_ms, rule = interval_start_ms, "the run's data interval"
+    elif interval_end_ms is not None and (last_ms := _last_success(context)) and last_ms < end_ms:
+        start_ms, rule = last_ms, "since the last successful run, as this run's data interval has no width"
     else:
-        window_start, rule = window_end - DEFAULT_LENGTH, "seven days, as the run has no interval to go by"
-    if given_end and not given_start:
+        start_ms, rule = end_ms - DEFAULT_LENGTH_MS, "seven days, as the run has no data interval"
+    if given_end_ms is not None and given_start_ms is None:
         rule = f"end given on the task, start: {rule}"
     if lookback:
         rule += f", with a lookback of {lookback}"
 
-    if window_start >= window_end:
+    if start_ms >= end_ms:
         raise ConfigurationError(
-            f"The window from {window_start.isoformat()} to {window_end.isoformat()} ({rule}) is empty: the "
-            "end must come after the start. On a schedule whose data interval has no width, leave out start "
-            "and end, or use CronDataIntervalTimetable."
+            "Give an end after the start, or leave out both and use CronDataIntervalTimetable: the window "
+            f"{TimeRange(start_ms, end_ms)} is empty ({rule})."
         )
-    check_instant(window_start - lookback, "start less lookback")
-    return Window(window_start - lookback, window_end, rule)
+    return ResolvedWindow(TimeRange(shift_back(start_ms, lookback, "start"), end_ms), rule)
 
 
-def to_instant(value: Any, name: str) -> pendulum.DateTime | None:
-    """Return an instant in UTC; None for None, and for the texts that templates render for it.
+def parse_instant(value: Any, name: str) -> int | None:
+    """Return an instant in epoch milliseconds, UTC; None for None and the texts that templates render for it.
 
-    :raises ConfigurationError: it is no instant with time zone from 1970 to 2999.
+    :param value: a datetime or an ISO 8601 text, with time zone, of the years from 1970 to 2999. Fractions
+        of a millisecond are rounded up, which keeps a half-open window exact.
+    :param name: what an error message calls it.
+    :raises ConfigurationError: it is not such an instant.
     """
     if value is None or value in ("", "None"):
         return None
     instant = value
     if isinstance(value, str):
         try:
-            # Digits only at the front: pendulum takes "now" as well, and a retry must not move.
+            # Only texts that begin with a digit: pendulum parses "now" as well, and a retry must not move.
             instant = pendulum.parse(value, exact=True, tz=None) if value[:1].isdigit() else None
         except ValueError:
             instant = None
     if not isinstance(instant, datetime):
         raise ConfigurationError(
-            f"{name} is {shown(value)}: give a datetime or an ISO 8601 instant such as 2026-03-01T09:00:00Z."
+            f"Give {name} as a datetime or an ISO 8601 instant such as 2026-03-01T09:00:00Z: it is "
+            f"{shown(value)}."
         )
-    check_instant(instant, name)
-    return pendulum.instance(instant).in_timezone("UTC")
+    return epoch_ms(instant, name)
 
 
-def _run_after(context: Mapping[str, Any]) -> pendulum.DateTime | None:
-    return to_instant(getattr(context.get("dag_run"), "run_after", None), "run_after")
+def shift_back(instant_ms: int, lookback: timedelta, name: str) -> int:
+    """Return the instant that is a lookback earlier, in epoch milliseconds.
+
+    :raises ConfigurationError: it is before 1970.
+    """
+    shifted_ms = instant_ms - lookback // _MILLISECOND
+    if shifted_ms < 0:
+        raise ConfigurationError(
+            f"Give a shorter lookback: {name}, {utc_datetime(instant_ms).isoformat()}, less lookback, "
+            f"{lookback}, is before 1970."
+        )
+    return shifted_ms
 
 
-def _last_success(context: Mapping[str, Any]) -> pendulum.DateTime | None:
+def _run_after(context: Mapping[str, Any]) -> int | None:
+    return parse_instant(getattr(context.get("dag_run"), "run_after", None), "run_after")
+
+
+def _last_success(context: Mapping[str, Any]) -> int | None:
     # In a task this is a lazy proxy, which is not None even when it stands for None.
     last = context.get("prev_data_interval_end_success")
-    return to_instant(last, "prev_data_interval_end_success") if isinstance(last, datetime) else None
+    return parse_instant(last, "prev_data_interval_end_success") if isinstance(last, datetime) else None

@@ -1,1 +1,1 @@
-"""What Binance says: signing, windows, pages and records. No Airflow, no HTTP client, no clock, no sleep."""
+"""The protocol: signing, messages, datasets and how to read them. No Airflow, HTTP client, clock or sleep."""

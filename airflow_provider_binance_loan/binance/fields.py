@@ -1,114 +1,120 @@
-"""The shape of a force-liquidation record and of a closed risk unit, and the exact reading of both.
+"""Field types, as a dataset declares them, and the exact column-wise parser of its rows.
 
-https://developers.binance.com/docs/institutional_loan/trade
+A record is declared as a `TypedDict` whose fields are annotated with a type and a description:
+
+    class Liability(TypedDict):
+        assetName: Annotated[str | None, FieldType.TEXT, "for example `USDT`"]
+        principal: Annotated[str | None, FieldType.AMOUNT, "outstanding principal"]
+
+A field whose type excludes None is required. Another `TypedDict` is a nested object, and a list of one is a
+list of objects. From this one declaration come the parser below, the Parquet schema, the flat tables and the
+documentation.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from enum import Enum
+from functools import cache, lru_cache, partial
 from itertools import chain, islice
-from operator import itemgetter
-from typing import Any, NamedTuple, TypedDict
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints, is_typeddict
 
 from airflow_provider_binance_loan.exceptions import BadResponseError
 from airflow_provider_binance_loan.validation import shown
 
-
-class Snapshot(TypedDict):
-    """One wallet of one account of the risk unit. Amounts are decimal strings."""
-
-    subEmail: str | None  #: the account's e-mail address
-    memberType: str | None  #: `CREDIT` or `COLLATERAL`
-    walletType: str | None  #: `PORTFOLIO_MARGIN`, `SPOT` or `CROSS_MARGIN`
-    netEquity: str | None  #: net equity in the wallet
-    maintainMargin: str | None  #: maintenance margin required
+Record = dict[str, Any]
 
 
-class Liability(TypedDict):
-    """One outstanding loan of the risk unit. Amounts are decimal strings, in units of the asset."""
+class FieldType(Enum):
+    """What a field holds; the value says what an error message expects."""
 
-    assetName: str | None  #: for example `USDT`
-    principal: str | None  #: outstanding principal
-    interest: str | None  #: outstanding interest
-
-
-class LiquidationSnapshot(TypedDict):
-    """The wallets and the loans of the risk unit; both are always lists, empty where Binance sent none."""
-
-    snapshots: list[Snapshot]
-    liabilities: list[Liability]
+    INTEGER = "a whole number"
+    TIME = "a time in epoch milliseconds"
+    AMOUNT = "a decimal number"
+    TEXT = "a text"
+    FLAG = "true or false"
+    OBJECT = "an object or a list of one"
+    LIST = "a list"
 
 
-class ForceLiquidation(TypedDict):
-    """One force liquidation of one risk unit.
+@dataclass(frozen=True)
+class Field:
+    """A field of a record.
 
-    Every documented field is there, and None where Binance sent null or nothing. Fields that Binance does
-    not document are kept after them. Amounts are decimal strings in plain notation with every digit that
-    Binance sent: `"0E-8"` comes out as `"0.00000000"`, the number `16671.5507973` as `"16671.5507973"`.
+    :param name: Binance's own name.
+    :param type: what it holds.
+    :param required: whether a row without it is malformed.
+    :param description: what it means, for the documentation.
+    :param fields: the fields of a nested object, or of the objects in a list.
     """
 
-    groupId: int  #: the risk unit
-    startLtv: str | None  #: its loan-to-value when the liquidation began
-    endLtv: str | None  #: its latest loan-to-value; changes while the liquidation runs
-    liquidationStartTime: int  #: epoch milliseconds, UTC
-    liquidationEndTime: int | None  #: epoch milliseconds, UTC; None or 0 while the liquidation runs
-    totalNetEquity: str | None
-    totalMaintenanceMargin: str | None
-    totalLiability: str | None  #: outstanding principal and interest
-    liquidationSnapshot: LiquidationSnapshot
-
-
-class ClosedRiskUnit(TypedDict):
-    """A risk unit that is closed; fields that Binance does not document are kept after these."""
-
-    groupId: int
-    parentEmail: str | None
-    creditEmail: str | None
-    enabled: bool | None
-    createTime: int | None  #: epoch milliseconds, UTC
-    closeTime: int | None  #: epoch milliseconds, UTC
-
-
-#: The natural key of a record, its start in epoch milliseconds and its risk unit. Records come out in its
-#: order: oldest first, then by unit.
-Key = tuple[int, int]
-
-record_key: Callable[[Mapping[str, Any]], Key] = itemgetter("liquidationStartTime", "groupId")
+    name: str
+    type: FieldType
+    required: bool = False
+    description: str = ""
+    fields: tuple[Field, ...] = ()
 
 
 class Page(NamedTuple):
-    """One page of an answer: its rows by natural key, and the `total` that it states.
+    """One page of an answer.
 
-    :param rows: the rows of the page in the order in which they came.
-    :param total: documented as a number of risk units, elsewhere a number of rows: at most a hint.
+    :param rows: the rows of the page, in the order of the answer.
+    :param total: the `total` that the answer states: documented as a number of risk units, elsewhere a number
+        of rows, so at most a hint.
     """
 
-    rows: list[dict[str, Any]]
+    rows: list[Record]
     total: int | None
 
 
-def is_running(record: Mapping[str, Any]) -> bool:
-    """Tell whether a liquidation still runs, so that its figures may change."""
-    return not record["liquidationEndTime"]
+@cache
+def fields_of(record_type: type) -> tuple[Field, ...]:
+    """Return the fields that a `TypedDict` declares, in their order."""
+    return tuple(
+        _field(name, hint) for name, hint in get_type_hints(record_type, include_extras=True).items()
+    )
 
 
-def parse_liquidations(payload: Any) -> Page:
-    """Return a page whose rows are :class:`ForceLiquidation`; what came is used up.
+def walk_fields(fields: Sequence[Field]) -> Iterator[Field]:
+    """Yield fields and all that are nested in them."""
+    for field in fields:
+        yield field
+        yield from walk_fields(field.fields)
 
-    :raises BadResponseError: it is not the documented shape; the message holds the path to what is wrong.
+
+def _field(name: str, hint: Any) -> Field:
+    annotated = get_origin(hint) is Annotated
+    python_type, *notes = get_args(hint) if annotated else (hint,)
+    description = next((note for note in notes if isinstance(note, str)), "")
+    if is_typeddict(python_type):
+        return Field(
+            name, FieldType.OBJECT, required=True, description=description, fields=fields_of(python_type)
+        )
+    if get_origin(python_type) is list:
+        return Field(
+            name,
+            FieldType.LIST,
+            required=True,
+            description=description,
+            fields=fields_of(get_args(python_type)[0]),
+        )
+    (field_type,) = (note for note in notes if isinstance(note, FieldType))
+    required = type(None) not in get_args(python_type)
+    return Field(name, field_type, required=required, description=description)
+
+
+def parse_page(payload: Any, record_type: type) -> Page:
+    """Return a page of rows of a declared record. The payload is modified in place.
+
+    A row has every declared field, in the declared order, and None where Binance sent null or nothing. Other
+    fields follow, sorted by name, so that the same record always gives the same bytes.
+
+    :raises BadResponseError: the payload does not have the documented shape; the message holds the path to
+        what is wrong.
     """
-    return _parse_page(payload, _LIQUIDATION)
-
-
-def parse_closed_units(payload: Any) -> Page:
-    """Return a page whose rows are :class:`ClosedRiskUnit`; likewise."""
-    return _parse_page(payload, _CLOSED_UNIT)
-
-
-def _parse_page(payload: Any, shape: _Shape) -> Page:
     try:
         if not isinstance(payload, dict):
             raise _MalformedError(payload, "an object", "the body")
@@ -116,23 +122,22 @@ def _parse_page(payload: Any, shape: _Shape) -> Page:
         if not isinstance(rows, list):
             raise _MalformedError(rows, "a list", "rows")
         (total,) = _integers([payload.get("total")], lambda _: "total")
-        return Page(_parse_rows(rows, shape, "rows[{}]".format), total)
+        return Page(_parse_rows(rows, _shape_of(record_type), "rows[{}]".format), total)
     except _MalformedError as error:
         raise BadResponseError(
-            f"The answer is not what Binance documents: {error.path} is {error.came}, "
-            f"and should be {error.expected}. Nothing of it was used.",
+            f"Check what Binance changed: {error.path} is {error.received}, and should be {error.expected}. "
+            "Nothing of the answer was used.",
             status=200,
         ) from None
 
 
-# A page has some three thousand values, and to call a function for each takes longer than all else that is
-# done to a record. So rows are parsed a column at a time, and what is right already is left as it is.
+# A page has some three thousand values, and one function call for each would take longer than all else that
+# is done to a record. So rows are parsed a column at a time, and values that are right are left as they are.
 
-# The path of a value, for an error, by its place in the column.
+# Returns the path of a value, by its index in the column; called for an error only.
 _Path = Callable[[int], str]
-# Returns what the values of a column are in a record; the same sequence when nothing changes.
+# Returns the parsed values of a column; the same sequence when nothing changes.
 _Parser = Callable[[Sequence[Any], _Path], Sequence[Any]]
-_Shape = Mapping[str, _Parser]
 
 _ABSENT = object()
 _OBJECTS = {dict}
@@ -140,46 +145,64 @@ _WHOLE_NUMBERS = {int}
 _TEXTS = {str, type(None)}
 
 
-def _parse_rows(rows: list[Any], shape: _Shape, path: _Path) -> list[dict[str, Any]]:
-    """Return rows with the fields of their shape in their order, each as its parser has it.
+class _Shape(NamedTuple):
+    """The parser of each field, in order, and the fields that must not be absent."""
 
-    Other fields follow, sorted, so that the same record always comes out as the same bytes.
-    """
+    parsers: dict[str, _Parser]
+    required: frozenset[str]
+
+
+@cache
+def _shape_of(record_type: type) -> _Shape:
+    return _build_shape(fields_of(record_type))
+
+
+def _build_shape(fields: Sequence[Field]) -> _Shape:
+    scalars = {field.name for field in fields if field.required and not field.fields}
+    return _Shape({field.name: _build_parser(field) for field in fields}, frozenset(scalars))
+
+
+def _build_parser(field: Field) -> _Parser:
+    if field.type is FieldType.LIST:
+        return _lists_of(_build_shape(field.fields))
+    if field.type is FieldType.OBJECT:
+        return _objects_of(_build_shape(field.fields))
+    parse = _PARSERS[field.type]
+    return _required(parse, field.type.value) if field.required else parse
+
+
+def _parse_rows(rows: list[Any], shape: _Shape, path: _Path) -> list[Record]:
     if not rows:
-        return rows  # nothing to have columns of
+        return rows  # no columns
     if not _in_order(rows, shape):
-        rows = [_arranged(row, shape, path(index)) for index, row in enumerate(rows)]
-    for name, parse in shape.items():
-        came = [row[name] for row in rows]
-        parsed = parse(came, lambda index, name=name: f"{path(index)}.{name}")  # type: ignore[misc]
-        if parsed is not came:
+        rows = [_arrange(row, shape, path, index) for index, row in enumerate(rows)]
+    for name, parse in shape.parsers.items():
+        values = [row[name] for row in rows]
+        parsed = parse(values, lambda index, name=name: f"{path(index)}.{name}")  # type: ignore[misc]
+        if parsed is not values:
             for row, value in zip(rows, parsed, strict=True):
                 row[name] = value
     return rows
 
 
 def _in_order(rows: list[Any], shape: _Shape) -> bool:
-    """Tell whether all rows are objects with just the fields of their shape, in their order."""
+    """Return whether all rows are objects with exactly the declared fields, in the declared order."""
     if not _OBJECTS.issuperset(map(type, rows)):
         return False
     try:
-        return [set(names) for names in zip(*rows, strict=True)] == [{name} for name in shape]
+        return [set(names) for names in zip(*rows, strict=True)] == [{name} for name in shape.parsers]
     except ValueError:  # some have more fields than others
         return False
 
 
-def _arranged(row: Any, shape: _Shape, path: str) -> dict[str, Any]:
-    """Return an object with the fields of its shape in their order, and then all others."""
+def _arrange(row: Any, shape: _Shape, path: _Path, index: int) -> Record:
+    """Return an object with the declared fields in their order, and then all others."""
     if not isinstance(row, dict):
-        raise _MalformedError(row, "an object", path)
-    others = sorted(row.keys() - shape.keys())
-    return {
-        **{
-            name: row.get(name, _ABSENT if parse is _required_integers else None)
-            for name, parse in shape.items()
-        },
-        **{name: row[name] for name in others},
-    }
+        raise _MalformedError(row, "an object", path(index))
+    arranged = {name: row.get(name, _ABSENT if name in shape.required else None) for name in shape.parsers}
+    for name in sorted(row.keys() - shape.parsers.keys()):
+        arranged[name] = row[name]
+    return arranged
 
 
 _WHOLE = re.compile(r"[0-9]{1,19}")
@@ -187,7 +210,7 @@ _PLAIN = r"-?[0-9]++(?:\.[0-9]++)?"
 _PLAIN_NUMBER = re.compile(_PLAIN)
 _PLAIN_LINES = re.compile(rf"(?:{_PLAIN}\n)*+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE](?P<exponent>[+-]?[0-9]{1,4}))?")
-# Past this, plain notation is a long row of zeros, and no amount of any asset.
+# Beyond this, plain notation is a long row of zeros, and no amount of any asset.
 _MAX_EXPONENT = 100
 # Binance's LONG is an integer of 64 bits.
 _TOO_LARGE = 2**63
@@ -195,12 +218,12 @@ _TOO_LARGE = 2**63
 
 def _decimals(values: Sequence[Any], path: _Path) -> Sequence[str | None]:
     """Return amounts in plain notation with every digit that was sent."""
-    kinds = set(map(type, values))
-    if kinds <= {str, int}:
-        plain = values if kinds == {str} else list(map(str, values))
+    types = set(map(type, values))
+    if types <= {str, int}:
+        plain = values if types == {str} else list(map(str, values))
         lines = "\n".join([*plain, ""])
-        if "E" in lines:  # Binance's zeros come as "0E-8"
-            plain = [_to_plain(text) or text if "E" in text else text for text in plain]
+        if "E" in lines:  # Binance sends zero as "0E-8"
+            plain = [_plain_notation(text) or text if "E" in text else text for text in plain]
             lines = "\n".join([*plain, ""])
         if _PLAIN_LINES.fullmatch(lines) and lines.count("\n") == len(plain):
             return plain
@@ -211,18 +234,18 @@ def _decimal(value: Any, path: _Path, index: int) -> str | None:
     if value is None:
         return None
     if type(value) is str:  # also a JSON number with a fraction or an exponent: see Response.payload
-        plain = _to_plain(value)
+        plain = _plain_notation(value)
         if plain is not None:
             return plain
     elif type(value) is int:
         return str(value)
-    raise _MalformedError(value, "a decimal number", path(index))
+    raise _MalformedError(value, FieldType.AMOUNT.value, path(index))
 
 
 @lru_cache
-def _to_plain(text: str) -> str | None:
-    """Return a decimal number in plain notation, or None for what is none."""
-    if _PLAIN_NUMBER.fullmatch(text):  # as it is, whatever stands beside it in its column
+def _plain_notation(text: str) -> str | None:
+    """Return a decimal number in plain notation, or None for a text that is not a number."""
+    if _PLAIN_NUMBER.fullmatch(text):
         return text
     match = _DECIMAL.fullmatch(text)
     if match is None or abs(int(match["exponent"] or 0)) > _MAX_EXPONENT:
@@ -230,45 +253,61 @@ def _to_plain(text: str) -> str | None:
     return f"{Decimal(text):f}"
 
 
-def _integers(values: Sequence[Any], path: _Path) -> Sequence[int | None]:
+def _integers(
+    values: Sequence[Any], path: _Path, expected: str = FieldType.INTEGER.value
+) -> Sequence[int | None]:
     if _WHOLE_NUMBERS.issuperset(map(type, values)) and 0 <= min(values) <= max(values) < _TOO_LARGE:
         return values
     parsed = [int(value) if type(value) is str and _WHOLE.fullmatch(value) else value for value in values]
     for index, number in enumerate(parsed):
         if number is not None and not (type(number) is int and 0 <= number < _TOO_LARGE):
-            raise _MalformedError(values[index], "a whole number", path(index))
+            raise _MalformedError(values[index], expected, path(index))
     return parsed
-
-
-def _required_integers(values: Sequence[Any], path: _Path) -> Sequence[int | None]:
-    for index, value in enumerate(values):
-        if value is None or value is _ABSENT:
-            raise _MalformedError(value, "a whole number", path(index))
-    return _integers(values, path)
 
 
 def _texts(values: Sequence[Any], path: _Path) -> Sequence[str | None]:
     if not _TEXTS.issuperset(map(type, values)):
         index = next(index for index, value in enumerate(values) if type(value) not in _TEXTS)
-        raise _MalformedError(values[index], "a text", path(index))
+        raise _MalformedError(values[index], FieldType.TEXT.value, path(index))
     return values
 
 
 def _flags(values: Sequence[Any], path: _Path) -> Sequence[bool | None]:
     for index, value in enumerate(values):
         if value is not None and type(value) is not bool:
-            raise _MalformedError(value, "true or false", path(index))
+            raise _MalformedError(value, FieldType.FLAG.value, path(index))
     return values
+
+
+_PARSERS: Mapping[FieldType, _Parser] = {
+    FieldType.INTEGER: _integers,
+    FieldType.TIME: partial(_integers, expected=FieldType.TIME.value),
+    FieldType.AMOUNT: _decimals,
+    FieldType.TEXT: _texts,
+    FieldType.FLAG: _flags,
+}
+
+
+def _required(parse: _Parser, expected: str) -> _Parser:
+    """Return a parser that refuses null and absent values."""
+
+    def parse_required(values: Sequence[Any], path: _Path) -> Sequence[Any]:
+        for index, value in enumerate(values):
+            if value is None or value is _ABSENT:
+                raise _MalformedError(value, expected, path(index))
+        return parse(values, path)
+
+    return parse_required
 
 
 def _lists_of(shape: _Shape) -> _Parser:
     """Return the parser of lists of objects; a single object is a list of one, and null an empty list."""
 
-    def parse(values: Sequence[Any], path: _Path) -> list[list[dict[str, Any]]]:
+    def parse(values: Sequence[Any], path: _Path) -> list[list[Record]]:
         lists = [[] if value is None else [value] if isinstance(value, dict) else value for value in values]
         for index, items in enumerate(lists):
             if not isinstance(items, list):
-                raise _MalformedError(items, "a list", path(index))
+                raise _MalformedError(items, FieldType.LIST.value, path(index))
 
         def path_of_item(index: int) -> str:
             places = ((number, place) for number, items in enumerate(lists) for place in range(len(items)))
@@ -285,58 +324,34 @@ def _lists_of(shape: _Shape) -> _Parser:
     return parse
 
 
-def _liquidation_snapshots(values: Sequence[Any], path: _Path) -> list[dict[str, Any]]:
-    # The page's table says list, its example shows an object; the same holds for `liabilities`.
-    objects = [
-        {}
-        if value is None or value == []
-        else value[0]
-        if isinstance(value, list) and len(value) == 1
-        else value
-        for value in values
-    ]
-    for index, value in enumerate(objects):
-        if not isinstance(value, dict):
-            raise _MalformedError(values[index], "an object or a list of one", path(index))
-    return _parse_rows(objects, _LIQUIDATION_SNAPSHOT, path)
+def _objects_of(shape: _Shape) -> _Parser:
+    """Return the parser of objects; a list of one is an object, and null or an empty list an empty object.
 
+    Binance's page shows objects where its table says list: `liquidationSnapshot` for one.
+    """
 
-# What the fields of the classes above go through.
-_SNAPSHOT: _Shape = {
-    "subEmail": _texts,
-    "memberType": _texts,
-    "walletType": _texts,
-    "netEquity": _decimals,
-    "maintainMargin": _decimals,
-}
-_LIABILITY: _Shape = {"assetName": _texts, "principal": _decimals, "interest": _decimals}
-_LIQUIDATION_SNAPSHOT: _Shape = {"snapshots": _lists_of(_SNAPSHOT), "liabilities": _lists_of(_LIABILITY)}
-_LIQUIDATION: _Shape = {
-    "groupId": _required_integers,
-    "startLtv": _decimals,
-    "endLtv": _decimals,
-    "liquidationStartTime": _required_integers,
-    "liquidationEndTime": _integers,
-    "totalNetEquity": _decimals,
-    "totalMaintenanceMargin": _decimals,
-    "totalLiability": _decimals,
-    "liquidationSnapshot": _liquidation_snapshots,
-}
-_CLOSED_UNIT: _Shape = {
-    "groupId": _required_integers,
-    "parentEmail": _texts,
-    "creditEmail": _texts,
-    "enabled": _flags,
-    "createTime": _integers,
-    "closeTime": _integers,
-}
+    def parse(values: Sequence[Any], path: _Path) -> list[Record]:
+        objects = [
+            {}
+            if value is None or value == []
+            else value[0]
+            if isinstance(value, list) and len(value) == 1
+            else value
+            for value in values
+        ]
+        for index, value in enumerate(objects):
+            if not isinstance(value, dict):
+                raise _MalformedError(values[index], FieldType.OBJECT.value, path(index))
+        return _parse_rows(objects, shape, path)
+
+    return parse
 
 
 class _MalformedError(Exception):
-    """What came, what should have come, and where."""
+    """A value of the wrong type: what was received, what was expected, and where."""
 
-    def __init__(self, came: Any, expected: str, path: str) -> None:
+    def __init__(self, received: Any, expected: str, path: str) -> None:
         super().__init__(path)
-        self.came = "absent" if came is _ABSENT else shown(came)
+        self.received = "absent" if received is _ABSENT else shown(received)
         self.expected = expected
         self.path = path

@@ -1,87 +1,114 @@
-"""Readings: generators that say what to ask next; and the reading of a list by page, as the last resort.
+"""Request plans: generators that decide what to request next. They send nothing and wait for nothing.
 
-A reading yields batches of requests, which may run side by side, is sent as many responses in the same order,
-and returns what it read. It neither sends nor waits.
+A plan yields a request to send, or None when it needs an answer before it can go on. It is sent a response,
+in whatever order responses arrive, or None when there is room for another request. It returns its result. So
+only the driver decides how many requests are under way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
-from itertools import chain, islice
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.exceptions import TransientError
 
 if TYPE_CHECKING:
-    from airflow_provider_binance_loan.binance.fields import Page
+    from airflow_provider_binance_loan.binance.declaration import Listing
+    from airflow_provider_binance_loan.binance.fields import Page, Record
 
-PAGE_SIZE = 100  # the most that Binance gives
-
-# How many requests a batch may hold.
-MAX_BATCH = 32
-# How often a list is read before it is given up as one that never stands still.
+# How often a list that changes is read before the plan gives up.
 MAX_PASSES = 5
 
-Record = dict[str, Any]
 T = TypeVar("T")
-Reading = Generator[tuple[Request, ...], Sequence[Response], T]
+Plan = Generator[Request | None, Response | None, T]
 
 
-def read_pages(
-    request: Callable[[int], Request],
-    key: Callable[[Record], object],
-) -> Reading[list[Record]]:
-    """Read a whole list by page number.
+def gather(requests: Iterable[Request]) -> Plan[list[Response]]:
+    """Send requests, as many at once as the driver likes, and return their responses in the same order."""
+    requests = tuple(requests)
+    responses: dict[int, Response] = {}
+    for request in requests:
+        if response := (yield request):
+            responses[id(response.request)] = response
+    while len(responses) < len(requests):
+        if response := (yield None):
+            responses[id(response.request)] = response
+    return [responses[id(request)] for request in requests]
+
+
+def interleave(plans: Iterable[Plan[Any]]) -> Plan[None]:
+    """Run several plans at once: while one waits for an answer, another one sends requests.
+
+    A plan is started only when there is room for its first request, so that thousands may be given.
+    """
+    waiting = iter(plans)
+    askable: deque[Plan[Any]] = deque()  # those that may have another request
+    senders: dict[int, Plan[Any]] = {}  # the plan of each request that is under way
+    response: Response | None = None
+    while True:
+        if response is not None:
+            plan = senders.pop(id(response.request))
+            if plan in askable:
+                askable.remove(plan)
+        elif askable:
+            plan = askable.popleft()
+        elif started := next(waiting, None):
+            plan = started
+        elif senders:
+            response = yield None
+            continue
+        else:
+            return
+        try:
+            request = plan.send(response)
+        except StopIteration:
+            request = None
+        response = None
+        if request is not None:  # else the plan has ended, or is blocked until it is sent an answer
+            senders[id(request)] = plan
+            askable.append(plan)
+            response = yield request
+
+
+def paginate(listing: Listing, request: Callable[[int], Request]) -> Plan[list[Record]]:
+    """Return all rows of a list that is read by page number.
 
     One page is complete in itself. Several are accepted when two passes in a row see the same rows, each of
     them once: a row that one pass missed moved up because another row, which that pass saw, went away; and
     the next pass cannot see that other row.
 
+    :param listing: the list, for its page size and natural key.
     :param request: returns the request of a page, counted from 1.
-    :raises TransientError: the list never stood still.
+    :raises TransientError: the list changed during every pass.
     """
+    page_size = listing.page_size
     previous: set[object] | None = None
     for _ in range(MAX_PASSES):
         rows: dict[object, Record] = {}
         sizes: list[int] = []
         totals: set[int] = set()
         while True:
-            (response,) = yield (request(len(sizes) + 1),)
+            (response,) = yield from gather([request(len(sizes) + 1)])
             page: Page = response.content
             known = len(rows)
-            rows.update((key(row), row) for row in page.rows)
+            rows.update((listing.key(row), row) for row in page.rows)
             sizes.append(len(page.rows))
             totals.add(page.total or 0)
-            if len(rows) == known or (sizes[-1] < PAGE_SIZE and max(totals) <= sum(sizes)):
+            if len(rows) == known or (sizes[-1] < page_size and max(totals) <= sum(sizes)):
                 break
         if not sizes[-1]:
             sizes.pop()
         # A short page before the last shows that the list moved, or that the server gives fewer rows than
-        # asked for; the latter is sound only where `total` counts just these rows.
-        regular = min(sizes[:-1], default=PAGE_SIZE) >= PAGE_SIZE or totals == {sum(sizes)}
-        if len(totals) == 1 and len(sizes) <= 1 and sum(sizes) < PAGE_SIZE:
+        # asked for; the latter is sound only where `total` counts exactly these rows.
+        regular = min(sizes[:-1], default=page_size) >= page_size or totals == {sum(sizes)}
+        if len(totals) == 1 and len(sizes) <= 1 and sum(sizes) < page_size:
             return list(rows.values())
         sound = regular and len(rows) == sum(sizes)
         if sound and rows.keys() == previous:
             return list(rows.values())
         previous = set(rows) if sound else None
     raise TransientError(
-        f"{request(1).path} gave a list that changed during each of {MAX_PASSES} readings: try again later."
+        f"Try again later: the list changed during each of {MAX_PASSES} passes.", path=listing.path
     )
-
-
-def side_by_side(readings: Iterable[Reading[Any]]) -> Reading[None]:
-    """Run several readings at once, each batch made of theirs."""
-    waiting = iter(readings)
-    running = [(reading, next(reading)) for reading in islice(waiting, MAX_BATCH)]
-    while running:
-        responses = iter((yield tuple(chain.from_iterable(batch for _, batch in running))))
-        still_running = []
-        for reading, batch in running:
-            answers = tuple(islice(responses, len(batch)))
-            try:
-                still_running.append((reading, reading.send(answers)))
-            except StopIteration:
-                still_running += [(following, next(following)) for following in islice(waiting, 1)]
-        running = still_running

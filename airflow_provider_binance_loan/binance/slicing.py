@@ -1,101 +1,91 @@
-"""The walk: read the force liquidations of a span by cutting time, until every answer used is complete.
+"""Time slicing: read a span of a dataset in slices of time, each of which one answer covers completely.
 
-A page is a position in a list that moves: when a liquidation is inserted or a unit closes between two
-requests, a row is seen twice or never. So pages are not counted; time is cut. An answer with fewer rows than
-a page holds is complete in itself, whatever moves before or after it, and only such answers are used. A full
-one only tells how much narrower to ask. This is right whichever time Binance filters on, whatever `total`
-counts, and in whatever order rows come: those make the guesses worse, never the result.
-
-https://developers.binance.com/docs/institutional_loan/trade
+A page is a position in a list that moves: when a record is inserted or a unit closes between two requests, a
+row is seen twice or never. So pages are not counted; time is sliced. An answer with fewer rows than a page
+holds is complete in itself, whatever moves before or after it, and only such answers are used. A full answer
+only tells how much narrower to slice. This is right whichever time Binance filters on, whatever `total`
+counts, and in whatever order rows are sent: those make the guesses worse, never the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import ceil, inf
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_binance_loan.binance.fields import (
-    Key,
-    Page,
-    parse_liquidations,
-    record_key,
-)
-from airflow_provider_binance_loan.binance.messages import Request
-from airflow_provider_binance_loan.binance.plans import (
-    MAX_BATCH,
-    MAX_PASSES,
-    PAGE_SIZE,
-    Reading,
-    Record,
-    read_pages,
-)
-from airflow_provider_binance_loan.binance.time_range import Span
+from airflow_provider_binance_loan.binance.plans import MAX_PASSES, Plan, gather, paginate
+from airflow_provider_binance_loan.binance.time_range import TimeRange
 from airflow_provider_binance_loan.exceptions import BadResponseError, TransientError
 
-FORCE_LIQUIDATION_PATH = "/sapi/v1/margin/loan-group/force-liquidation"
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-# How many rows a narrower request aims at: near a full page, with room for uneven spread.
-_TARGET_ROWS = 80
-# After each good round the walk trusts its guess for twice as many steps, so that it overshoots little
-# past the end of a burst.
+    from airflow_provider_binance_loan.binance.declaration import Dataset, Key
+    from airflow_provider_binance_loan.binance.fields import Page, Record
+    from airflow_provider_binance_loan.binance.messages import Request
+
+# How many slices one round may hold.
+_MAX_SLICES = 32
+# The share of a page that a slice aims to fill, with room for uneven spread.
+_TARGET_SHARE = 0.8
+# After each good round the number of slices doubles, so that few of them lie past the end of a burst.
 _GROWTH = 2
-# Binance answers no request whose timestamp is so far ahead of its own clock, so its answer is no older than
-# the timestamp less this. https://developers.binance.com/docs/institutional_loan/general-info
-_CLOCK_SLACK_MS = 1000
-# After so many crowds in a row without a new row, narrower requests are known not to hold fewer rows.
-_STUCK = 2
+# After so many dense slices in a row without a new row, narrower slices are known not to hold fewer rows.
+_MAX_FRUITLESS = 2
+# Binance refuses a timestamp that is further ahead of its own clock than this, so an answer is no older than
+# its request's timestamp less this. https://developers.binance.com/legacy-docs/institutional_loan/general-info
+CLOCK_SLACK_MS = 1000
 
 
 class Query(NamedTuple):
-    """What stays the same in all requests of a walk: one risk unit, or all that are active now."""
+    """What stays the same in all requests for a span: the dataset, and one risk unit or all active ones."""
 
+    dataset: Dataset
     group_id: int | None = None
+    clock_slack_ms: int = CLOCK_SLACK_MS
 
-    def request(self, start_ms: int, end_ms: int, page: int = 1) -> Request:
-        """Return the request of a page of a span."""
-        group = () if self.group_id is None else (("groupId", self.group_id),)
-        return Request(
-            FORCE_LIQUIDATION_PATH,
-            (
-                *group,
-                ("startTime", start_ms),
-                # The exclusive end: whether Binance includes it is not documented, and neighbouring pieces
-                # share it, so that nothing falls between them either way.
-                ("endTime", end_ms),
-                ("current", page),
-                ("size", PAGE_SIZE),
-            ),
-            parse_liquidations,
+    @property
+    def page_size(self) -> int:
+        """How many rows a full page has."""
+        return self.dataset.page_size
+
+    @property
+    def target_rows(self) -> int:
+        """How many rows a slice should have."""
+        return int(self.page_size * _TARGET_SHARE)
+
+    def request(self, time_slice: _Slice, page: int = 1) -> Request:
+        """Return the request of a page of a slice."""
+        return self.dataset.span_request(
+            TimeRange(time_slice.start_ms, time_slice.end_ms), self.group_id, page
         )
 
 
 class Pace:
-    """How wide to ask and how many at once, learnt from one round to the next.
+    """How wide to slice and how many slices to request in a round, learnt from one round to the next.
 
-    :param widest_ms: what to ask for when nothing is known.
+    :param max_width_ms: the width of a slice when nothing is known.
     """
 
-    def __init__(self, widest_ms: int) -> None:
-        self.widest_ms = widest_ms
-        self.step_ms = widest_ms
-        self.batch_size = 1
+    def __init__(self, max_width_ms: int) -> None:
+        self.max_width_ms = max_width_ms
+        self.width_ms = max_width_ms
+        self.slices = 1
 
-    def learn(self, rows: int, width_ms: int, fewest: int) -> None:
-        """Take in a round: about how many rows in how much time, and the fewest that one answer had."""
-        self.step_ms = max(1, _TARGET_ROWS * width_ms // rows) if rows else self.widest_ms
-        if fewest == 0:  # past the end of a burst: feel the way to the next
-            self.batch_size = 1
-        elif fewest < _TARGET_ROWS // 2:
-            self.batch_size = max(1, self.batch_size // 2)
+    def learn(self, rows: int, width_ms: int, fewest: int, target_rows: int) -> None:
+        """Take a round into account: about how many rows in how much time, and the fewest in one answer."""
+        self.width_ms = max(1, target_rows * width_ms // rows) if rows else self.max_width_ms
+        if fewest == 0:  # past the end of a burst
+            self.slices = 1
+        elif fewest < target_rows // 2:
+            self.slices = max(1, self.slices // 2)
         else:
-            self.batch_size = min(ceil(self.batch_size * _GROWTH), MAX_BATCH)
+            self.slices = min(self.slices * _GROWTH, _MAX_SLICES)
 
 
-class _Piece(NamedTuple):
-    """A stretch of time still to be read.
+class _Slice(NamedTuple):
+    """A slice of time that is still to be read.
 
-    :param halve: it was cut by where its newest rows are; should it be full again, they mislead.
+    :param halve: whether to halve it if it is full: it was cut by where its newest rows are, which misled.
     """
 
     start_ms: int
@@ -107,140 +97,148 @@ class _Piece(NamedTuple):
         return self.end_ms - self.start_ms
 
 
-class _Swept(NamedTuple):
-    """How far a sweep got, a time no later than its first answer's, and how many rounds it took."""
+class _Pass(NamedTuple):
+    """The end of what a pass has read, a time no later than its first answer's, and its number of rounds."""
 
     end_ms: int
     began_ms: int
     rounds: int
 
 
-def walk(
-    query: Query, span: Span, found: dict[Key, Record], pace: Pace, most_rows: float = inf
-) -> Reading[int]:
-    """Read a span into `found`, where a later answer replaces an earlier one; return how far it is read.
+def read_span(
+    query: Query, span: TimeRange, found: dict[Key, Record], pace: Pace, max_rows: float = inf
+) -> Plan[int]:
+    """Read a span into `found`, where a later answer replaces an earlier one; return the end of what is read.
 
-    That is the span's end, unless it seems to hold many more than `most_rows`: then only its older part is
-    read, as far as so many rows may reach.
+    That is the span's end, unless it seems to hold many more than `max_rows`: then only its older part is
+    read, up to about so many rows.
 
-    :raises TransientError: the newest part of the span never stood still.
+    :raises TransientError: the newest records of the span kept changing.
     """
-    swept = yield from _sweep(query, span, found, pace, most_rows)
-    end_ms = swept.end_ms
-    # Should Binance filter on a time that changes, a record may have moved, between two rounds, from a part
-    # not yet read to the present, which was read before. So what lies after the beginning is read again
-    # until one answer shows all of it; a span that ended before holds no present.
+    done = yield from _read_once(query, span, found, pace, max_rows)
+    end_ms = done.end_ms
+    # If Binance filters on a time that changes, a record may have moved, between two rounds, from a slice not
+    # yet read to the present, which was read before. So what lies after the beginning is read again until one
+    # answer shows all of it; a span that ended before holds no present.
     for _ in range(MAX_PASSES):
-        late = Span(max(span.start_ms, swept.began_ms - _CLOCK_SLACK_MS), end_ms)
-        if swept.rounds == 1 or late.start_ms >= late.end_ms:
+        late = TimeRange(max(span.start_ms, done.began_ms - query.clock_slack_ms), end_ms)
+        if done.rounds == 1 or late.start_ms >= late.end_ms:
             return end_ms
-        swept = yield from _sweep(query, late, found, Pace(late.end_ms - late.start_ms))
+        done = yield from _read_once(query, late, found, Pace(late.length_ms))
     raise TransientError(
-        f"The records since {MAX_PASSES} readings ago keep changing: try again later, or end the window "
-        "before the present."
+        f"Try again later, or end the window before now: its newest records changed in {MAX_PASSES} passes.",
+        path=query.dataset.path,
     )
 
 
-def _sweep(
-    query: Query, span: Span, found: dict[Key, Record], pace: Pace, most_rows: float = inf
-) -> Reading[_Swept]:
+def _read_once(
+    query: Query, span: TimeRange, found: dict[Key, Record], pace: Pace, max_rows: float = inf
+) -> Plan[_Pass]:
     """Read a span once, from its newest end."""
-    todo = [_Piece(*span)]  # the newest on top
-    end_ms, began_ms, rounds, stuck = span.end_ms, 0, 0, 0
+    todo = [_Slice(*span)]  # the newest is last
+    end_ms, began_ms, rounds, fruitless = span.end_ms, 0, 0, 0
     while todo:
-        pieces = _take(todo, pace)
-        responses = yield tuple(query.request(piece.start_ms, piece.end_ms) for piece in pieces)
+        slices = _take(todo, pace)
+        responses = yield from gather(query.request(time_slice) for time_slice in slices)
         pages: list[Page] = [response.content for response in responses]
-        overfull = yield from _overfull(query, pieces, pages)
+        overfull = yield from _overfull(query, slices, pages)
         began_ms = began_ms or min(response.sent_ms for response in responses)
         rounds += 1
         rows = width_ms = 0
-        for piece, page in reversed(list(zip(pieces, pages, strict=True))):
-            if piece not in overfull:
-                _keep(found, page.rows)
-                rows, width_ms = rows + len(page.rows), width_ms + piece.width_ms
-            elif piece.width_ms == 1 or stuck >= _STUCK:
+        for time_slice, page in reversed(list(zip(slices, pages, strict=True))):
+            if time_slice not in overfull:
+                _keep(query.dataset, found, page.rows)
+                rows, width_ms = rows + len(page.rows), width_ms + time_slice.width_ms
+            elif time_slice.width_ms == 1 or fruitless >= _MAX_FRUITLESS:
                 known = len(found)
-                _keep(found, (yield from _read_crowd(query, piece)))
-                stuck = 0 if len(found) > known else stuck + 1
+                _keep(query.dataset, found, (yield from _read_dense(query, time_slice)))
+                fruitless = 0 if len(found) > known else fruitless + 1
             else:
-                cut_ms = _cut(piece, page)
-                rows, width_ms = rows + _TARGET_ROWS, width_ms + piece.end_ms - cut_ms
-                guess = _TARGET_ROWS * piece.width_ms / (piece.end_ms - cut_ms)
-                if guess > 2 * most_rows and piece[:2] == (span.start_ms, end_ms):
-                    end_ms = piece.start_ms + ceil(piece.width_ms * most_rows / guess)
-                    todo = [_Piece(piece.start_ms, end_ms)]
+                cut_ms = _cut(query, time_slice, page)
+                newer_ms = time_slice.end_ms - cut_ms
+                rows, width_ms = rows + query.target_rows, width_ms + newer_ms
+                estimate = query.target_rows * time_slice.width_ms / newer_ms
+                if estimate > 2 * max_rows and time_slice[:2] == (span.start_ms, end_ms):
+                    end_ms = time_slice.start_ms + ceil(time_slice.width_ms * max_rows / estimate)
+                    todo = [_Slice(time_slice.start_ms, end_ms)]
                 else:
-                    _put_back(todo, piece, cut_ms)
-        pace.learn(rows, width_ms, min(len(page.rows) for page in pages))
-    return _Swept(end_ms, began_ms, rounds)
+                    _put_back(todo, time_slice, cut_ms)
+        pace.learn(rows, width_ms, min(len(page.rows) for page in pages), query.target_rows)
+    return _Pass(end_ms, began_ms, rounds)
 
 
-def _take(todo: list[_Piece], pace: Pace) -> list[_Piece]:
-    """Take the pieces of a round, each about a step wide, from the newest end of what is to do."""
-    pieces: list[_Piece] = []
-    while todo and len(pieces) < pace.batch_size:
-        piece = todo.pop()
-        width_ms = ceil(piece.width_ms / ceil(piece.width_ms / pace.step_ms))  # even, so that no rest is left
-        if width_ms < piece.width_ms:
-            todo.append(_Piece(piece.start_ms, piece.end_ms - width_ms))
-            piece = piece._replace(start_ms=piece.end_ms - width_ms)
-        pieces.append(piece)
-    return pieces
+def _take(todo: list[_Slice], pace: Pace) -> list[_Slice]:
+    """Take the slices of a round, each about as wide as the pace says, from the newest end."""
+    slices: list[_Slice] = []
+    while todo and len(slices) < pace.slices:
+        taken = todo.pop()
+        width_ms = ceil(taken.width_ms / ceil(taken.width_ms / pace.width_ms))  # even, without a remainder
+        if width_ms < taken.width_ms:
+            todo.append(_Slice(taken.start_ms, taken.end_ms - width_ms))
+            taken = taken._replace(start_ms=taken.end_ms - width_ms)
+        slices.append(taken)
+    return slices
 
 
-def _overfull(query: Query, pieces: list[_Piece], pages: list[Page]) -> Reading[set[_Piece]]:
-    """Return the pieces that hold more rows than their page shows."""
-    answers = list(zip(pieces, pages, strict=True))
-    overfull = {piece for piece, page in answers if len(page.rows) >= PAGE_SIZE}
-    # A short page whose `total` speaks of more rows: as a rule it counts something else, but should the
-    # server give fewer rows than asked for, the second page shows it. When that is empty, and `total` by now
-    # speaks of no more rows either, the list moved in between, and nothing is shown.
+def _overfull(query: Query, slices: list[_Slice], pages: list[Page]) -> Plan[set[_Slice]]:
+    """Return the slices that hold more rows than their page shows."""
+    answers = list(zip(slices, pages, strict=True))
+    overfull = {time_slice for time_slice, page in answers if len(page.rows) >= query.page_size}
+    # A short page whose `total` speaks of more rows: as a rule it counts something else, but if the server
+    # gives fewer rows than asked for, the second page shows it. When that is empty, and `total` by now speaks
+    # of no more rows either, the list moved in between, and nothing is shown.
     doubtful = [
-        (piece, page) for piece, page in answers if 0 < len(page.rows) < min(PAGE_SIZE, page.total or 0)
+        (time_slice, page)
+        for time_slice, page in answers
+        if 0 < len(page.rows) < min(query.page_size, page.total or 0)
     ]
     if doubtful:
-        responses = yield tuple(query.request(piece.start_ms, piece.end_ms, 2) for piece, _ in doubtful)
-        for (piece, page), response in zip(doubtful, responses, strict=True):
+        responses = yield from gather(query.request(time_slice, 2) for time_slice, _ in doubtful)
+        for (time_slice, page), response in zip(doubtful, responses, strict=True):
             second: Page = response.content
             if second.rows or (second.total or 0) <= len(page.rows):
-                overfull.add(piece)
+                overfull.add(time_slice)
     return overfull
 
 
-def _cut(piece: _Piece, page: Page) -> int:
-    """Return where the newest rows of a page begin within its piece, or the middle where they mislead."""
-    newest = sorted((row["liquidationStartTime"] for row in page.rows), reverse=True)[:_TARGET_ROWS]
-    if newest and piece.start_ms < newest[-1] < piece.end_ms and not piece.halve:
-        return int(newest[-1])
-    return (piece.start_ms + piece.end_ms) // 2
+def _cut(query: Query, time_slice: _Slice, page: Page) -> int:
+    """Return where the newest rows of a page begin within its slice, or the middle where they mislead."""
+    times = [time_ms for row in page.rows if (time_ms := query.dataset.time_ms(row)) is not None]
+    newest = sorted(times, reverse=True)[: query.target_rows]
+    if newest and time_slice.start_ms < newest[-1] < time_slice.end_ms and not time_slice.halve:
+        return newest[-1]
+    return (time_slice.start_ms + time_slice.end_ms) // 2
 
 
-def _put_back(todo: list[_Piece], piece: _Piece, cut_ms: int) -> None:
-    """Put a piece back in two parts, the older of which joins what is to do just below it."""
-    start_ms = piece.start_ms
+def _put_back(todo: list[_Slice], time_slice: _Slice, cut_ms: int) -> None:
+    """Put a slice back as two, the older of which is joined with what lies before it."""
+    start_ms = time_slice.start_ms
     if todo and todo[-1].end_ms == start_ms and not todo[-1].halve:
         start_ms = todo.pop().start_ms
-    todo += [_Piece(start_ms, cut_ms), _Piece(cut_ms, piece.end_ms, halve=True)]
+    todo += [_Slice(start_ms, cut_ms), _Slice(cut_ms, time_slice.end_ms, halve=True)]
 
 
-def _read_crowd(query: Query, piece: _Piece) -> Reading[list[Record]]:
-    """Read by page what cannot be cut: more than a page of rows within one millisecond."""
-    return read_pages(lambda page: query.request(piece.start_ms, piece.end_ms, page), record_key)
+def _read_dense(query: Query, time_slice: _Slice) -> Plan[list[Record]]:
+    """Read by page number a slice that cannot be cut: more than a page of rows within one millisecond."""
+    return paginate(query.dataset, lambda page: query.request(time_slice, page))
 
 
-def _keep(found: dict[Key, Record], rows: Sequence[Record]) -> None:
+def _keep(dataset: Dataset, found: dict[Key, Record], rows: Sequence[Record]) -> None:
     """Add the rows of one answer.
 
     :raises BadResponseError: two different rows share the natural key, so that one would hide the other.
     """
-    answer = {record_key(row): row for row in rows}
+    answer = {dataset.key(row): row for row in rows}
     if len(answer) < len(rows):
         for row in rows:
-            start_ms, group_id = key = record_key(row)
+            key = dataset.key(row)
             if answer[key] != row:
+                names = ", ".join(
+                    f"{name} {value}" for name, value in zip(dataset.key_fields, key, strict=True)
+                )
                 raise BadResponseError(
-                    f"One answer holds two different records of risk unit {group_id} that start at "
-                    f"{start_ms}: they cannot be told apart. Nothing of it was used."
+                    f"Report this to Binance: one answer has two different records with {names}, which "
+                    "cannot be told apart. Nothing of it was used.",
+                    path=dataset.path,
                 )
     found.update(answer)

@@ -1,63 +1,84 @@
-"""Windows of time: datetimes to epoch milliseconds, and spans that Binance accepts. Reads no clock."""
+"""Time ranges in epoch milliseconds, from datetimes and back, and the spans that Binance accepts."""
 
 from __future__ import annotations
 
 from calendar import timegm
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError
-from airflow_provider_binance_loan.validation import EPOCH, check_instant
+from airflow_provider_binance_loan.validation import EPOCH, require_aware
 
-# Binance refuses a span of more than 100 days and does not say whether exactly 100 passes.
-# https://developers.binance.com/docs/institutional_loan/trade
-MAX_SPAN_MS = 99 * 24 * 60 * 60 * 1000
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAY_MS = 24 * 60 * 60 * 1000
 
 _MILLISECOND = timedelta(milliseconds=1)
 
 
-class Span(NamedTuple):
-    """A half-open stretch of time, `[start_ms, end_ms)`, in epoch milliseconds, UTC."""
+class TimeRange(NamedTuple):
+    """A half-open range of time, `[start_ms, end_ms)`, in epoch milliseconds, UTC."""
 
     start_ms: int
     end_ms: int
 
+    @property
+    def start(self) -> datetime:
+        """The start as a datetime in UTC."""
+        return utc_datetime(self.start_ms)
 
-def to_ms(instant: datetime, name: str) -> int:
-    """Return the first whole millisecond at or after an instant.
+    @property
+    def end(self) -> datetime:
+        """The end as a datetime in UTC."""
+        return utc_datetime(self.end_ms)
 
-    Rounding both ends up keeps a half-open window exact: a record's time is a whole millisecond `t`, and
+    @property
+    def length_ms(self) -> int:
+        """How long it is."""
+        return self.end_ms - self.start_ms
+
+    def __str__(self) -> str:
+        return f"[{self.start.isoformat()}, {self.end.isoformat()})"
+
+
+def epoch_ms(instant: datetime, name: str) -> int:
+    """Return the first whole millisecond at or after an instant, in epoch milliseconds.
+
+    Rounding both ends up keeps a half-open range exact: a record's time is a whole millisecond `t`, and
     `t >= start` or `t < end` hold if and only if they hold for the end rounded up.
 
-    :raises ConfigurationError: it is no datetime with time zone, from 1970 to 2999; the message calls it
-        `name`.
+    :param instant: a datetime with time zone, of the years from 1970 to 2999.
+    :param name: what an error message calls it.
+    :raises ConfigurationError: it is no such datetime.
     """
-    check_instant(instant, name)
-    # Not by subtraction: what that gives depends on the kind of datetime, pendulum's among them.
+    require_aware(instant, name)
+    # Not by subtraction, whose result depends on the kind of datetime, pendulum's among them.
     return timegm(instant.utctimetuple()) * 1000 - (-instant.microsecond // 1000)
 
 
-def to_datetime(ms: int) -> datetime:
+def utc_datetime(ms: int) -> datetime:
     """Return the UTC datetime of epoch milliseconds, exactly."""
     return EPOCH + ms * _MILLISECOND
 
 
-def to_window(start: datetime, end: datetime) -> Span:
-    """Return the window `[start, end)` in milliseconds.
+def parse_window(start: datetime, end: datetime) -> TimeRange:
+    """Return the window `[start, end)`.
 
-    :raises ConfigurationError: one of them is no such time, or `end` is before `start`.
+    :param start: a datetime with time zone.
+    :param end: likewise, not before `start`.
+    :raises ConfigurationError: one of them is no such datetime, or `end` is before `start`.
     """
-    window = Span(to_ms(start, "start"), to_ms(end, "end"))
-    # In UTC: two times of one zone are compared by the clock on the wall, which is put back once a year.
-    if end.astimezone(UTC) < start.astimezone(UTC):
+    window = TimeRange(epoch_ms(start, "start"), epoch_ms(end, "end"))
+    if window.end_ms < window.start_ms:
         raise ConfigurationError(
-            f"end is {end.isoformat()}, before start, {start.isoformat()}: swap them or mend the schedule."
+            f"Swap start and end, or correct the schedule: end is {end.isoformat()}, before start, "
+            f"{start.isoformat()}."
         )
     return window
 
 
-def spans(window: Span) -> Iterator[Span]:
-    """Cut a window into neighbouring spans that Binance accepts, oldest first; none for an empty window."""
-    for start_ms in range(window.start_ms, window.end_ms, MAX_SPAN_MS):
-        yield Span(start_ms, min(start_ms + MAX_SPAN_MS, window.end_ms))
+def split(window: TimeRange, max_span_ms: int) -> Iterator[TimeRange]:
+    """Yield the adjacent spans of a window that Binance accepts, oldest first; none for an empty window."""
+    for start_ms in range(window.start_ms, window.end_ms, max_span_ms):
+        yield TimeRange(start_ms, min(start_ms + max_span_ms, window.end_ms))

@@ -1,7 +1,7 @@
 """The two doors to Binance, for workers and for event loops: the only place with a socket.
 
 What to ask is decided in `binance.liquidations`; a door asks, signs each try anew, and asks again after a
-transient fault. All but the sending and the waiting is written once, in `_Door`.
+transient fault. All but the sending and the waiting is written once, in `BaseClient`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from airflow_provider_binance_loan import __version__
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.signing import signed_query
 from airflow_provider_binance_loan.client.redaction import hide_signatures
-from airflow_provider_binance_loan.client.settings import to_proxy
+from airflow_provider_binance_loan.client.settings import parse_proxy
 from airflow_provider_binance_loan.exceptions import (
     BadResponseError,
     BinanceLoanError,
@@ -44,12 +44,12 @@ from airflow_provider_binance_loan.exceptions import (
     RateLimitedError,
     TransientError,
 )
-from airflow_provider_binance_loan.validation import LAST_S, shown
+from airflow_provider_binance_loan.validation import LATEST_S, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from airflow_provider_binance_loan.binance.plans import Reading
+    from airflow_provider_binance_loan.binance.plans import Plan
     from airflow_provider_binance_loan.client.settings import Settings
     from airflow_provider_binance_loan.client.throttle import Clock, Standing
 
@@ -69,7 +69,7 @@ _MAX_BODY_BYTES = 32 * 2**20
 _CHUNK_BYTES = 2**16
 
 
-class _Door:
+class BaseClient:
     """What both doors share: what is sent, what an answer means, and when to ask again."""
 
     def __init__(self, settings: Settings, standing: Standing, deadline_s: float = _DEADLINE_S) -> None:
@@ -111,7 +111,7 @@ class _Door:
 
     def _correct_clock(self, response: Response) -> None:
         server_ms = response.payload.get("serverTime") if isinstance(response.payload, dict) else None
-        if type(server_ms) is not int or not 0 <= server_ms < LAST_S * 1000:
+        if type(server_ms) is not int or not 0 <= server_ms < LATEST_S * 1000:
             raise BadResponseError(
                 f"{TIME.path} gave the serverTime {shown(server_ms)}, which is no time: check the host.",
                 status=response.status,
@@ -190,7 +190,7 @@ class _Body:
         return bytes(self._bytes)
 
 
-class SyncDoor(_Door):
+class SyncClient(BaseClient):
     """Ask over `requests`, in a worker."""
 
     def __init__(self, settings: Settings, standing: Standing, deadline_s: float = _DEADLINE_S) -> None:
@@ -213,7 +213,7 @@ class SyncDoor(_Door):
             self._pool.shutdown(cancel_futures=True)
         self._session.close()
 
-    def run(self, reading: Reading[T]) -> T:
+    def run(self, reading: Plan[T]) -> T:
         """Run a reading to its end and return what it read."""
         batch = next(reading)
         while True:
@@ -292,7 +292,7 @@ class SyncDoor(_Door):
         raise failure
 
 
-class AsyncDoor(_Door):
+class AsyncClient(BaseClient):
     """Ask over `httpx`, in an event loop."""
 
     def __init__(self, settings: Settings, standing: Standing, deadline_s: float = _DEADLINE_S) -> None:
@@ -323,7 +323,7 @@ class AsyncDoor(_Door):
     async def __aexit__(self, *_: object) -> None:
         await self._client.aclose()
 
-    async def run(self, reading: Reading[T]) -> T:
+    async def run(self, reading: Plan[T]) -> T:
         """Run a reading to its end and return what it read."""
         batch = next(reading)
         while True:
@@ -532,7 +532,7 @@ def _proxy(settings: Settings) -> str | None:
         return None
     try:
         # It is urllib's own rule that what names no scheme is an http proxy.
-        return to_proxy(found if "://" in found else f"http://{found}", "The environment's HTTPS_PROXY")
+        return parse_proxy(found if "://" in found else f"http://{found}", "The environment's HTTPS_PROXY")
     except ConfigurationError as error:
         problem = str(error)
     # From a frame that holds no password.

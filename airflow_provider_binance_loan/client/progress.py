@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_binance_loan.binance.time_range import to_datetime
+from airflow_provider_binance_loan.binance.time_range import utc_datetime
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-    from airflow_provider_binance_loan.binance.plans import Reading, Record
+    from airflow_provider_binance_loan.binance.plans import Plan, Record
     from airflow_provider_binance_loan.client.throttle import Standing
 
 _EVERY_S = 10.0
@@ -31,7 +31,7 @@ class Progress:
         self._requests = self._parts = self._records = 0
         self._until = ""
 
-    def follow(self, reading: Reading[list[Record]]) -> Reading[list[Record]]:
+    def follow(self, reading: Plan[list[Record]]) -> Plan[list[Record]]:
         """Pass on what a reading asks and is answered, and return what it read."""
         batch = next(reading)
         while True:
@@ -46,7 +46,7 @@ class Progress:
         self._parts += 1
         self._records += len(records)
         if records:
-            self._until = f" up to {to_datetime(records[-1]['liquidationStartTime']).isoformat()}"
+            self._until = f" up to {utc_datetime(records[-1]['liquidationStartTime']).isoformat()}"
         self._tell()
         return records
 

@@ -20,7 +20,7 @@ from airflow_provider_binance_loan.binance.signing import (
 )
 from airflow_provider_binance_loan.client.redaction import mask
 from airflow_provider_binance_loan.exceptions import ConfigurationError
-from airflow_provider_binance_loan.validation import is_number, shown, shown_if_harmless
+from airflow_provider_binance_loan.validation import is_number, shown, shown_unless_secret
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -81,7 +81,7 @@ class Settings:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
 
 
-def to_settings(connection: Connection) -> Settings:
+def parse_connection(connection: Connection) -> Settings:
     """Return the settings that a connection of type `binance_loan` holds.
 
     :raises ConfigurationError: a field is wrong; the message names the connection and the field.
@@ -94,13 +94,13 @@ def to_settings(connection: Connection) -> Settings:
     # Outside the handler, and from a frame that holds no secret: error trackers record the variables of every
     # frame that an error came through.
     del connection
-    raise ConfigurationError(f"Connection {shown_if_harmless(conn_id)}: {problem}")
+    raise ConfigurationError(f"Connection {shown_unless_secret(conn_id)}: {problem}")
 
 
 def _checked(connection: Connection) -> Settings:
     if connection.conn_type and connection.conn_type.replace("-", "_") != CONN_TYPE:
         raise ConfigurationError(
-            f"conn_type is {shown_if_harmless(connection.conn_type)}: give one of type {CONN_TYPE}."
+            f"conn_type is {shown_unless_secret(connection.conn_type)}: give one of type {CONN_TYPE}."
         )
     extra = _extra(connection.extra)
     for secret in (
@@ -152,7 +152,7 @@ def _json(text: str, name: str) -> Any:
 def _refuse_unknown(given: Mapping[str, Any], name: str, known: Sequence[str]) -> None:
     if unknown := sorted(given.keys() - set(known)):
         raise ConfigurationError(
-            f"{name} has {shown_if_harmless(unknown[0])}: it knows {', '.join(known)} only."
+            f"{name} has {shown_unless_secret(unknown[0])}: it knows {', '.join(known)} only."
         )
 
 
@@ -168,7 +168,7 @@ def _base_url(host: str | None, port: int | None) -> str:
             "machine's own addresses only; use https."
         )
     if url.scheme not in {"http", "https"}:
-        raise ConfigurationError(f"host has the scheme {shown_if_harmless(url.scheme)}: use https.")
+        raise ConfigurationError(f"host has the scheme {shown_unless_secret(url.scheme)}: use https.")
     if port and not 0 < port < 65_536:
         raise ConfigurationError(f"port is {port}: give one from 1 to 65535, or leave it empty.")
     if port and written_port and port != written_port:
@@ -270,7 +270,7 @@ def _read_key_file(path: str) -> str:
         reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8, or no path"
     # Only what cannot be a key that was pasted there is repeated.
     came = (
-        f"private_key_file {shown_if_harmless(path)}"
+        f"private_key_file {shown_unless_secret(path)}"
         if path.startswith(("/", "~", "."))
         else "private_key_file"
     )
@@ -294,7 +294,7 @@ def _number(
     number = float(value) if isinstance(value, str) and _NUMERAL.fullmatch(value.strip()) else value
     if not is_number(number, low, high) or (whole and number != int(number)):
         kind = "a whole number" if whole else "a number"
-        raise ConfigurationError(f"{name} is {shown_if_harmless(value)}: give {kind} from {low} to {high}.")
+        raise ConfigurationError(f"{name} is {shown_unless_secret(value)}: give {kind} from {low} to {high}.")
     return float(number)
 
 
@@ -307,7 +307,7 @@ def _proxy(value: Any, scheme: str) -> str | None:
         value = value.get(scheme)
     if value is None:
         return None
-    proxy = to_proxy(value, "proxies")
+    proxy = parse_proxy(value, "proxies")
     if scheme == "http":
         raise ConfigurationError(
             "proxies is filled in, and host is plain http, to this machine: a proxy would be given the API "
@@ -316,7 +316,7 @@ def _proxy(value: Any, scheme: str) -> str | None:
     return proxy
 
 
-def to_proxy(value: Any, name: str) -> str:
+def parse_proxy(value: Any, name: str) -> str:
     """Return the URL of a proxy that both HTTP clients take alike; its password is masked.
 
     :raises ConfigurationError: it is none; the message calls it `name` and does not repeat it, as it may hold
@@ -346,5 +346,5 @@ def _verify(value: Any) -> bool | str:
             if Path(value).is_file():
                 return value
     raise ConfigurationError(
-        f"verify is {shown_if_harmless(value)}: give true, false, or the path of a CA bundle."
+        f"verify is {shown_unless_secret(value)}: give true, false, or the path of a CA bundle."
     )

@@ -33,7 +33,7 @@ _SUFFIXES: dict[str, FileFormat] = {
 }
 
 
-def to_format(key: str, file_format: str | None) -> FileFormat:
+def parse_format(key: str, file_format: str | None) -> FileFormat:
     """Return the format that a key's suffix or `file_format` names.
 
     :raises ConfigurationError: neither does, or each names another.

@@ -76,7 +76,7 @@ class _UnfitError(Exception):
     """A value that its column cannot hold exactly."""
 
 
-def to_amount_types(amounts: Amounts) -> dict[str, AmountType]:
+def parse_amount_types(amounts: Amounts) -> dict[str, AmountType]:
     """Return the type of each column of amounts, decimals where nothing is said.
 
     :raises ConfigurationError: it is neither a type nor types by the names of columns.
@@ -91,17 +91,17 @@ def to_amount_types(amounts: Amounts) -> dict[str, AmountType]:
     return {name: types.get(name, "decimal") for name in AMOUNTS}
 
 
-def to_schema(table: str, amounts: Amounts = "decimal") -> pa.Schema:
+def build_schema(table: str, amounts: Amounts = "decimal") -> pa.Schema:
     """Return the schema of a table, or of whole records for `""`. It is the same for every window."""
-    return pa.schema(list(_fields(SHAPES[table], to_amount_types(amounts))))
+    return pa.schema(list(_fields(SHAPES[table], parse_amount_types(amounts))))
 
 
 class ParquetWriter:
     """Write rows to a file, a row group at a time."""
 
     def __init__(self, file: IO[bytes], table: str, amounts: Amounts) -> None:
-        self._convert = _struct(SHAPES[table], to_amount_types(amounts))
-        self._schema = to_schema(table, amounts)
+        self._convert = _struct(SHAPES[table], parse_amount_types(amounts))
+        self._schema = build_schema(table, amounts)
         self._writer = pq.ParquetWriter(file, self._schema)
         self._rows: list[dict[str, Any]] = []
         self._batches: list[pa.RecordBatch] = []

@@ -39,7 +39,7 @@ class S3Object(NamedTuple):
         return f"s3://{self.bucket}/{self.key}"
 
 
-def to_s3_object(bucket: str | None, key: str) -> S3Object:
+def parse_s3_object(bucket: str | None, key: str) -> S3Object:
     """Return where to land, from a bucket and a key in it, or from a whole `s3://` URL.
 
     :raises ConfigurationError: it is neither, or both.

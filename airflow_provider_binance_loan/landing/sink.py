@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_binance_loan import __version__
 from airflow_provider_binance_loan.binance.fields import is_running
 from airflow_provider_binance_loan.exceptions import ConfigurationError
-from airflow_provider_binance_loan.landing.formats import Spool, load_parquet, to_format
-from airflow_provider_binance_loan.landing.s3 import S3Object, Store, to_s3_object
-from airflow_provider_binance_loan.landing.tables import PLACEHOLDER, TABLES, to_rows, to_table_key
+from airflow_provider_binance_loan.landing.formats import Spool, load_parquet, parse_format
+from airflow_provider_binance_loan.landing.s3 import S3Object, Store, parse_s3_object
+from airflow_provider_binance_loan.landing.tables import PLACEHOLDER, TABLES, build_rows, build_table_key
 from airflow_provider_binance_loan.validation import shown
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from airflow_provider_binance_loan.windows import Window
 
 
-def to_targets(target: S3Object, *, flatten: bool) -> dict[str, S3Object]:
+def build_targets(target: S3Object, *, flatten: bool) -> dict[str, S3Object]:
     """Return the object of each table, in the order in which they are uploaded; without tables it is `""`.
 
     :raises ConfigurationError: the key has a place for the table's name, and there are no tables.
     """
     if flatten:
-        return {table: to_s3_object(target.bucket, to_table_key(target.key, table)) for table in TABLES}
+        return {table: parse_s3_object(target.bucket, build_table_key(target.key, table)) for table in TABLES}
     if PLACEHOLDER in target.key:
         raise ConfigurationError(
             f"s3_key is {shown(target.key)}, and there is one object: set flatten=True for one of each "
@@ -60,15 +60,15 @@ class Landing:
         replace: bool = True,
     ) -> None:
         self._store = store
-        self._format = to_format(target.key, file_format)
-        self._targets = to_targets(target, flatten=flatten)
+        self._format = parse_format(target.key, file_format)
+        self._targets = build_targets(target, flatten=flatten)
         # The object of the records, or of the table that has a row for each.
         self._main, self.main = list(self._targets.items())[-1]
         self._flatten = flatten
         self._amounts = amounts
         self._replace = replace
         if self._format == "parquet":
-            load_parquet().to_amount_types(amounts)
+            load_parquet().parse_amount_types(amounts)
         elif amounts != "decimal":
             raise ConfigurationError(
                 f"parquet_amounts is {shown(amounts)}, and the format is {self._format!r}: leave it out."
@@ -90,7 +90,7 @@ class Landing:
             }
             for record in records:
                 running += is_running(record)
-                for table, row in to_rows(record) if self._flatten else (("", record),):
+                for table, row in build_rows(record) if self._flatten else (("", record),):
                     spools[table].write(row)
             contents = {table: spool.finish() for table, spool in spools.items()}
             if not self._replace:
@@ -112,7 +112,7 @@ class Landing:
             for table, target in self._targets.items():
                 if self._flatten and not self._store.holds(target):
                     created.append(target)
-                self._store.upload(spools[table].file, target, _to_metadata(contents[table], window))
+                self._store.upload(spools[table].file, target, _build_metadata(contents[table], window))
         except BaseException:
             for target in created:
                 self._store.remove(target)
@@ -123,7 +123,7 @@ class Landing:
         return {"s3_uri": uri, "records": content.rows, "bytes": content.size, "sha256": content.sha256}
 
 
-def _to_metadata(content: Content, window: Window) -> dict[str, str]:
+def _build_metadata(content: Content, window: Window) -> dict[str, str]:
     """Return what the object itself says of its content, for those who have nothing but the object."""
     return {
         "window-start": window.start.isoformat(),

@@ -10,7 +10,7 @@ TABLES = ("snapshots", "liabilities", "liquidations")
 PLACEHOLDER = "{table}"
 
 
-def to_rows(record: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def build_rows(record: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the rows of a record, each with its table: the liquidation, its snapshots and its liabilities.
 
     The rows of the details carry the record's natural key, and their `position` in the record's list. A field
@@ -30,7 +30,7 @@ def to_rows(record: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             yield table, row
 
 
-def to_table_key(key: str, table: str) -> str:
+def build_table_key(key: str, table: str) -> str:
     """Return the key of a table's object: the table's name in place of `{table}`, or as a folder of its own.
 
     The folder comes before the first partition, `name=value`, or else before the file's name, so that each

@@ -40,7 +40,7 @@ from airflow_provider_binance_loan.exceptions import (
     TransientError,
 )
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
-from airflow_provider_binance_loan.landing.s3 import Store, to_s3_object
+from airflow_provider_binance_loan.landing.s3 import Store, parse_s3_object
 from airflow_provider_binance_loan.landing.sink import Landing
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 from airflow_provider_binance_loan.sandbox.exchange import Behaviour, Exchange, Liquidation, Unit, write_json
@@ -160,7 +160,7 @@ def pull(number: int, start_ms: int, end_ms: int, key: str) -> dict[str, Any]:
     if number % 2:
         records = asyncio.run(BinanceLoanHook().aget_force_liquidations(start, end))
         window = resolve_window({}, start=start, end=end)
-        return Landing(Store(), to_s3_object("lake", key)).land(records, window)
+        return Landing(Store(), parse_s3_object("lake", key)).land(records, window)
     context: Any = {
         "dag_run": SimpleNamespace(run_after=end),
         "data_interval_start": start,

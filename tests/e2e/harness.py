@@ -237,7 +237,7 @@ class Airflow:
         return found
 
 
-def to_ms(instant: str) -> int:
+def epoch_ms(instant: str) -> int:
     """Return an ISO 8601 instant in epoch milliseconds."""
     return round((datetime.fromisoformat(instant) - datetime.fromtimestamp(0, UTC)).total_seconds() * 1000)
 

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_binance_loan.sandbox.exchange import Liquidation
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
-from tests.e2e.harness import Airflow, to_ms, until
+from tests.e2e.harness import Airflow, epoch_ms, until
 from tests.support.mail import MailServer
 
 pytestmark = pytest.mark.e2e
@@ -23,7 +23,7 @@ ASSETS = ("binance_loan_liquidations", "binance_loan_alerts")
 
 def fired(airflow: Airflow, asset: str, liquidation: Liquidation) -> int:
     """Count the events of an asset about a liquidation; there may be others, as history goes on."""
-    starts = [to_ms(payload["start"]) for payload in airflow.asset_payloads(asset)]
+    starts = [epoch_ms(payload["start"]) for payload in airflow.asset_payloads(asset)]
     return starts.count(liquidation.start_ms)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_KEY, Exchange, Liquidation
-from tests.e2e.harness import Airflow, Run, to_ms, until
+from tests.e2e.harness import Airflow, Run, epoch_ms, until
 
 pytestmark = pytest.mark.e2e
 
@@ -48,7 +48,10 @@ def assert_found(run: Run, liquidation: Liquidation) -> None:
         "start": found["start"],
         "end": found["end"],
     }
-    assert (to_ms(found["start"]), to_ms(found["end"])) == (liquidation.start_ms, liquidation.start_ms + 1)
+    assert (epoch_ms(found["start"]), epoch_ms(found["end"])) == (
+        liquidation.start_ms,
+        liquidation.start_ms + 1,
+    )
     pulled = run.xcom("pull")
     assert [(one["groupId"], one["liquidationStartTime"]) for one in pulled] == [
         (liquidation.group_id, liquidation.start_ms)
@@ -115,7 +118,7 @@ class Watcher:
 
     def fired(self) -> Counter[int]:
         """Count the asset events for each start of a liquidation."""
-        return Counter(to_ms(payload["start"]) for payload in self._airflow.asset_payloads(ASSET))
+        return Counter(epoch_ms(payload["start"]) for payload in self._airflow.asset_payloads(ASSET))
 
     def wait_until_fired(self, liquidation: Liquidation) -> None:
         until("there is an asset event for the liquidation", lambda: liquidation.start_ms in self.fired())

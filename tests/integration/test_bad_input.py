@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.serialization import (
 from airflow_provider_binance_loan import triggers
 from airflow_provider_binance_loan.binance.fields import parse_liquidations
 from airflow_provider_binance_loan.binance.messages import Request, Response
-from airflow_provider_binance_loan.client.settings import to_settings
+from airflow_provider_binance_loan.client.settings import parse_connection
 from airflow_provider_binance_loan.exceptions import AuthRefusedError, BadResponseError, ConfigurationError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
@@ -434,7 +434,7 @@ def test_says_which_field_of_the_connection_is_wrong(
 def test_says_which_extras_cannot_be_read(extra: str, refused: Any) -> None:
     """What Airflow keeps as it was saved, and no program can hold, has a sentence too."""
     with refused(ConfigurationError, f"Connection 'c': extra {UNREADABLE}"):
-        to_settings(Connection(conn_id="c", conn_type="binance_loan", login=HUSH, extra=extra))
+        parse_connection(Connection(conn_id="c", conn_type="binance_loan", login=HUSH, extra=extra))
 
 
 @pytest.mark.parametrize(

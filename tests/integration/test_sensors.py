@@ -25,7 +25,7 @@ from airflow.sdk.exceptions import (
 )
 
 from airflow_provider_binance_loan import conditions, triggers
-from airflow_provider_binance_loan.binance.time_range import to_ms
+from airflow_provider_binance_loan.binance.time_range import epoch_ms
 from airflow_provider_binance_loan.exceptions import BadResponseError, BinanceLoanError, RateLimitedError
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
@@ -96,7 +96,7 @@ async def fire(trigger: Any) -> Any:
 @pytest.mark.parametrize("mode", MODES)
 def test_returns_what_is_there(mode: str, exchange: Exchange, since: datetime) -> None:
     """What started at or after the start of the interval is there at the first look, whatever the mode."""
-    start_ms = to_ms(since, "since")
+    start_ms = epoch_ms(since, "since")
     for group, at_ms in ((1, start_ms - 1), (1, start_ms), (2, start_ms + 60_000)):
         exchange.add_liquidation(group, at_ms, at_ms + 5)
     found = Task(mode, since).run()
@@ -113,7 +113,7 @@ def test_waits_for_what_is_not_there_yet(
     mode: str, wait_for: Any, exchange: Exchange, since: datetime, mocker: Any
 ) -> None:
     """A liquidation that starts, or finishes, while the sensor waits, ends the wait."""
-    exchange.add_liquidation(1, to_ms(since, "since") - 60_000)
+    exchange.add_liquidation(1, epoch_ms(since, "since") - 60_000)
 
     def meanwhile(*_: object) -> None:
         exchange.finish(1) if wait_for == "finished" else exchange.liquidate(1)
@@ -127,7 +127,7 @@ def test_waits_for_what_is_not_there_yet(
 @pytest.mark.parametrize("mode", MODES)
 def test_takes_since_as_given(mode: str, exchange: Exchange, since: datetime) -> None:
     """An instant of its own overrules the run's interval."""
-    exchange.add_liquidation(1, to_ms(since, "since") - 60_000)
+    exchange.add_liquidation(1, epoch_ms(since, "since") - 60_000)
     found = Task(mode, since, since=(since - HOUR).isoformat()).run()
     assert found["count"] == 1
 

@@ -15,7 +15,7 @@ import pytest
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger
 
 from airflow_provider_binance_loan import conditions, hooks, triggers
-from airflow_provider_binance_loan.client.settings import to_settings
+from airflow_provider_binance_loan.client.settings import parse_connection
 from airflow_provider_binance_loan.client.throttle import Clock
 from airflow_provider_binance_loan.exceptions import BadResponseError, TransientError
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
@@ -227,7 +227,7 @@ class TestWaiting:
 
         def read(connection: Any) -> Any:
             readers.append(threading.current_thread())
-            return to_settings(connection)
+            return parse_connection(connection)
 
         async def look() -> Any:
             loop = asyncio.get_running_loop()
@@ -239,7 +239,7 @@ class TestWaiting:
             exchange.schedule(1, answer_late)
             return await first(trigger(since="2023-01-01T00:00:00Z"))
 
-        mocker.patch.object(hooks, "to_settings", read)
+        mocker.patch.object(hooks, "parse_connection", read)
         exchange.liquidate(1)
         assert asyncio.run(look())["status"] == "success"
         assert went_on == [True]

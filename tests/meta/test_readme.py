@@ -28,12 +28,12 @@ from packaging.specifiers import SpecifierSet
 
 from airflow_provider_binance_loan import exceptions
 from airflow_provider_binance_loan.binance.messages import Request, Response
-from airflow_provider_binance_loan.client.settings import DEFAULT_HOST, EXTRAS, to_settings
+from airflow_provider_binance_loan.client.settings import DEFAULT_HOST, EXTRAS, parse_connection
 from airflow_provider_binance_loan.client.throttle import _EASY_SHARE, _WEIGHT_LIMIT
 from airflow_provider_binance_loan.exceptions import BinanceLoanError
 from airflow_provider_binance_loan.get_provider_info import get_provider_info
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
-from airflow_provider_binance_loan.landing.formats import to_format
+from airflow_provider_binance_loan.landing.formats import parse_format
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 from airflow_provider_binance_loan.sandbox.cli import _parser
 from airflow_provider_binance_loan.sandbox.exchange import Behaviour, Exchange
@@ -247,15 +247,15 @@ def test_the_table_of_formats() -> None:
     for cell, _ in readme.table("The key ends in, or `file_format`", "Holds"):
         *named, file_format = readme.names(cell)
         ends = [end + named[0] for end in ends] if cell.startswith("the same") else named
-        assert {to_format("part" + end, None) for end in ends} == {file_format.strip('"')}
-        assert to_format("part", file_format.strip('"')) == file_format.strip('"')
+        assert {parse_format("part" + end, None) for end in ends} == {file_format.strip('"')}
+        assert parse_format("part", file_format.strip('"')) == file_format.strip('"')
 
 
 def test_the_table_of_the_connection() -> None:
     """It has each field that is read, and the default of each that has one."""
     rows = readme.table("Field", "Meaning", "Default")
     assert [row[0] for row in rows[:3]] == ["login", "password", "host, port"]
-    settings = to_settings(
+    settings = parse_connection(
         Connection(conn_id="some", conn_type="binance_loan", login="key", password="secret")
     )
     assert (settings.base_url, rows[2][2]) == (DEFAULT_HOST, f"`{DEFAULT_HOST}`")

@@ -1,1 +1,1 @@
-"""The datasets, one file each: what Binance offers to read, declared once."""
+"""The datasets that Binance offers, one file each. What a declaration says: `binance/declaration.py`."""

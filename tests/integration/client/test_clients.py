@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from airflow_provider_binance_loan import exceptions
 from airflow_provider_binance_loan.binance.fields import record_key
 from airflow_provider_binance_loan.client import base as doors
-from airflow_provider_binance_loan.client.base import SyncDoor
+from airflow_provider_binance_loan.client.base import SyncClient
 from airflow_provider_binance_loan.client.throttle import Standing
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.sandbox.exchange import (
@@ -548,7 +548,7 @@ def test_finds_a_connection_that_only_the_synchronous_way_finds(
 
 def test_a_failure_ends_the_waits_beside_it(connect: object, clock: FakeClock) -> None:
     """Once a request has failed, those beside it do not wait for tries whose answers nobody would use."""
-    with SyncDoor(BinanceLoanHook()._settings(), Standing(clock)) as beside:
+    with SyncClient(BinanceLoanHook()._settings(), Standing(clock)) as beside:
         beside._give_up(exceptions.TransientError("of the other"))
         with pytest.raises(exceptions.TransientError, match="of the other"):
             beside._ask(doors.TIME)

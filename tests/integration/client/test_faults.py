@@ -21,7 +21,7 @@ import pytest
 from airflow_provider_binance_loan.binance.fields import record_key
 from airflow_provider_binance_loan.binance.reader import read_closed_units
 from airflow_provider_binance_loan.client import base as doors
-from airflow_provider_binance_loan.client.base import AsyncDoor, SyncDoor
+from airflow_provider_binance_loan.client.base import AsyncClient, SyncClient
 from airflow_provider_binance_loan.client.throttle import Clock, Standing
 from airflow_provider_binance_loan.exceptions import (
     AuthRefusedError,
@@ -179,7 +179,7 @@ def test_a_silent_server_is_given_up_in_time(
     assert len(exchange.requests) == 2
 
 
-@pytest.mark.parametrize("kind", [SyncDoor, AsyncDoor])
+@pytest.mark.parametrize("kind", [SyncClient, AsyncClient])
 @pytest.mark.parametrize(
     "head", [b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: "]
 )
@@ -196,7 +196,7 @@ def test_an_endless_answer_is_given_up(kind: Any, head: bytes, connect: Any) -> 
                     connection.sendall(b" ")
                     time.sleep(0.01)
 
-    async def ask(door: AsyncDoor) -> None:
+    async def ask(door: AsyncClient) -> None:
         async with door:
             await door.run(read_closed_units())
 
@@ -205,7 +205,7 @@ def test_an_endless_answer_is_given_up(kind: Any, head: bytes, connect: Any) -> 
         connect(host=f"http://127.0.0.1:{listener.getsockname()[1]}")
         door = kind(BinanceLoanHook()._settings(), Standing(Clock()), deadline_s=0.3)
         with pytest.raises(TransientError, match="gave no answer in time"):
-            door.run(read_closed_units()) if kind is SyncDoor else asyncio.run(ask(door))
+            door.run(read_closed_units()) if kind is SyncClient else asyncio.run(ask(door))
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
@@ -244,7 +244,7 @@ def test_nobody_waits_for_a_pull_that_was_given_up(connect: Any) -> None:
         with (
             ThreadPoolExecutor() as pool,
             suppress(KeyError),
-            SyncDoor(BinanceLoanHook()._settings(), Standing(WaitingClock())) as door,
+            SyncClient(BinanceLoanHook()._settings(), Standing(WaitingClock())) as door,
         ):
             beside = pool.submit(door.run, read_closed_units())
             assert waiting.wait(10)

@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
 from botocore.exceptions import ClientError
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError, TransientError
-from airflow_provider_binance_loan.landing.s3 import S3Object, Store, to_s3_object
+from airflow_provider_binance_loan.landing.s3 import S3Object, Store, parse_s3_object
 
 TARGET = S3Object("lake", "a/b.jsonl")
 
@@ -32,7 +32,7 @@ TARGET = S3Object("lake", "a/b.jsonl")
 )
 def test_finds_the_object(bucket: str | None, key: str, target: S3Object) -> None:
     """The object is named by a bucket and a key, or by a whole URL."""
-    assert to_s3_object(bucket, key) == target
+    assert parse_s3_object(bucket, key) == target
 
 
 @pytest.mark.parametrize(

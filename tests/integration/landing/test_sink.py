@@ -19,7 +19,7 @@ from airflow_provider_binance_loan import __version__
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.landing.s3 import S3Object, Store
 from airflow_provider_binance_loan.landing.sink import Landing
-from airflow_provider_binance_loan.landing.tables import TABLES, to_rows
+from airflow_provider_binance_loan.landing.tables import TABLES, build_rows
 from tests.support.records import WINDOW, record, records, running, with_unknown_fields
 
 PLAIN = ["a.jsonl", "a.jsonl.gz", "a.parquet"]
@@ -112,7 +112,7 @@ def test_lands_three_tables(s3: Any, tmp_path: Path, key: str, some: list[dict[s
     assert set(manifest["tables"]) == set(TABLES)
     assert keys(s3) == [f"loans/{table}/dt=2026-03-01/{key}" for table in sorted(TABLES)]
     for table, described in manifest["tables"].items():
-        rows = [row for one in some for name, row in to_rows(one) if name == table]
+        rows = [row for one in some for name, row in build_rows(one) if name == table]
         found = read(s3, described["s3_uri"], tmp_path)
         assert found == ([by_number(row) for row in rows] if key.endswith(".parquet") else rows)
         data = body(s3, described["s3_uri"])

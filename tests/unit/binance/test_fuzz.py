@@ -19,14 +19,14 @@ from airflow_provider_binance_loan import exceptions
 from airflow_provider_binance_loan.binance import fields as records
 from airflow_provider_binance_loan.binance.datasets.api_key_permissions import read_key_warnings
 from airflow_provider_binance_loan.binance.messages import Request, Response
-from airflow_provider_binance_loan.binance.plans import Reading
+from airflow_provider_binance_loan.binance.plans import Plan
 from airflow_provider_binance_loan.binance.reader import (
     CLOSED_UNITS_PATH,
     read_closed_units,
     read_force_liquidations,
 )
 from airflow_provider_binance_loan.binance.slicing import FORCE_LIQUIDATION_PATH
-from airflow_provider_binance_loan.binance.time_range import Span
+from airflow_provider_binance_loan.binance.time_range import TimeRange
 from airflow_provider_binance_loan.exceptions import BinanceLoanError
 
 EXAMPLE = json.loads((Path(__file__).parents[2] / "data" / "documented-example.json").read_text())
@@ -34,7 +34,7 @@ EXAMPLE = json.loads((Path(__file__).parents[2] / "data" / "documented-example.j
 EXAMPLE["total"] = 1
 del EXAMPLE["rows"][0]["liquidationSnapshot"]["snapshots"][1:]
 START_MS = EXAMPLE["rows"][0]["liquidationStartTime"]
-WINDOW = Span(START_MS - 1000, START_MS + 1000)
+WINDOW = TimeRange(START_MS - 1000, START_MS + 1000)
 CLOSED = {
     "total": 1,
     "rows": [
@@ -200,7 +200,7 @@ PAGES = {
     path: st.lists(mutated(document).map(lambda page: (200, {}, written(page).encode())), max_size=3)
     for path, document in ((FORCE_LIQUIDATION_PATH, EXAMPLE), (CLOSED_UNITS_PATH, CLOSED))
 }
-READINGS: dict[str, Callable[[], Iterable[Reading[list[Any]]]]] = {
+READINGS: dict[str, Callable[[], Iterable[Plan[list[Any]]]]] = {
     "all": lambda: read_force_liquidations(WINDOW, "all"),
     "named": lambda: read_force_liquidations(WINDOW, (6, 7)),
     "closed": lambda: [read_closed_units()],

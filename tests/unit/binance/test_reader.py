@@ -16,10 +16,10 @@ from airflow_provider_binance_loan.binance.reader import (
     RiskUnits,
     read_closed_units,
     read_force_liquidations,
-    to_risk_units,
+    parse_risk_units,
 )
 from airflow_provider_binance_loan.binance.slicing import FORCE_LIQUIDATION_PATH
-from airflow_provider_binance_loan.binance.time_range import MAX_SPAN_MS, Span
+from airflow_provider_binance_loan.binance.time_range import MAX_SPAN_MS, TimeRange
 from airflow_provider_binance_loan.exceptions import BadResponseError
 
 DAY = 24 * 60 * 60 * 1000
@@ -50,7 +50,7 @@ class Ledger:
         """Return the keys of the records, in the order in which they come."""
         return [
             (record["liquidationStartTime"], record["groupId"])
-            for reading in read_force_liquidations(Span(start, end), risk_units)
+            for reading in read_force_liquidations(TimeRange(start, end), risk_units)
             for record in self.run(reading)
         ]
 
@@ -198,7 +198,7 @@ def test_refuses_records_that_cannot_be_told_apart() -> None:
     rows = [{"groupId": 6, "liquidationStartTime": NOW, "endLtv": ltv} for ltv in ("1", "2")]
 
     def pull(*rows: Any) -> Any:
-        reading = next(read_force_liquidations(Span(NOW, NOW + 1), "active"))
+        reading = next(read_force_liquidations(TimeRange(NOW, NOW + 1), "active"))
         (request,) = next(reading)
         return reading.send((Response(request, 200, {}, json.dumps({"rows": rows}).encode(), LATER),))
 
@@ -238,4 +238,4 @@ def test_reads_a_list_again_that_got_shorter_meanwhile() -> None:
 )
 def test_takes_risk_units_in_each_form(value: Any, units: RiskUnits) -> None:
     """Risk units may be a word, an id, several ids, or a text of ids."""
-    assert to_risk_units(value) == units
+    assert parse_risk_units(value) == units

@@ -21,7 +21,7 @@ from airflow_provider_binance_loan.binance import reader as liquidations
 from airflow_provider_binance_loan.binance import slicing as walk
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.reader import read_force_liquidations
-from airflow_provider_binance_loan.binance.time_range import Span
+from airflow_provider_binance_loan.binance.time_range import TimeRange
 from airflow_provider_binance_loan.exceptions import BinanceLoanError
 
 SMALL_PAGE = 5
@@ -61,7 +61,7 @@ class Model:
     """Binance's list, and what was true of each record at every moment of a reading."""
 
     records: list[Record]
-    window: Span
+    window: TimeRange
     filter_field: Literal["start", "end", "overlap", "update"] = "start"
     end_inclusive: bool = True
     order: Literal["newest", "oldest", "random"] = "newest"
@@ -216,7 +216,7 @@ def models(draw: st.DrawFn, *, moving: bool) -> Model:
         records.append(Record(start_ms, group_id, end_ms, end_ms or start_ms))
     shape.shuffle(records)
     first = draw(st.integers(0, width // 3))
-    window = Span(BASE + first, BASE + first + draw(st.integers(1, width)))
+    window = TimeRange(BASE + first, BASE + first + draw(st.integers(1, width)))
     closed = {
         group: close(records, group, BASE + draw(st.integers(0, width)))
         for group in draw(st.sets(st.integers(1, 4), max_size=2))
@@ -288,7 +288,7 @@ def test_a_record_that_moves_to_the_present_is_read_again(first: int, second: in
     events.setdefault(second, []).append(("change", 0))
     model = Model(
         old + newest,
-        Span(BASE, BASE + 5000),
+        TimeRange(BASE, BASE + 5000),
         filter_field="update",
         events=events,
         now_ms=BASE + 1000,
@@ -300,6 +300,8 @@ def test_a_record_that_moves_to_the_present_is_read_again(first: int, second: in
 def test_a_capped_page_beside_a_closing_unit_is_noticed() -> None:
     """The second page is empty because the list got shorter, which does not show the first to be complete."""
     records = [Record(BASE + 10, 2, BASE + 11, BASE + 11), Record(BASE + 20, 1, BASE + 21, BASE + 21)]
-    model = Model(records, Span(BASE, BASE + 100), page_cap=1, events={2: [("close", 1)]}, now_ms=BASE + 500)
+    model = Model(
+        records, TimeRange(BASE, BASE + 100), page_cap=1, events={2: [("close", 1)]}, now_ms=BASE + 500
+    )
     check(model, may_fail=False)
     assert model.always == {records[0].key, records[1].key}

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from airflow_provider_binance_loan.binance.time_range import (
     MAX_SPAN_MS,
-    Span,
+    TimeRange,
     spans,
-    to_datetime,
-    to_ms,
-    to_window,
+    utc_datetime,
+    epoch_ms,
+    parse_window,
 )
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 
@@ -42,26 +42,26 @@ INSTANTS = st.datetimes(
 )
 def test_counts_milliseconds(instant: datetime, ms: int) -> None:
     """An instant becomes the first whole millisecond at or after it, in any time zone."""
-    assert to_ms(instant, "start") == ms
+    assert epoch_ms(instant, "start") == ms
 
 
 @given(INSTANTS, st.integers(min_value=0, max_value=4 * 10**12))
 def test_rounding_keeps_the_comparison(instant: datetime, ms: int) -> None:
     """A whole millisecond is at or after an instant if and only if it is so for the rounded instant."""
-    assert (to_datetime(ms) >= instant) == (ms >= to_ms(instant, "start"))
+    assert (utc_datetime(ms) >= instant) == (ms >= epoch_ms(instant, "start"))
 
 
 @given(st.integers(min_value=0, max_value=4 * 10**12))
 def test_milliseconds_survive_the_round_trip(ms: int) -> None:
     """Milliseconds to datetime and back is exact."""
-    assert to_ms(to_datetime(ms), "start") == ms
+    assert epoch_ms(utc_datetime(ms), "start") == ms
 
 
 @given(INSTANTS, st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=1500)))
 def test_spans_cover_the_window_exactly(start: datetime, length: timedelta) -> None:
     """Spans follow one another from the window's start to its end; none is longer than 99 days or empty."""
     start = start.astimezone(UTC)
-    window = to_window(start, start + length)
+    window = parse_window(start, start + length)
     cut = list(spans(window))
     edges = [edge for span in cut for edge in span]
     assert edges[1:-1:2] == edges[2::2]
@@ -71,7 +71,7 @@ def test_spans_cover_the_window_exactly(start: datetime, length: timedelta) -> N
 
 def test_an_empty_window_has_no_span() -> None:
     """A window that ends where it starts holds nothing to ask for."""
-    assert list(spans(Span(5, 5))) == []
+    assert list(spans(TimeRange(5, 5))) == []
 
 
 def test_goes_by_the_instants_and_not_by_the_clock_on_the_wall() -> None:
@@ -79,7 +79,7 @@ def test_goes_by_the_instants_and_not_by_the_clock_on_the_wall() -> None:
     berlin = ZoneInfo("Europe/Berlin")
     before = datetime(2026, 10, 25, 2, 45, tzinfo=berlin)
     after = datetime(2026, 10, 25, 2, 30, tzinfo=berlin, fold=1)
-    window = to_window(before, after)
+    window = parse_window(before, after)
     assert window.end_ms - window.start_ms == 45 * 60_000
     with pytest.raises(ConfigurationError, match="before start"):
-        to_window(after, before)
+        parse_window(after, before)

@@ -11,7 +11,7 @@ from airflow.sdk import Connection
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from airflow_provider_binance_loan.client.settings import Settings, to_settings
+from airflow_provider_binance_loan.client.settings import Settings, parse_connection
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 
 PEM = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
@@ -22,7 +22,7 @@ def settings(**fields: Any) -> Settings:
     extra = fields.pop("extra", {})
     defaults = {"conn_id": "c", "conn_type": "binance_loan", "login": KEY, "password": SECRET}
     text = extra if isinstance(extra, str) else json.dumps(extra)
-    return to_settings(Connection(**{**defaults, **fields, "extra": text}))
+    return parse_connection(Connection(**{**defaults, **fields, "extra": text}))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,13 @@ import pytest
 from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError
-from airflow_provider_binance_loan.landing.formats import Content, FileFormat, Spool, load_parquet, to_format
+from airflow_provider_binance_loan.landing.formats import (
+    Content,
+    FileFormat,
+    Spool,
+    load_parquet,
+    parse_format,
+)
 from tests.support.records import records
 
 FORMATS: tuple[FileFormat, ...] = ("jsonl", "jsonl.gz", "parquet")
@@ -46,7 +52,7 @@ def spool(file_format: FileFormat, rows: Iterable[dict[str, Any]]) -> tuple[byte
 )
 def test_finds_the_format(key: str, file_format: str | None, found: str) -> None:
     """The key's suffix names the format, or the argument does where the suffix names none."""
-    assert to_format(key, file_format) == found
+    assert parse_format(key, file_format) == found
 
 
 @pytest.mark.parametrize(
@@ -69,7 +75,7 @@ def test_finds_the_format(key: str, file_format: str | None, found: str) -> None
 def test_refuses_a_format_that_nobody_can_tell(key: str, file_format: str | None, says: str) -> None:
     """An unknown format and a contradiction are errors that say what came and what there is."""
     with pytest.raises(ConfigurationError, match=says):
-        to_format(key, file_format)
+        parse_format(key, file_format)
 
 
 @pytest.mark.parametrize("rows", [records(), []], ids=["records", "none"])

@@ -21,8 +21,14 @@ from airflow_provider_binance_loan.binance.fields import (
     Snapshot,
 )
 from airflow_provider_binance_loan.exceptions import ConfigurationError
-from airflow_provider_binance_loan.landing.parquet import AMOUNTS, SHAPES, Amounts, ParquetWriter, to_schema
-from airflow_provider_binance_loan.landing.tables import TABLES, to_rows
+from airflow_provider_binance_loan.landing.parquet import (
+    AMOUNTS,
+    SHAPES,
+    Amounts,
+    ParquetWriter,
+    build_schema,
+)
+from airflow_provider_binance_loan.landing.tables import TABLES, build_rows
 from tests.support.records import documented, record, records, running, with_unknown_fields
 
 DECIMAL, STRING = pa.decimal128(38, 18), pa.string()
@@ -88,20 +94,20 @@ def test_knows_every_documented_field() -> None:
 def test_has_the_same_schema_whatever_the_window_holds(table: str, amounts: Amounts) -> None:
     """A window without records, with ordinary ones and with unknown fields has one schema."""
     some = [*records(), with_unknown_fields()]
-    rows = [row for one in some for name, row in to_rows(one) if name == table] if table else some
+    rows = [row for one in some for name, row in build_rows(one) if name == table] if table else some
     schema = write([], table, amounts).schema_arrow
-    assert schema == write(rows, table, amounts).schema_arrow == to_schema(table, amounts)
+    assert schema == write(rows, table, amounts).schema_arrow == build_schema(table, amounts)
     assert schema.field("liquidationStartTime").type == pa.timestamp("ms", tz="UTC")
     assert not schema.field("groupId").nullable
 
 
 def test_decides_on_amounts_by_the_column() -> None:
     """Each column of amounts is a decimal, or a text where the argument says so."""
-    schema = to_schema("liabilities", {"interest": "string"})
+    schema = build_schema("liabilities", {"interest": "string"})
     assert (schema.field("principal").type, schema.field("interest").type) == (DECIMAL, STRING)
-    nested = to_schema("", "string").field("liquidationSnapshot").type
+    nested = build_schema("", "string").field("liquidationSnapshot").type
     assert nested.field("snapshots").type.value_type.field("netEquity").type == STRING
-    assert to_schema("").field("startLtv").type == DECIMAL
+    assert build_schema("").field("startLtv").type == DECIMAL
 
 
 amounts = st.from_regex(r"\A-?[0-9]{1,25}(\.[0-9]{1,25})?\Z")
@@ -154,7 +160,7 @@ def test_refuses_types_that_are_none(amounts: Any) -> None:
     with pytest.raises(
         ConfigurationError, match=r"parquet_amounts is .*: give 'decimal', 'string', or .*netEq"
     ):
-        to_schema("", amounts)
+        build_schema("", amounts)
 
 
 def test_keeps_fields_that_nobody_documents() -> None:
@@ -165,7 +171,7 @@ def test_keeps_fields_that_nobody_documents() -> None:
     assert json.loads(nested["extra"]) == {"reason": "LTV"}
     assert json.loads(nested["snapshots"][0]["extra"]) == {"position": "long", "groupId": 66}
     assert json.loads(nested["liabilities"][0]["extra"]) == {"rate": "0.00010"}
-    flat = dict(to_rows(with_unknown_fields()))
+    flat = dict(build_rows(with_unknown_fields()))
     (liquidation,) = read([flat["liquidations"]], "liquidations")
     assert json.loads(liquidation["extra"])["liquidationSnapshot"] == {"reason": "LTV"}
     (detail,) = read([flat["snapshots"]], "snapshots")

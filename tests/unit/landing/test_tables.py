@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_binance_loan.landing.tables import TABLES, to_rows, to_table_key
+from airflow_provider_binance_loan.landing.tables import TABLES, build_rows, build_table_key
 from tests.support.records import record, records, running, with_unknown_fields
 
 
 def tables_of(*some: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     rows = defaultdict(list)
     for one in some:
-        for table, row in to_rows(one):
+        for table, row in build_rows(one):
             rows[table].append(row)
     return rows
 
@@ -83,4 +83,4 @@ def test_keeps_fields_that_nobody_documents() -> None:
 )
 def test_names_the_object_of_a_table(key: str, becomes: str) -> None:
     """The table's name is where the key has a place for it, or a folder above the partitions."""
-    assert to_table_key(key, "liabilities") == becomes
+    assert build_table_key(key, "liabilities") == becomes

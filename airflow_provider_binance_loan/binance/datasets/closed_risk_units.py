@@ -1,0 +1,44 @@
+"""The risk units of the account that are closed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, TypedDict
+
+from airflow_provider_binance_loan.binance.declaration import Listing
+from airflow_provider_binance_loan.binance.fields import FieldType, Record
+
+if TYPE_CHECKING:
+    from airflow_provider_binance_loan.binance.time_range import TimeRange
+
+
+class ClosedRiskUnit(TypedDict):
+    """A risk unit that is closed. Fields that Binance does not document are kept after these."""
+
+    groupId: Annotated[int, FieldType.INTEGER, "the risk unit"]
+    parentEmail: Annotated[str | None, FieldType.TEXT, "e-mail address of the parent account"]
+    creditEmail: Annotated[str | None, FieldType.TEXT, "e-mail address of the credit account"]
+    enabled: Annotated[bool | None, FieldType.FLAG, "whether it is enabled"]
+    createTime: Annotated[int | None, FieldType.TIME, "when it was created"]
+    closeTime: Annotated[int | None, FieldType.TIME, "when it was closed"]
+
+
+CLOSED_RISK_UNITS = Listing(
+    name="closed_risk_units",
+    path="/sapi/v1/margin/loan-groups/closed",
+    source=(
+        "https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/"
+        "account#query-closed-risk-unit-record"
+    ),
+    record=ClosedRiskUnit,
+    # A unit may be closed, opened again and closed once more.
+    key_fields=("groupId", "createTime", "closeTime"),
+)
+
+
+def was_open_in(unit: Record, window: TimeRange) -> bool:
+    """Return whether a closed unit was open at some time of a window.
+
+    A missing createTime or closeTime counts as unbounded.
+    """
+    created_ms, closed_ms = unit["createTime"], unit["closeTime"]
+    return (not created_ms or created_ms < window.end_ms) and (not closed_ms or closed_ms >= window.start_ms)

@@ -1,0 +1,85 @@
+"""The force liquidations of risk units."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+
+from airflow_provider_binance_loan.binance.declaration import Dataset
+from airflow_provider_binance_loan.binance.fields import FieldType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Snapshot(TypedDict):
+    """One wallet of one account of the risk unit. Amounts are decimal strings."""
+
+    subEmail: Annotated[str | None, FieldType.TEXT, "the account's e-mail address"]
+    memberType: Annotated[str | None, FieldType.TEXT, "`CREDIT` or `COLLATERAL`"]
+    walletType: Annotated[str | None, FieldType.TEXT, "`PORTFOLIO_MARGIN`, `SPOT` or `CROSS_MARGIN`"]
+    netEquity: Annotated[str | None, FieldType.AMOUNT, "net equity in the wallet"]
+    maintainMargin: Annotated[str | None, FieldType.AMOUNT, "maintenance margin required"]
+
+
+class Liability(TypedDict):
+    """One outstanding loan of the risk unit. Amounts are decimal strings, in units of the asset."""
+
+    assetName: Annotated[str | None, FieldType.TEXT, "for example `USDT`"]
+    principal: Annotated[str | None, FieldType.AMOUNT, "outstanding principal"]
+    interest: Annotated[str | None, FieldType.AMOUNT, "outstanding interest"]
+
+
+class LiquidationSnapshot(TypedDict):
+    """The wallets and the loans of the risk unit; both are always lists, empty where Binance sent none."""
+
+    snapshots: Annotated[list[Snapshot], "its wallets"]
+    liabilities: Annotated[list[Liability], "its loans"]
+
+
+class ForceLiquidation(TypedDict):
+    """One force liquidation of one risk unit.
+
+    Every documented field is there, and None where Binance sent null or nothing. Fields that Binance does
+    not document are kept after them. Amounts are decimal strings in plain notation with every digit that
+    Binance sent: `"0E-8"` becomes `"0.00000000"`, the number `16671.5507973` becomes `"16671.5507973"`.
+    """
+
+    groupId: Annotated[int, FieldType.INTEGER, "the risk unit"]
+    startLtv: Annotated[str | None, FieldType.AMOUNT, "its loan-to-value when the liquidation began"]
+    endLtv: Annotated[
+        str | None, FieldType.AMOUNT, "its latest loan-to-value; changes while the liquidation runs"
+    ]
+    liquidationStartTime: Annotated[int, FieldType.TIME, "when the liquidation began"]
+    liquidationEndTime: Annotated[
+        int | None, FieldType.TIME, "when it ended; null or 0 while the liquidation runs"
+    ]
+    totalNetEquity: Annotated[str | None, FieldType.AMOUNT, "net equity of all wallets"]
+    totalMaintenanceMargin: Annotated[str | None, FieldType.AMOUNT, "maintenance margin of all wallets"]
+    totalLiability: Annotated[str | None, FieldType.AMOUNT, "outstanding principal and interest"]
+    liquidationSnapshot: Annotated[LiquidationSnapshot, "the wallets and the loans"]
+
+
+def is_finished(record: Mapping[str, Any]) -> bool:
+    """Return whether a liquidation has ended, so that its figures no longer change."""
+    return bool(record["liquidationEndTime"])
+
+
+def started_ms(record: Mapping[str, Any]) -> int:
+    """Return when a liquidation began, in epoch milliseconds."""
+    start_ms: int = record["liquidationStartTime"]
+    return start_ms
+
+
+FORCE_LIQUIDATIONS = Dataset(
+    name="force_liquidations",
+    path="/sapi/v1/margin/loan-group/force-liquidation",
+    source=(
+        "https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/"
+        "trade#get-risk-unit-force-liquidation-record"
+    ),
+    record=ForceLiquidation,
+    key_fields=("liquidationStartTime", "groupId"),
+    table="liquidations",
+    time_ms=started_ms,
+    is_final=is_finished,
+)

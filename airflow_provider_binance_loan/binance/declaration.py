@@ -1,0 +1,108 @@
+"""What a dataset declares, and from which all else that the package knows of an endpoint is derived.
+
+From a declaration come the requests, the parser, the Parquet schema, the flat tables and the documentation.
+The datasets themselves are in `datasets/`, one file each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_binance_loan.binance.fields import Field, Page, fields_of, parse_page
+from airflow_provider_binance_loan.binance.messages import Request
+from airflow_provider_binance_loan.binance.time_range import DAY_MS, TimeRange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+#: The values of a record's natural key, in the order of `key_fields`. Records are sorted by it.
+Key = tuple[Any, ...]
+
+
+def always_final(record: Mapping[str, Any]) -> bool:  # noqa: ARG001 - the signature of `Dataset.is_final`
+    """Return True, for records that never change."""
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """A list that is read page by page, without a window.
+
+    :param name: the name of the dataset.
+    :param path: the path of the endpoint.
+    :param source: the address of Binance's page about it.
+    :param record: the `TypedDict` that declares the fields of a row.
+    :param key_fields: the required fields that together identify a record, in the order by which records are
+        sorted.
+    :param params: parameters of every request, besides time, page and risk unit.
+    :param weight: the weight of a request.
+    :param page_size: how many rows to ask for on a page: the most that Binance gives.
+    """
+
+    name: str
+    path: str
+    source: str
+    record: type
+    key_fields: tuple[str, ...]
+    params: tuple[tuple[str, str | int], ...] = ()
+    weight: int = 1
+    page_size: int = 100
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The declared fields of a record, in their order."""
+        return fields_of(self.record)
+
+    @cached_property
+    def key(self) -> Callable[[Mapping[str, Any]], Key]:
+        """A function that returns the natural key of a record."""
+        if len(self.key_fields) == 1:
+            (name,) = self.key_fields
+            return lambda record: (record[name],)
+        return itemgetter(*self.key_fields)
+
+    def parse(self, payload: Any) -> Page:
+        """Return a page of records, from the JSON of an answer.
+
+        :raises BadResponseError: it does not have the documented shape.
+        """
+        return parse_page(payload, self.record)
+
+    def page_request(self, page: int, *params: tuple[str, int]) -> Request:
+        """Return the request of a page, counted from 1, with further parameters in front."""
+        return Request(
+            self.path,
+            (*self.params, *params, ("current", page), ("size", self.page_size)),
+            parse=self.parse,
+            weight=self.weight,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Listing):
+    """Records of a time window.
+
+    :param table: the name of the flat table that has a row for each record.
+    :param time_ms: returns the time by which a record belongs to a window, in epoch milliseconds; None for a
+        record without a time, which belongs to the window that it was returned for.
+    :param by_risk_unit: whether `groupId` selects a risk unit, and closed units must be asked for one by one.
+    :param is_final: returns whether a record no longer changes.
+    :param max_span_ms: the longest span of one request, in milliseconds.
+    """
+
+    table: str
+    time_ms: Callable[[Mapping[str, Any]], int | None]
+    by_risk_unit: bool = True
+    is_final: Callable[[Mapping[str, Any]], bool] = always_final
+    # Binance refuses a span of more than 100 days, and does not say whether exactly 100 passes.
+    max_span_ms: int = 99 * DAY_MS
+
+    def span_request(self, span: TimeRange, group_id: int | None = None, page: int = 1) -> Request:
+        """Return the request of a page of a span, for one risk unit or for all that are active now."""
+        group = () if group_id is None else (("groupId", group_id),)
+        # The exclusive end is sent as it is: whether Binance includes it is not documented, and adjacent
+        # slices share it, so that no record is lost between them either way.
+        return self.page_request(page, *group, ("startTime", span.start_ms), ("endTime", span.end_ms))

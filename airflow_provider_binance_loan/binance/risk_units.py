@@ -1,0 +1,47 @@
+"""The argument that chooses risk units."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Literal
+
+from airflow_provider_binance_loan.exceptions import ConfigurationError
+from airflow_provider_binance_loan.validation import shown
+
+_ID = re.compile(r"[0-9]{1,19}")
+# Binance's ids are integers of 64 bits.
+_TOO_LARGE = 2**63
+
+RiskUnits = Literal["all", "active"] | tuple[int, ...]
+RiskUnitsArgument = str | int | Iterable[int | str]
+
+
+def parse_risk_units(value: RiskUnitsArgument) -> RiskUnits:
+    """Return which risk units to read: `"all"`, `"active"`, or ids without repetition.
+
+    :param value: `"all"`, `"active"`, an id, ids separated by commas, or several ids.
+    :raises ConfigurationError: it is none of these, or no id at all.
+    """
+    if value == "all":
+        return "all"
+    if value == "active":
+        return "active"
+    if isinstance(value, int):
+        value = [value]
+    elif not isinstance(value, Iterable) or isinstance(value, bytes):
+        raise ConfigurationError(f"Give risk_units as 'all', 'active' or ids: it is {shown(value)}.")
+    ids = dict.fromkeys(_parse_id(item) for item in (value.split(",") if isinstance(value, str) else value))
+    if not ids:
+        raise ConfigurationError("Give risk_units as 'all', 'active' or ids: it is an empty list.")
+    return tuple(ids)
+
+
+def _parse_id(item: object) -> int:
+    number = int(item) if isinstance(item, str) and _ID.fullmatch(item.strip()) else item
+    if type(number) is int and 0 <= number < _TOO_LARGE:
+        return number
+    raise ConfigurationError(
+        "Give risk_units as 'all', 'active' or ids, as a list or separated by commas: it holds "
+        f"{shown(item)}."
+    )
