@@ -21,7 +21,7 @@ class BinanceLoanError(Exception):
     """Base of every error that this package raises.
 
     Its text is one line: the message, then in brackets the attributes that are set, for example
-    `(connection 'binance_loan_default', HTTP 401, code -2015, /sapi/v1/margin/loan-groups/closed)`.
+    `(connection 'binance_loan_default', HTTP 401, code -2015, /sapi/v1/margin/loan-groups/closed).`
 
     :param message: what to do, then what happened. Log pages cut long lines, so the advice comes first.
     :param status: the HTTP status of the answer, where there was one.
@@ -53,7 +53,7 @@ class BinanceLoanError(Exception):
             *([f"code {self.code}"] if self.code is not None else []),
             *([self.path] if self.path is not None else []),
         ]
-        return f"{self.message} ({', '.join(details)})" if details else self.message
+        return f"{self.message.removesuffix('.')} ({', '.join(details)})." if details else self.message
 
 
 class PermanentError(BinanceLoanError):

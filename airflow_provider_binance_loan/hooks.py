@@ -10,18 +10,17 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_provider_binance_loan.binance.datasets.api_key_permissions import read_key_warnings
-from airflow_provider_binance_loan.binance.fields import ClosedRiskUnit, ForceLiquidation, record_key
-from airflow_provider_binance_loan.binance.reader import (
-    read_closed_units,
-    read_force_liquidations,
-    parse_risk_units,
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import (
+    FORCE_LIQUIDATIONS,
+    ForceLiquidation,
 )
-from airflow_provider_binance_loan.binance.time_range import utc_datetime, parse_window
+from airflow_provider_binance_loan.binance.reader import read_closed_units, read_window
+from airflow_provider_binance_loan.binance.risk_units import parse_risk_units
+from airflow_provider_binance_loan.binance.time_range import parse_window, utc_datetime
+from airflow_provider_binance_loan.client.clock import SYSTEM_CLOCK, Clock, ClockSkew
 from airflow_provider_binance_loan.client.progress import Progress
-from airflow_provider_binance_loan.client.settings import CONN_TYPE, Settings, parse_connection
-from airflow_provider_binance_loan.client.throttle import Clock, Standing
+from airflow_provider_binance_loan.client.settings import CONN_TYPE, conn_id_to_show, parse_connection
 from airflow_provider_binance_loan.exceptions import BinanceLoanError, ConfigurationError
-from airflow_provider_binance_loan.validation import shown_unless_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,9 +28,14 @@ if TYPE_CHECKING:
 
     import requests
 
-    from airflow_provider_binance_loan.binance.plans import Plan, Record
-    from airflow_provider_binance_loan.binance.reader import RiskUnitsArgument
-    from airflow_provider_binance_loan.client.base import SyncClient
+    from airflow_provider_binance_loan.binance.datasets.closed_risk_units import ClosedRiskUnit
+    from airflow_provider_binance_loan.binance.declaration import Dataset
+    from airflow_provider_binance_loan.binance.fields import Record
+    from airflow_provider_binance_loan.binance.risk_units import RiskUnits, RiskUnitsArgument
+    from airflow_provider_binance_loan.binance.time_range import TimeRange
+    from airflow_provider_binance_loan.client.base import BaseClient, RetryPolicy
+    from airflow_provider_binance_loan.client.settings import Settings
+    from airflow_provider_binance_loan.client.sync import SyncClient
 
 
 _ACCEPTED = "Binance accepts the key for the institutional loan records of its account."
@@ -40,14 +44,15 @@ _TEST_TIMEOUT_S = 5.0
 
 
 class BinanceLoanHook(BaseHook):
-    """Read the force-liquidation records of Binance institutional loans.
+    """Reads the force-liquidation records of Binance institutional loans.
 
     A risk unit is force-liquidated on 2026-03-01 at 09:17 UTC. A pull of `[09:00, 10:00)` returns its record
     as Binance reports it, every amount digit for digit as a decimal string; a pull of `[10:00, 11:00)` does
-    not, so that neighbouring windows neither repeat nor lose one.
+    not, so that adjacent windows neither repeat nor lose a record.
 
     :param binance_loan_conn_id: the connection that holds the credit account's API key.
-    :param clock: the clock to use; the machine's own by default.
+    :param clock: the clock to go by; the machine's own by default.
+    :param retry_policy: how often a request that met a passing fault is sent again; five attempts by default.
     """
 
     conn_name_attr = "binance_loan_conn_id"
@@ -55,122 +60,158 @@ class BinanceLoanHook(BaseHook):
     conn_type = CONN_TYPE
     hook_name = "Binance Institutional Loan"
 
-    def __init__(self, binance_loan_conn_id: str = default_conn_name, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        binance_loan_conn_id: str = default_conn_name,
+        *,
+        clock: Clock | None = None,
+        retry_policy: RetryPolicy | None = None,
+    ) -> None:
         super().__init__()
         self.binance_loan_conn_id = binance_loan_conn_id
-        self._standing = Standing(clock or Clock())
+        self.clock = clock or SYSTEM_CLOCK
+        self._skew = ClockSkew(self.clock)
+        self._retry_policy = retry_policy
 
     def get_force_liquidations(
         self, start: datetime, end: datetime, *, risk_units: RiskUnitsArgument = "all"
     ) -> list[ForceLiquidation]:
         """Return the records of the window `[start, end)`, oldest first, each once.
 
-        :param start: with time zone; records that start at it belong to the window.
-        :param end: with time zone; records that start at it belong to the next window.
-        :param risk_units: `"all"`, also those that are closed by now; `"active"`, those that are active
-            now; or ids of risk units, as a list or separated by commas.
+        :param start: a datetime with time zone; records that start at it belong to the window.
+        :param end: a datetime with time zone; records that start at it belong to the next window.
+        :param risk_units: `"all"`, also those that are closed by now; `"active"`, those that are active now;
+            or ids of risk units, as a list or separated by commas.
         :raises ConfigurationError: the connection or an argument is wrong; no request was made.
         :raises BinanceLoanError: one of its subclasses, by what to do; nothing partial is ever returned.
         """
-        return _oldest_first(self.iter_force_liquidations(start, end, risk_units=risk_units))
+        window, units = parse_window(start, end), parse_risk_units(risk_units)
+        return _oldest_first(self.iter_window(FORCE_LIQUIDATIONS, window, units))
 
     def iter_force_liquidations(
         self, start: datetime, end: datetime, *, risk_units: RiskUnitsArgument = "all"
     ) -> Iterator[ForceLiquidation]:
         """Yield the records of :meth:`get_force_liquidations`, holding at most 99 days of them in memory."""
-        readings = read_force_liquidations(parse_window(start, end), parse_risk_units(risk_units))
-        return self._iter(readings, self._settings())
+        window, units = parse_window(start, end), parse_risk_units(risk_units)
+        return cast("Iterator[ForceLiquidation]", self.iter_window(FORCE_LIQUIDATIONS, window, units))
 
     async def aget_force_liquidations(
         self, start: datetime, end: datetime, *, risk_units: RiskUnitsArgument = "all"
     ) -> list[ForceLiquidation]:
         """Return what :meth:`get_force_liquidations` returns, without blocking the event loop."""
-        readings = read_force_liquidations(parse_window(start, end), parse_risk_units(risk_units))
-        from airflow_provider_binance_loan.client.base import AsyncClient
-
-        settings = await self._asettings()
-        records: list[Record] = []
-        progress = Progress(self._standing, self.log)
-        async with AsyncClient(settings, self._standing) as door:
-            for reading in readings:
-                records += await door.run(progress.follow(reading))
-        return _oldest_first(records)
+        window, units = parse_window(start, end), parse_risk_units(risk_units)
+        return _oldest_first(await self.aget_window(FORCE_LIQUIDATIONS, window, units))
 
     def now(self) -> datetime:
         """Return the present, in UTC, by the hook's clock."""
-        return utc_datetime(self._standing.clock.now_ms())
+        return utc_datetime(self.clock.now_ms())
 
     def get_closed_risk_units(self) -> list[ClosedRiskUnit]:
         """Return the risk units of the account that are closed.
 
         :raises BinanceLoanError: one of its subclasses, by what to do.
         """
-        with self._door(self._settings()) as door:
-            return cast("list[ClosedRiskUnit]", door.run(read_closed_units()))
+        with self._client(self._settings()) as client:
+            return cast("list[ClosedRiskUnit]", client.run(read_closed_units()))
+
+    def iter_window(self, dataset: Dataset, window: TimeRange, risk_units: RiskUnits) -> Iterator[Record]:
+        """Yield the records of a window of any dataset, part by part, oldest part first.
+
+        :param dataset: the declaration of the dataset.
+        :param window: the window, in epoch milliseconds.
+        :param risk_units: the parsed choice of risk units.
+        :raises BinanceLoanError: one of its subclasses, by what to do.
+        """
+        settings = self._settings()  # at once, and not when the first record is asked for
+
+        def records() -> Iterator[Record]:
+            with self._client(settings) as client:
+                progress = self._progress(dataset, client)
+                for plan in read_window(dataset, window, risk_units):
+                    yield from client.run(progress.follow(plan))
+
+        return records()
+
+    async def aget_window(self, dataset: Dataset, window: TimeRange, risk_units: RiskUnits) -> list[Record]:
+        """Return the records of :meth:`iter_window`, without blocking the event loop."""
+        from airflow_provider_binance_loan.client.asynchronous import AsyncClient
+
+        settings = await self._asettings()
+        records: list[Record] = []
+        async with AsyncClient(settings, **self._client_arguments()) as client:
+            progress = self._progress(dataset, client)
+            for plan in read_window(dataset, window, risk_units):
+                records += await client.run(progress.follow(plan))
+        return records
 
     def get_conn(self) -> requests.Session:
         """Return a session with the connection's API key, proxy and certificate checks; it signs nothing."""
-        from airflow_provider_binance_loan.client.base import open_session
+        from airflow_provider_binance_loan.client.session import open_session
 
         return open_session(self._settings())
 
     def test_connection(self) -> tuple[bool, str]:
-        """Tell whether the account's records can be read with this connection, and if not, why.
+        """Return whether the account's records can be read with this connection, and a message that says why.
 
-        Takes some seconds at the most, and warns of a key that may do more than it needs to.
+        It takes some seconds at most, and warns of a key that may do more than it needs to.
         """
+        from airflow_provider_binance_loan.client.base import RetryPolicy
+
+        hasty = RetryPolicy(deadline_s=_TEST_TIMEOUT_S)
         try:
             settings = self._settings()
-            hasty = replace(settings, timeout=min(settings.timeout, _TEST_TIMEOUT_S), max_wait=0)
-            with self._door(hasty, deadline_s=_TEST_TIMEOUT_S) as door:
-                door.run(read_closed_units())
+            settings = replace(settings, timeout=min(settings.timeout, _TEST_TIMEOUT_S), max_wait=0)
+            with self._client(settings, retry_policy=hasty) as client:
+                client.run(read_closed_units())
         except BinanceLoanError as error:
-            # The form's test button makes up an id, which says nothing to anyone.
-            return False, str(error).removeprefix(f"Connection {self.binance_loan_conn_id!r}: ")
+            error.conn_id = None  # the form's test button makes up an id, which says nothing to anyone
+            return False, str(error)
         try:
-            with self._door(hasty, deadline_s=_TEST_TIMEOUT_S) as door:
-                warnings = door.run(read_key_warnings())
+            with self._client(settings, retry_policy=hasty) as client:
+                warnings = client.run(read_key_warnings())
         except BinanceLoanError as error:
-            warnings = [f"What else the key may do is not known: {error}"]
+            error.conn_id = None
+            warnings = [f"What else the key may do is unknown: {error}"]
         return True, " ".join([_ACCEPTED, *warnings])
 
-    def _iter(self, readings: Iterable[Plan[list[Record]]], settings: Settings) -> Iterator[ForceLiquidation]:
-        progress = Progress(self._standing, self.log)
-        with self._door(settings) as door:
-            for reading in readings:
-                yield from cast("list[ForceLiquidation]", door.run(progress.follow(reading)))
+    def _client(self, settings: Settings, **changes: Any) -> SyncClient:
+        # Imported here, since `requests` takes long to import, and DAGs are parsed without making requests.
+        from airflow_provider_binance_loan.client.sync import SyncClient
 
-    def _door(self, settings: Settings, **limits: float) -> SyncClient:
-        # Imported here, as `requests` takes long to import, and DAGs are parsed without making any.
-        from airflow_provider_binance_loan.client.base import SyncClient
+        return SyncClient(settings, **(self._client_arguments() | changes))
 
-        return SyncClient(settings, self._standing, **limits)
+    def _client_arguments(self) -> dict[str, Any]:
+        policy = {} if self._retry_policy is None else {"retry_policy": self._retry_policy}
+        return {"clock": self.clock, "skew": self._skew, **policy}
+
+    def _progress(self, dataset: Dataset, client: BaseClient) -> Progress:
+        return Progress(dataset, client.throttle, self.clock, self.log)
 
     def _settings(self) -> Settings:
-        # Read anew for each call, so that a rotated key works from the next one on.
+        # Read again for each call, so that a rotated key works from the next one on.
         try:
             return parse_connection(self.get_connection(self.binance_loan_conn_id))
         except AirflowNotFoundException:
             raise ConfigurationError(
-                f"Connection {shown_unless_secret(self.binance_loan_conn_id)} is not defined, or in no form "
-                f"that Airflow can parse: add it, of type {self.conn_type}."
+                f"Add a connection of type {self.conn_type}: it is not defined, or Airflow cannot parse it.",
+                conn_id=conn_id_to_show(self.binance_loan_conn_id),
             ) from None
 
     async def _asettings(self) -> Settings:
         try:
-            return await self._asettings_of_connection()
+            connection = await self.aget_connection(self.binance_loan_conn_id)
         except AirflowNotFoundException:
             # `dag.test()` finds a connection in the database in the synchronous way only.
             return await asyncio.to_thread(self._settings)
+        # In a thread, since masking a secret and reading a key file block.
+        parsing = asyncio.to_thread(parse_connection, connection)
+        del connection
+        try:
+            return await parsing
         except ConfigurationError as error:
             problem = error.with_traceback(None)  # its frames hold the connection
         raise problem
 
-    async def _asettings_of_connection(self) -> Settings:
-        connection = await self.aget_connection(self.binance_loan_conn_id)
-        # In a thread: masking a secret and reading a key file block.
-        return await asyncio.to_thread(parse_connection, connection)
 
-
-def _oldest_first(records: Iterable[Any]) -> list[ForceLiquidation]:
-    return sorted(records, key=record_key)
+def _oldest_first(records: Iterable[Record]) -> list[ForceLiquidation]:
+    return cast("list[ForceLiquidation]", sorted(records, key=FORCE_LIQUIDATIONS.key))

@@ -1,6 +1,6 @@
 """Credentials, and the query string that they sign. Reads no clock: the timestamp is an argument.
 
-https://developers.binance.com/docs/institutional_loan/general-info
+https://developers.binance.com/legacy-docs/institutional_loan/general-info
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import re
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
@@ -21,19 +19,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from airflow_provider_binance_loan.binance.pem import normalised_pem
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 
 Params = Sequence[tuple[str, str | int]]
 
 # https://developers.binance.com/docs/binance-spot-api-docs/faqs/api_key_types
-_LEAST_RSA_BITS = 2048
-
-_ARMOUR = re.compile(r"-----BEGIN (?P<label>[A-Z0-9 ]+)-----(?P<body>.*?)-----END (?P=label)-----", re.DOTALL)
-# The headers of an old-style encrypted PEM. Where the lines are lost, the length of the hex tells its end.
-_ENCRYPTION = re.compile(
-    r"\s*Proc-Type:\s*4,ENCRYPTED\s*DEK-Info:\s*"
-    r"(?P<cipher>AES-\d+-CBC,[0-9A-Fa-f]{32}|DES-(?:EDE3-)?CBC,[0-9A-Fa-f]{16})"
-)
+_MIN_RSA_BITS = 2048
 
 
 @dataclass(frozen=True)
@@ -51,16 +43,11 @@ class Credentials:
 def signed_query(params: Params, credentials: Credentials, timestamp_ms: int) -> str:
     """Return the exact query string to send: the parameters, the timestamp, and the signature last.
 
-    Binance signs the percent-encoded bytes in the order in which they are sent, so the returned text must
-    go into the URL as it is.
+    Binance checks the signature against the percent-encoded bytes in the order in which they are sent, so the
+    returned text must go into the URL as it is.
     """
-    payload = encoded([*params, ("timestamp", timestamp_ms)])
+    payload = urlencode([*params, ("timestamp", timestamp_ms)], safe="", quote_via=quote)
     return f"{payload}&signature={quote(credentials.sign(payload.encode('ascii')), safe='')}"
-
-
-def encoded(params: Params) -> str:
-    """Return parameters percent-encoded, in their order."""
-    return urlencode(params, safe="", quote_via=quote)
 
 
 def hmac_signer(secret: str) -> Callable[[bytes], str]:
@@ -73,91 +60,51 @@ def private_key_signer(pem: str, passphrase: str | None, name: str) -> Callable[
     """Return the function that signs with a private key: Ed25519, or RSA (PKCS#1 v1.5, SHA-256), in base64.
 
     :param pem: the key as people paste it; see :func:`normalised_pem`.
-    :param passphrase: what the PEM is encrypted with, or None.
-    :param name: the connection field that held the key, for error texts.
-    :raises ConfigurationError: it is no private key that Binance accepts, or the passphrase is wrong.
+    :param passphrase: the passphrase of an encrypted PEM, or None.
+    :param name: the connection field that held the key, for error messages.
+    :raises ConfigurationError: it is not a private key that Binance accepts, or the passphrase is wrong.
     """
     key = _load(normalised_pem(pem), passphrase, name)
     if isinstance(key, Ed25519PrivateKey):
         return lambda payload: base64.b64encode(key.sign(payload)).decode("ascii")
     if isinstance(key, RSAPrivateKey):
-        if key.key_size < _LEAST_RSA_BITS:
+        if key.key_size < _MIN_RSA_BITS:
             raise ConfigurationError(
-                f"{name} holds an RSA key of {key.key_size} bits: Binance accepts 2048 and 4096."
+                f"Make an RSA key of 2048 or 4096 bits for {name}: this one has {key.key_size}."
             )
         return lambda payload: base64.b64encode(
             key.sign(payload, padding.PKCS1v15(), hashes.SHA256())
         ).decode("ascii")
+    key_type = type(key).__name__.removesuffix("PrivateKey")
     raise ConfigurationError(
-        f"{name} holds a key of type {type(key).__name__.removesuffix('PrivateKey')}: "
-        "Binance accepts Ed25519 and RSA private keys."
+        f"Put an Ed25519 or RSA private key into {name}: this one is of type {key_type}."
     )
-
-
-def holds_pem(text: str) -> bool:
-    """Tell whether a text is a PEM, damaged or in any of the forms that :func:`normalised_pem` takes."""
-    text = _unwrapped(text)
-    return "-----" in text or "PRIVATE KEY" in text
-
-
-def normalised_pem(text: str) -> str:
-    r"""Return a PEM with its lines as they should be.
-
-    People paste keys into one-line fields, so the line ends may be lost, turned into spaces or written out
-    as `\n`, or the whole may be wrapped in base64. Of several PEMs in a file the private key counts. A text
-    that holds no PEM comes back as it is.
-    """
-    text = _unwrapped(text)
-    armours = list(_ARMOUR.finditer(text))
-    private = (armour for armour in armours if "PRIVATE KEY" in armour["label"])
-    armour = next(private, armours[0] if armours else None)
-    if armour is None:
-        return text
-    body, head = armour["body"], ""
-    if encryption := _ENCRYPTION.match(body):
-        body = body[encryption.end() :]
-        head = f"Proc-Type: 4,ENCRYPTED\nDEK-Info: {encryption['cipher']}\n\n"
-    lines = "\n".join(textwrap.wrap("".join(body.split()), 64))
-    return f"-----BEGIN {armour['label']}-----\n{head}{lines}\n-----END {armour['label']}-----\n"
-
-
-def _unwrapped(text: str) -> str:
-    text = text.replace("\\r", "").replace("\\n", "\n")
-    if "-----BEGIN" in text:
-        return text
-    wrapped = "".join(text.split()).rstrip("=")  # its padding gets lost easily
-    try:
-        unwrapped = base64.b64decode(wrapped + "=" * (-len(wrapped) % 4), validate=True).decode()
-    except ValueError:
-        return text
-    return unwrapped if "-----BEGIN" in unwrapped else text
 
 
 def _load(pem: str, passphrase: str | None, name: str) -> object:
     if "PRIVATE KEY-----" not in pem:
         raise ConfigurationError(
-            f"{name} holds no private key: paste the PEM that begins with -----BEGIN PRIVATE KEY-----"
-            + (", not the public key." if "PUBLIC KEY-----" in pem else ".")
+            f"Paste into {name} the PEM that begins with -----BEGIN PRIVATE KEY-----: it holds "
+            + ("the public key." if "PUBLIC KEY-----" in pem else "no private key.")
         )
     if "OPENSSH PRIVATE KEY-----" in pem:
         raise ConfigurationError(
-            f"{name} holds a key in the format of OpenSSH, which Binance does not take: make one with "
-            "openssl genpkey -algorithm ed25519."
+            f"Make a key for {name} with openssl genpkey -algorithm ed25519: it holds one in OpenSSH's "
+            "format, which Binance does not take."
         )
     password = passphrase.encode() if passphrase else None
-    # `from None` throughout: a chained error of the cryptography package could carry parts of the key.
+    # `from None` throughout: a chained error of the cryptography package could hold parts of the key.
     try:
         return load_pem_private_key(pem.encode(errors="replace"), password)
     except TypeError:
         raise ConfigurationError(
-            f"{name} is encrypted: fill in private_key_passphrase."
+            f"Fill in private_key_passphrase: {name} is encrypted."
             if password is None
-            else f"{name} is not encrypted: leave private_key_passphrase empty."
+            else f"Leave private_key_passphrase empty: {name} is not encrypted."
         ) from None
     except (ValueError, UnsupportedAlgorithm):
         raise ConfigurationError(
-            f"{name} cannot be read"
-            + (" with this private_key_passphrase" if password else "")
-            + ": the PEM is damaged"
-            + (", or the passphrase is wrong." if password else " or of a kind that is not supported.")
+            f"Check private_key_passphrase, and that {name} is complete: the key cannot be read."
+            if password
+            else f"Paste {name} again: the PEM is damaged, or of a type that is not supported."
         ) from None

@@ -1,4 +1,4 @@
-"""How far a long pull is, a line in the log now and then. Asks nothing and waits for nothing."""
+"""Progress of a long pull, as a line in the log now and then. Sends nothing and waits for nothing."""
 
 from __future__ import annotations
 
@@ -9,52 +9,59 @@ from airflow_provider_binance_loan.binance.time_range import utc_datetime
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-    from airflow_provider_binance_loan.binance.plans import Plan, Record
-    from airflow_provider_binance_loan.client.throttle import Standing
+    from airflow_provider_binance_loan.binance.declaration import Dataset
+    from airflow_provider_binance_loan.binance.fields import Record
+    from airflow_provider_binance_loan.binance.messages import Response
+    from airflow_provider_binance_loan.binance.plans import Plan
+    from airflow_provider_binance_loan.client.clock import Clock
+    from airflow_provider_binance_loan.client.throttle import Throttle
 
-_EVERY_S = 10.0
+_INTERVAL_S = 10.0
 
 
 class Progress:
-    """Tell how far a pull is, once it takes long.
+    """Logs how far a pull is, about every ten seconds. A pull that takes less leaves no line.
 
-    The pull of an hour's window leaves no line; that of years leaves one about every ten seconds.
-
-    :param standing: how the hook stands with Binance.
+    :param dataset: what is pulled.
+    :param throttle: the throttle, for the weight that is used.
+    :param clock: the clock to go by.
     :param log: where the lines go.
     """
 
-    def __init__(self, standing: Standing, log: Logger) -> None:
-        self._standing = standing
+    def __init__(self, dataset: Dataset, throttle: Throttle, clock: Clock, log: Logger) -> None:
+        self._dataset = dataset
+        self._throttle = throttle
+        self._clock = clock
         self._log = log
-        self._began_at = self._told_at = standing.clock.monotonic()
+        self._began_at = self._logged_at = clock.monotonic()
         self._requests = self._parts = self._records = 0
         self._until = ""
 
-    def follow(self, reading: Plan[list[Record]]) -> Plan[list[Record]]:
-        """Pass on what a reading asks and is answered, and return what it read."""
-        batch = next(reading)
+    def follow(self, plan: Plan[list[Record]]) -> Plan[list[Record]]:
+        """Pass on the requests and answers of a plan, and return its records."""
+        response: Response | None = None
         while True:
-            responses = yield batch
-            self._requests += len(batch)
             try:
-                batch = reading.send(responses)
+                request = plan.send(response)
             except StopIteration as stop:
                 records: list[Record] = stop.value
                 break
-            self._tell()
+            self._requests += request is not None
+            if response is not None:
+                self._log_if_due()
+            response = yield request
         self._parts += 1
         self._records += len(records)
-        if records:
-            self._until = f" up to {utc_datetime(records[-1]['liquidationStartTime']).isoformat()}"
-        self._tell()
+        if records and (time_ms := self._dataset.time_ms(records[-1])) is not None:
+            self._until = f" up to {utc_datetime(time_ms).isoformat()}"
+        self._log_if_due()
         return records
 
-    def _tell(self) -> None:
-        now_s = self._standing.clock.monotonic()
-        if now_s - self._told_at < _EVERY_S:
+    def _log_if_due(self) -> None:
+        now_s = self._clock.monotonic()
+        if now_s - self._logged_at < _INTERVAL_S:
             return
-        self._told_at = now_s
+        self._logged_at = now_s
         self._log.info(
             "Read so far: %d records%s in %d parts, %d requests in %.0f s, %d of the minute's weight used.",
             self._records,
@@ -62,5 +69,5 @@ class Progress:
             self._parts,
             self._requests,
             now_s - self._began_at,
-            self._standing.used_weight,
+            self._throttle.used_weight(self._dataset.path),
         )

@@ -1,4 +1,4 @@
-"""What no log may show: secrets, told to Airflow's masker, and signatures, cut out of HTTP clients' logs."""
+"""Redaction of logs: secrets by Airflow's masker, and signatures by a filter on the HTTP clients' loggers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from airflow.sdk.log import mask_secret
 
-from airflow_provider_binance_loan.binance.signing import holds_pem, normalised_pem
+from airflow_provider_binance_loan.binance.pem import holds_pem, normalised_pem
 
-# A PEM's last line may be short; what is shorter than this tells nothing, and would mask common words.
-_SHORTEST_SECRET_LINE = 16
+# A PEM's last line may be short; a shorter one reveals nothing, and masking it would hide common words.
+_MIN_SECRET_LINE = 16
 
-# These log the address of a request, with its query, at INFO or DEBUG.
+# Loggers of the URL of a request, with its query, at INFO or DEBUG.
 _HTTP_LOGGERS = (
     "urllib3.connection",
     "urllib3.connectionpool",
@@ -23,7 +23,7 @@ _HTTP_LOGGERS = (
     "httpcore.http11",
     "httpcore.proxy",
 )
-# Of this package's requests alone, also where an address is quoted in another and so percent-encoded.
+# The signature of this package's requests alone, also where a URL is quoted in another and percent-encoded.
 _EQUALS, _AND = "(?:=|%(?:25)*3D)", "(?:&|%(?:25)*26)"
 _SIGNED = re.compile(
     rf"(timestamp{_EQUALS}-?\d+{_AND}signature{_EQUALS})(?:(?!%(?:25)*26)[^\s&\"'>)])+", re.IGNORECASE
@@ -37,20 +37,20 @@ def mask(secret: Any) -> None:
     forms = {secret, secret.strip(), normalised_pem(secret)}
     if holds_pem(secret):
         lines = {line for form in forms for line in form.replace("\\n", "\n").split()}
-        forms |= {line for line in lines if len(line) >= _SHORTEST_SECRET_LINE}
+        forms |= {line for line in lines if len(line) >= _MIN_SECRET_LINE}
     for form in forms:
         mask_secret(form)
 
 
 def hide_signatures() -> None:
-    """Let the HTTP clients log the requests of this package without their signatures."""
+    """Remove the signatures of this package's requests from what the HTTP clients log."""
     for name in _HTTP_LOGGERS:
-        logging.getLogger(name).addFilter(_without_signature)
+        logging.getLogger(name).addFilter(_remove_signature)
 
 
-def _without_signature(record: logging.LogRecord) -> bool:
+def _remove_signature(record: logging.LogRecord) -> bool:
     text = record.getMessage()
     if "signature" in text:
         record.msg, record.args = _SIGNED.sub(r"\1***", text), None
-        record.exc_info = record.exc_text = None  # says the same again
+        record.exc_info = record.exc_text = None  # repeats the message
     return True

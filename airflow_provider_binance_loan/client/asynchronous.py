@@ -1,0 +1,139 @@
+"""The client for the triggerer, over `httpx`: requests of one plan run concurrently in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import httpx
+
+from airflow_provider_binance_loan.client.base import (
+    CONNECT_TIMEOUT_S,
+    BaseClient,
+    Body,
+    Exclusive,
+    Flow,
+    Outcome,
+    Send,
+    Wait,
+)
+from airflow_provider_binance_loan.client.session import headers
+from airflow_provider_binance_loan.client.tls import tls_context
+from airflow_provider_binance_loan.exceptions import BinanceLoanError
+
+if TYPE_CHECKING:
+    from airflow_provider_binance_loan.binance.messages import Request, Response
+    from airflow_provider_binance_loan.binance.plans import Plan
+    from airflow_provider_binance_loan.client.settings import Settings
+
+T = TypeVar("T")
+
+# What httpx raises, and what it lets through.
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError)
+
+
+class AsyncClient(BaseClient):
+    """Runs request plans in an event loop. Use it in an `async with` block.
+
+    The parameters are those of the base class.
+    """
+
+    def __init__(self, settings: Settings, **kwargs: Any) -> None:
+        super().__init__(settings, **kwargs)
+        self._exclusive = asyncio.Lock()
+        context, proxy = tls_context(settings), self._proxy_url
+        self._client = httpx.AsyncClient(
+            headers=headers(settings),
+            timeout=httpx.Timeout(
+                settings.timeout, connect=min(CONNECT_TIMEOUT_S, settings.timeout), pool=None
+            ),
+            verify=context,
+            proxy=proxy and httpx.Proxy(proxy, ssl_context=context if proxy.startswith("https:") else None),
+            limits=httpx.Limits(max_keepalive_connections=settings.max_concurrency),
+            event_hooks={"response": [_drop_location]},
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def run(self, plan: Plan[T]) -> T:
+        """Run a plan to its end and return its result.
+
+        However it ends, outstanding requests are cancelled.
+
+        :raises BinanceLoanError: one of its subclasses, by what to do.
+        """
+        tasks: set[asyncio.Task[Response]] = set()
+        try:
+            with self._naming_connection():
+                return await self._run(plan, tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, plan: Plan[T], tasks: set[asyncio.Task[Response]]) -> T:
+        answers: asyncio.Queue[asyncio.Task[Response]] = asyncio.Queue()
+        answer: Response | None = None
+        while True:
+            try:
+                request = plan.send(answer)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            answer = None
+            if request:
+                task = asyncio.ensure_future(self._perform(request))
+                task.add_done_callback(answers.put_nowait)
+                tasks.add(task)
+            if not request or len(tasks) >= self._settings.max_concurrency:
+                done = await answers.get()
+                tasks.discard(done)
+                answer = done.result()
+
+    async def _perform(self, request: Request) -> Response:
+        """Return the response to a request, after as many attempts as it takes."""
+        return await self._drive(self._flow(request))
+
+    async def _drive(self, flow: Flow[T]) -> T:
+        outcome: Outcome | None = None
+        while True:
+            try:
+                step = flow.send(outcome)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            outcome = None
+            if isinstance(step, Wait):
+                await self._clock.asleep(step.seconds)
+            elif isinstance(step, Exclusive):
+                async with self._exclusive:
+                    await self._drive(step.flow)
+            else:
+                outcome = await self._fetch(step)
+
+    async def _fetch(self, step: Send) -> Outcome:
+        # Errors are returned and not raised: error trackers record frame locals, and httpx's frames hold the
+        # signed URL.
+        body = Body(step.request)
+        try:
+            async with (
+                asyncio.timeout(self._retry_policy.deadline_s),
+                self._client.stream("GET", self._url(step)) as answer,
+            ):
+                async for chunk in answer.aiter_bytes():
+                    body.add(chunk)
+        except BinanceLoanError as error:
+            return error.with_traceback(None)
+        except _FAILURES as error:
+            return self._unreachable(step.request, error)
+        return self._response(body, step, answer.status_code, answer.headers)
+
+
+async def _drop_location(answer: Any) -> None:
+    """Drop a header that httpx parses, and may fail on, although it follows no redirect."""
+    answer.headers.pop("location", None)

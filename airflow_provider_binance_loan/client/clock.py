@@ -1,0 +1,64 @@
+"""The clock that the client goes by, and how far it is from Binance's."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import threading
+
+# Binance refuses a timestamp more than a second ahead of its own clock, however large recvWindow is, so the
+# corrected clock stays a little behind.
+# https://developers.binance.com/legacy-docs/institutional_loan/general-info
+_BIAS_MS = 250
+
+
+class Clock:
+    """The time of day, the monotonic time, and waits."""
+
+    def now_ms(self) -> int:
+        """Return the time of day in epoch milliseconds, UTC."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that nobody can set."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float, cancelled: threading.Event) -> None:
+        """Wait, in a worker, for so many seconds or until the event is set."""
+        cancelled.wait(seconds)
+
+    async def asleep(self, seconds: float) -> None:
+        """Wait, in an event loop, for so many seconds."""
+        await asyncio.sleep(seconds)
+
+
+SYSTEM_CLOCK = Clock()
+
+
+class ClockSkew:
+    """How far this machine's clock is from Binance's. Unknown at first, and then counted as none.
+
+    :param clock: the clock of this machine.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.offset_ms = 0
+        self.corrections = 0
+
+    def now_ms(self) -> int:
+        """Return the time by Binance's clock, as far as it is known, in epoch milliseconds."""
+        return self._clock.now_ms() + self.offset_ms
+
+    @property
+    def ahead_s(self) -> float:
+        """How far this machine's clock was ahead at the last correction, in seconds."""
+        return -(self.offset_ms + _BIAS_MS) / 1000
+
+    def correct(self, sent_ms: int, received_ms: int, server_ms: int) -> None:
+        """Take Binance's time as the time at the midpoint of a round trip, timed by this machine's clock."""
+        self.offset_ms = server_ms - (sent_ms + received_ms) // 2 - _BIAS_MS
+        self.corrections += 1

@@ -1,0 +1,177 @@
+"""The client for workers, over `requests`: requests of one plan run concurrently in threads."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from airflow_provider_binance_loan.client.base import (
+    CONNECT_TIMEOUT_S,
+    BaseClient,
+    Body,
+    Exclusive,
+    Flow,
+    Outcome,
+    Send,
+    Wait,
+)
+from airflow_provider_binance_loan.client.session import deadline_responses, open_session
+from airflow_provider_binance_loan.exceptions import BinanceLoanError, TransientError
+
+if TYPE_CHECKING:
+    from airflow_provider_binance_loan.binance.messages import Request, Response
+    from airflow_provider_binance_loan.binance.plans import Plan
+    from airflow_provider_binance_loan.client.settings import Settings
+
+T = TypeVar("T")
+
+_CHUNK_BYTES = 2**16
+
+
+class SyncClient(BaseClient):
+    """Runs request plans in a worker. Use it in a `with` block.
+
+    However the block ends, on a task timeout too, outstanding requests are cancelled. The parameters are
+    those of the base class.
+    """
+
+    def __init__(self, settings: Settings, **kwargs: Any) -> None:
+        super().__init__(settings, **kwargs)
+        deadline_s = self._retry_policy.deadline_s
+        self._session = open_session(settings, deadline_responses(self._clock, deadline_s))
+        # What all requests share is prepared once: preparing the headers takes longer than sending them.
+        self._prepared = self._session.prepare_request(requests.Request("GET", settings.base_url))
+        timeout_s = min(settings.timeout, deadline_s)
+        self._timeout = (min(CONNECT_TIMEOUT_S, timeout_s), timeout_s)
+        self._pool: ThreadPoolExecutor | None = None
+        self._exclusive = threading.Lock()
+        self._cancelled = threading.Event()
+        self._failure: BinanceLoanError = TransientError("Try again later: the pull was given up.")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cancelled.set()
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+        self._session.close()
+
+    def run(self, plan: Plan[T]) -> T:
+        """Run a plan to its end and return its result.
+
+        :raises BinanceLoanError: one of its subclasses, by what to do.
+        """
+        with self._naming_connection():
+            return self._run(plan)
+
+    def _run(self, plan: Plan[T]) -> T:
+        answers: SimpleQueue[Response | BaseException] = SimpleQueue()
+        under_way = 0
+        alone: Request | None = None  # not sent yet, in case the plan has no other request
+        answer: Response | None = None
+        while True:
+            try:
+                request = plan.send(answer)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            answer = None
+            if request and self._settings.max_concurrency == 1:
+                answer = self._perform(request)
+            elif request and not under_way and not alone:
+                alone = request
+            elif request:
+                for one in (alone, request):
+                    if one:
+                        self._submit(one, answers)
+                        under_way += 1
+                alone = None
+                if under_way >= self._settings.max_concurrency:
+                    answer, under_way = _received(answers), under_way - 1
+            elif alone:
+                answer, alone = self._perform(alone), None  # in this thread, which has nothing else to do
+            else:
+                answer, under_way = _received(answers), under_way - 1
+
+    def _submit(self, request: Request, answers: SimpleQueue[Response | BaseException]) -> None:
+        def work() -> None:
+            try:
+                answers.put(self._perform(request))
+            except BaseException as error:  # noqa: BLE001 - raised in the thread that waits for it
+                answers.put(error)
+
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._settings.max_concurrency)
+        self._pool.submit(work)
+
+    def _perform(self, request: Request) -> Response:
+        """Return the response to a request, after as many attempts as it takes.
+
+        :raises BinanceLoanError: it failed, or a concurrent request did, and this one is of no use any more.
+        """
+        try:
+            return self._drive(self._flow(request))
+        except BinanceLoanError as error:
+            if not self._cancelled.is_set():
+                self._cancel(error)
+                raise
+        raise copy.copy(self._failure)  # the first error says why the pull fails
+
+    def _cancel(self, failure: BinanceLoanError) -> None:
+        """Let no more requests be sent, and end the waits of those that have not been sent."""
+        self._failure = failure
+        self._cancelled.set()
+
+    def _drive(self, flow: Flow[T]) -> T:
+        outcome: Outcome | None = None
+        while True:
+            try:
+                step = flow.send(outcome)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            outcome = None
+            if self._cancelled.is_set():
+                raise copy.copy(self._failure)
+            if isinstance(step, Wait):
+                self._clock.sleep(step.seconds, self._cancelled)
+            elif isinstance(step, Exclusive):
+                with self._exclusive:
+                    self._drive(step.flow)
+            else:
+                outcome = self._fetch(step)
+
+    def _fetch(self, step: Send) -> Outcome:
+        # Errors are returned and not raised: error trackers record frame locals, and this frame holds the
+        # signed URL.
+        body = Body(step.request)
+        signed = self._prepared.copy()
+        signed.url = self._url(step)
+        try:
+            with self._session.send(signed, timeout=self._timeout, stream=True) as answer:
+                while chunk := answer.raw.read1(_CHUNK_BYTES, decode_content=True):
+                    body.add(chunk)
+        except BinanceLoanError as error:
+            return error.with_traceback(None)
+        except (
+            OSError,
+            ValueError,
+            HTTPError,
+        ) as error:  # of requests and urllib3, and what they let through
+            return self._unreachable(step.request, error)
+        return self._response(body, step, answer.status_code, answer.headers)
+
+
+def _received(answers: SimpleQueue[Response | BaseException]) -> Response:
+    """Return the next answer of those under way, or raise its error."""
+    answer = answers.get()
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
