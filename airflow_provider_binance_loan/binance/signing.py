@@ -46,8 +46,13 @@ def signed_query(params: Params, credentials: Credentials, timestamp_ms: int) ->
     Binance checks the signature against the percent-encoded bytes in the order in which they are sent, so the
     returned text must go into the URL as it is.
     """
-    payload = urlencode([*params, ("timestamp", timestamp_ms)], safe="", quote_via=quote)
+    payload = encode_params([*params, ("timestamp", timestamp_ms)])
     return f"{payload}&signature={quote(credentials.sign(payload.encode('ascii')), safe='')}"
+
+
+def encode_params(params: Params) -> str:
+    """Return parameters percent-encoded, in their order."""
+    return urlencode(params, safe="", quote_via=quote)
 
 
 def hmac_signer(secret: str) -> Callable[[bytes], str]:

@@ -1,4 +1,4 @@
-"""Records: every digit as Binance sent it, every shape that its page allows, and errors that say where."""
+"""Fields: every digit as Binance sent it, every shape that its page allows, and errors that say where."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_binance_loan.binance.fields import (
-    is_running,
-    parse_closed_units,
-    parse_liquidations,
-)
+from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.exceptions import BadResponseError, TransientError
 
@@ -20,10 +17,10 @@ EXAMPLE = (Path(__file__).parents[2] / "data" / "documented-example.json").read_
 
 
 def parse(body: bytes | str) -> list[dict[str, Any]]:
-    """Return the records of a body as it comes over the wire."""
+    """Return the records of a body as it is received."""
     body = body.encode() if isinstance(body, str) else body
     response = Response(Request("/path"), 200, {"content-type": "application/json"}, body, 0)
-    return parse_liquidations(response.payload).rows
+    return FORCE_LIQUIDATIONS.parse(response.payload).rows
 
 
 def row(**fields: str) -> str:
@@ -32,7 +29,7 @@ def row(**fields: str) -> str:
     return '{"total":1,"rows":[{' + ",".join(f'"{name}":{text}' for name, text in fields.items()) + "}]}"
 
 
-def test_reads_the_documented_example() -> None:
+def test_parses_the_documented_example() -> None:
     """The example of Binance's page becomes a record with every digit of it, and lists where lists belong."""
     (record,) = parse(EXAMPLE)
     snapshots = record["liquidationSnapshot"]["snapshots"]
@@ -134,8 +131,8 @@ def test_fills_documented_fields_and_keeps_others() -> None:
     }
 
 
-def test_orders_fields_the_same_whatever_came() -> None:
-    """The same record has the same bytes, in whatever order its fields came."""
+def test_orders_fields_the_same_whatever_was_received() -> None:
+    """The same record has the same bytes, in whatever order its fields were received."""
     one = row(zeta="1", alpha="2", endLtv="1")
     other = '{"rows":[{"alpha":2,"endLtv":1,"zeta":1,"liquidationStartTime":"1748381716906","groupId":"6"}]}'
     assert json.dumps(parse(one)) == json.dumps(parse(other))
@@ -151,14 +148,14 @@ def test_keeps_unicode() -> None:
 @pytest.mark.parametrize(
     ("sent", "running"), [("null", True), ("0", True), ('"0"', True), ("1748525848742", False)]
 )
-def test_tells_running_from_finished(sent: str, running: bool) -> None:
+def test_distinguishes_running_from_finished(sent: str, running: bool) -> None:
     """A liquidation runs until its end time is set."""
-    assert is_running(parse(row(liquidationEndTime=sent))[0]) is running
+    assert FORCE_LIQUIDATIONS.is_final(parse(row(liquidationEndTime=sent))[0]) is not running
 
 
 def test_takes_an_absent_end_for_running() -> None:
     """A record without an end time is one that runs."""
-    assert is_running(parse(row())[0])
+    assert not FORCE_LIQUIDATIONS.is_final(parse(row())[0])
 
 
 @pytest.mark.parametrize(
@@ -204,7 +201,7 @@ def test_takes_an_absent_end_for_running() -> None:
         ('{"rows":[' + '{"a":' * 100_000, "is not JSON"),
         (row(endLtv="9" * 5000), "is not JSON"),
         (b"\xff\xfe", "is not JSON"),
-        ("<html>", "answered HTTP 200 with 6 bytes of application/json, which is not JSON"),
+        ("<html>", "the answer, 6 bytes of application/json, is not JSON"),
     ],
 )
 def test_says_what_is_wrong_and_where(body: bytes | str, says: str) -> None:
@@ -217,15 +214,15 @@ def test_says_what_is_wrong_and_where(body: bytes | str, says: str) -> None:
     "body", ["", EXAMPLE[:-3], EXAMPLE[:1], '{"rows":[{"groupId":NaN}]}', row(memo='"\\ud83d"')]
 )
 def test_says_that_a_body_is_cut_off(body: str) -> None:
-    """A body that begins as JSON, and then is none, may be whole the next time."""
-    with pytest.raises(TransientError, match="which is cut off or damaged"):
+    """A body that begins like JSON, and then is not, may be complete the next time."""
+    with pytest.raises(TransientError, match="is cut off or damaged"):
         parse(body)
 
 
 def test_reads_a_closed_unit() -> None:
     """A closed unit has its times as integers, and keeps what is not documented."""
     payload = {"total": 1, "rows": [{"groupId": "7", "createTime": 1, "closeTime": "2", "reason": "x"}]}
-    assert parse_closed_units(payload).rows == [
+    assert CLOSED_RISK_UNITS.parse(payload).rows == [
         {
             "groupId": 7,
             "parentEmail": None,
@@ -238,19 +235,19 @@ def test_reads_a_closed_unit() -> None:
     ]
 
 
-@pytest.mark.parametrize("beside", ['"1"', "null", "2", "1.5", '"0E-8"', '".5"'])
+@pytest.mark.parametrize("neighbour", ['"1"', "null", "2", "1.5", '"0E-8"', '".5"'])
 @pytest.mark.parametrize("sent", ["1.50", "007.50", "-0", "0.000", "12345678901234567890.123456789012345678"])
-def test_an_amount_is_the_same_whatever_stands_beside_it(sent: str, beside: str) -> None:
-    """Amounts in plain notation come out as they came, in every page that they are on."""
-    one, other = (row(startLtv=text)[len('{"total":1,"rows":[') : -2] for text in (f'"{sent}"', beside))
+def test_an_amount_is_the_same_whatever_its_column_holds(sent: str, neighbour: str) -> None:
+    """An amount in plain notation stays as it was sent, on every page."""
+    one, other = (row(startLtv=text)[len('{"total":1,"rows":[') : -2] for text in (f'"{sent}"', neighbour))
     records = parse(f'{{"total":2,"rows":[{one},{other}]}}')
     assert records[0]["startLtv"] == sent
 
 
 @pytest.mark.parametrize("sent", [r"1\n2", r"1\n", "1 ", "", "-", "1..2", "\u0665"])
-@pytest.mark.parametrize("beside", ['"1"', "null"])
-def test_a_text_that_is_no_amount_is_refused_whatever_stands_beside_it(sent: str, beside: str) -> None:
-    """What only looks like amounts, once all of a page are put together, is an error."""
-    one, other = (row(startLtv=text)[len('{"total":1,"rows":[') : -2] for text in (f'"{sent}"', beside))
+@pytest.mark.parametrize("neighbour", ['"1"', "null"])
+def test_a_text_that_is_not_an_amount_is_refused_whatever_its_column_holds(sent: str, neighbour: str) -> None:
+    """A text that only looks like amounts, once a column is joined into lines, is an error."""
+    one, other = (row(startLtv=text)[len('{"total":1,"rows":[') : -2] for text in (f'"{sent}"', neighbour))
     with pytest.raises(BadResponseError, match=r"rows\[0\].startLtv"):
         parse(f'{{"total":2,"rows":[{one},{other}]}}')

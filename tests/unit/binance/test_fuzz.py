@@ -1,4 +1,4 @@
-"""Whatever answers, the core gives records of the documented shape, or an error of its own."""
+"""Whatever Binance answers, plans return records of the documented shape, or raise an error of ours."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_binance_loan import exceptions
-from airflow_provider_binance_loan.binance import fields as records
 from airflow_provider_binance_loan.binance.datasets.api_key_permissions import read_key_warnings
+from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS, ClosedRiskUnit
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import (
+    FORCE_LIQUIDATIONS,
+    ForceLiquidation,
+    Liability,
+    LiquidationSnapshot,
+    Snapshot,
+)
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.plans import Plan
-from airflow_provider_binance_loan.binance.reader import (
-    CLOSED_UNITS_PATH,
-    read_closed_units,
-    read_force_liquidations,
-)
-from airflow_provider_binance_loan.binance.slicing import FORCE_LIQUIDATION_PATH
+from airflow_provider_binance_loan.binance.reader import read_closed_units, read_window
 from airflow_provider_binance_loan.binance.time_range import TimeRange
 from airflow_provider_binance_loan.exceptions import BinanceLoanError
+from tests.support.plans import PlanRunner
 
 EXAMPLE = json.loads((Path(__file__).parents[2] / "data" / "documented-example.json").read_text())
 # One row, as `total` says, and one wallet: most pages pass for whole ones, and most changes hit a figure.
@@ -198,31 +201,26 @@ HEADERS = st.fixed_dictionaries(
 ANSWERS = st.lists(st.tuples(STATUSES | st.integers(100, 599), HEADERS, bodies()), min_size=1, max_size=4)
 PAGES = {
     path: st.lists(mutated(document).map(lambda page: (200, {}, written(page).encode())), max_size=3)
-    for path, document in ((FORCE_LIQUIDATION_PATH, EXAMPLE), (CLOSED_UNITS_PATH, CLOSED))
+    for path, document in ((FORCE_LIQUIDATIONS.path, EXAMPLE), (CLOSED_RISK_UNITS.path, CLOSED))
 }
-READINGS: dict[str, Callable[[], Iterable[Plan[list[Any]]]]] = {
-    "all": lambda: read_force_liquidations(WINDOW, "all"),
-    "named": lambda: read_force_liquidations(WINDOW, (6, 7)),
+PLANS: dict[str, Callable[[], Iterable[Plan[list[Any]]]]] = {
+    "all": lambda: read_window(FORCE_LIQUIDATIONS, WINDOW, "all"),
+    "named": lambda: read_window(FORCE_LIQUIDATIONS, WINDOW, (6, 7)),
     "closed": lambda: [read_closed_units()],
     "key": lambda: [read_key_warnings()],
 }
 
 
 def read(kind: str, answer: Callable[[Request], Answer]) -> list[Any]:
-    """Run the readings of a kind as a door does."""
-    found: list[Any] = []
-    for reading in READINGS[kind]():
-        responses = None
-        while True:
-            try:
-                batch = reading.send(responses)  # type: ignore[arg-type]
-            except StopIteration as stop:
-                found += stop.value
-                break
-            responses = tuple(Response(request, *answer(request), START_MS) for request in batch)
-            for response in responses:
-                response.raise_for_error()
-    return found
+    """Run the plans of a kind as a client does, which refuses answers that are errors."""
+
+    def checked(request: Request) -> Response:
+        response = Response(request, *answer(request), START_MS)
+        response.raise_for_error()
+        return response
+
+    runner = PlanRunner(checked, max_concurrency=4)
+    return [item for plan in PLANS[kind]() for item in runner.run(plan)]
 
 
 def check_error(error: BinanceLoanError) -> None:
@@ -257,13 +255,13 @@ def check_fields(row: dict[str, Any], documented: type) -> None:
 
 
 def check_liquidation(row: dict[str, Any]) -> None:
-    check_fields(row, records.ForceLiquidation)
+    check_fields(row, ForceLiquidation)
     snapshot = row["liquidationSnapshot"]
-    check_fields(snapshot, records.LiquidationSnapshot)
+    check_fields(snapshot, LiquidationSnapshot)
     for wallet in snapshot["snapshots"]:
-        check_fields(wallet, records.Snapshot)
+        check_fields(wallet, Snapshot)
     for loan in snapshot["liabilities"]:
-        check_fields(loan, records.Liability)
+        check_fields(loan, Liability)
 
 
 def check_records(kind: str, found: list[Any]) -> None:
@@ -276,11 +274,11 @@ def check_records(kind: str, found: list[Any]) -> None:
         assert all(type(warning) is str for warning in found)
     elif kind == "closed":
         for unit in found:
-            check_fields(unit, records.ClosedRiskUnit)
+            check_fields(unit, ClosedRiskUnit)
     else:
         for record in found:
             check_liquidation(record)
-        keys = [records.record_key(record) for record in found]
+        keys = [FORCE_LIQUIDATIONS.key(record) for record in found]
         assert keys == sorted(set(keys))
         assert all(start_ms < WINDOW.end_ms for start_ms, _ in keys)
 
@@ -316,7 +314,7 @@ RIGOROUS = settings(max_examples=400, deadline=None, suppress_health_check=list(
 
 
 @RIGOROUS
-@given(st.sampled_from(sorted(READINGS)), ANSWERS)
+@given(st.sampled_from(sorted(PLANS)), ANSWERS)
 def test_any_answer_gives_records_or_an_error_of_ours(kind: str, answers: list[Answer]) -> None:
     """Of whatever comes with any status, records come out, or an error that says in a line what it is."""
     remaining = iter(answers)
@@ -334,8 +332,8 @@ def test_any_page_gives_records_or_an_error_of_ours(kind: str, pages: dict[str, 
 def test_any_field_may_hold_anything(odd: Any) -> None:
     """An odd value in any one place of a page is read, or refused."""
     for kind, path, document in (
-        ("all", FORCE_LIQUIDATION_PATH, EXAMPLE),
-        ("closed", CLOSED_UNITS_PATH, CLOSED),
+        ("all", FORCE_LIQUIDATIONS.path, EXAMPLE),
+        ("closed", CLOSED_RISK_UNITS.path, CLOSED),
     ):
         for number, _ in enumerate(places(document)):
             page = copy.deepcopy(document)

@@ -1,4 +1,4 @@
-"""The reading: whatever Binance means and however its list moves, the records come out right or not."""
+"""The reader: a window of a dataset is returned completely, each record once, at a known cost."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.messages import Request, Response
-from airflow_provider_binance_loan.binance.plans import MAX_BATCH, PAGE_SIZE
-from airflow_provider_binance_loan.binance.reader import (
-    CLOSED_UNITS_PATH,
-    RiskUnits,
-    read_closed_units,
-    read_force_liquidations,
-    parse_risk_units,
-)
-from airflow_provider_binance_loan.binance.slicing import FORCE_LIQUIDATION_PATH
-from airflow_provider_binance_loan.binance.time_range import MAX_SPAN_MS, TimeRange
+from airflow_provider_binance_loan.binance.reader import read_closed_units, read_window
+from airflow_provider_binance_loan.binance.risk_units import RiskUnits, parse_risk_units
+from airflow_provider_binance_loan.binance.time_range import DAY_MS as DAY
+from airflow_provider_binance_loan.binance.time_range import TimeRange
 from airflow_provider_binance_loan.exceptions import BadResponseError
+from tests.support.plans import PlanRunner
 
-DAY = 24 * 60 * 60 * 1000
 NOW = 1_772_366_400_000
-LATER = NOW + 4000 * DAY  # when the reading takes place
+LATER = NOW + 4000 * DAY  # when the read takes place
+MAX_SPAN_MS = FORCE_LIQUIDATIONS.max_span_ms
+PAGE_SIZE = FORCE_LIQUIDATIONS.page_size
 
 
 @dataclass
@@ -34,37 +32,30 @@ class Ledger:
     rows: list[tuple[int, int]]
     closed: dict[int, tuple[int, int]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
-    batches: list[int] = field(default_factory=list)
+    max_concurrency: int = 1
 
-    def run(self, reading: Any) -> Any:
-        responses = None
-        while True:
-            try:
-                batch = reading.send(responses)
-            except StopIteration as stop:
-                return stop.value
-            self.batches.append(len(batch))
-            responses = [self.answer(request) for request in batch]
+    def __post_init__(self) -> None:
+        self.runner = PlanRunner(self.answer, self.max_concurrency)
 
     def read(self, start: int, end: int, risk_units: RiskUnits = "all") -> list[tuple[int, int]]:
-        """Return the keys of the records, in the order in which they come."""
+        """Return the keys of the records, in the order in which they are returned."""
         return [
             (record["liquidationStartTime"], record["groupId"])
-            for reading in read_force_liquidations(TimeRange(start, end), risk_units)
-            for record in self.run(reading)
+            for plan in read_window(FORCE_LIQUIDATIONS, TimeRange(start, end), risk_units)
+            for record in self.runner.run(plan)
         ]
 
     def answer(self, request: Request) -> Response:
         self.requests.append(request)
-        asked = dict(request.params)
+        asked: dict[str, Any] = dict(request.params)
         rows: list[dict[str, Any]]
-        if request.path == CLOSED_UNITS_PATH:
+        if request.path == CLOSED_RISK_UNITS.path:
             rows = [
                 {"groupId": group, "createTime": created, "closeTime": closed}
                 for group, (created, closed) in self.closed.items()
             ]
         else:
-            assert request.path == FORCE_LIQUIDATION_PATH
+            assert request.path == FORCE_LIQUIDATIONS.path
             assert 0 < asked["endTime"] - asked["startTime"] <= MAX_SPAN_MS
             wanted: Callable[[int], bool] = (
                 (lambda group: group == asked["groupId"])
@@ -96,7 +87,7 @@ def test_one_request_reads_a_page() -> None:
     """A window that fits a page costs one request, and one for the list of closed units."""
     ledger = Ledger(evenly(99, NOW - DAY, NOW))
     ledger.read(NOW - DAY, NOW)
-    assert [request.path for request in ledger.requests] == [FORCE_LIQUIDATION_PATH, CLOSED_UNITS_PATH]
+    assert [request.path for request in ledger.requests] == [FORCE_LIQUIDATIONS.path, CLOSED_RISK_UNITS.path]
     assert ledger.requests[0].params == (
         ("startTime", NOW - DAY),
         ("endTime", NOW),
@@ -117,24 +108,23 @@ def test_a_record_between_two_spans_comes_once() -> None:
     assert Ledger(rows).read(NOW, NOW + 3 * MAX_SPAN_MS) == rows
 
 
-def test_an_empty_span_does_not_end_the_walk() -> None:
+def test_an_empty_span_does_not_end_the_read() -> None:
     """Years without a record before the only one do not hide it."""
     rows = [(NOW - 1, 1)]
     assert Ledger(rows).read(NOW - 1000 * DAY, NOW) == rows
 
 
 def test_many_records_at_one_time_all_come() -> None:
-    """More than a page of records within one millisecond is read by page, and comes whole."""
+    """More than a page of records within one millisecond is read by page number, completely."""
     rows = [(NOW + 5, group) for group in range(1, 351)] + evenly(50, NOW, NOW + DAY, 999)
     assert Ledger(rows).read(NOW, NOW + DAY) == sorted(rows)
 
 
-def test_asks_side_by_side_where_records_are_dense() -> None:
-    """A long read goes out in batches, so that a door can run them side by side."""
-    ledger = Ledger(evenly(5000, NOW - 90 * DAY, NOW))
+def test_sends_many_requests_at_once_where_records_are_dense() -> None:
+    """A long read lets a driver have many requests under way, so that it takes few round trips."""
+    ledger = Ledger(evenly(5000, NOW - 90 * DAY, NOW), max_concurrency=1000)
     ledger.read(NOW - 90 * DAY, NOW)
-    assert max(ledger.batches) == MAX_BATCH
-    assert len(ledger.batches) < 20
+    assert ledger.runner.most_under_way == 32
 
 
 def test_reads_closed_units_that_lived_in_the_window() -> None:
@@ -160,7 +150,7 @@ def test_reads_closed_units_that_lived_in_the_window() -> None:
     ],
 )
 def test_asks_for_closed_units_whose_life_touches_the_window(life: Any, asked: bool) -> None:
-    """Its first and its last moment count, and a time that Binance does not give may be any."""
+    """Its first and its last moment count, and a missing time counts as unbounded."""
     ledger = Ledger([(NOW, 7)], closed={7: life})
     assert ledger.read(NOW, NOW + DAY) == ([(NOW, 7)] if asked else [])
 
@@ -173,23 +163,25 @@ def test_reads_the_units_that_are_named(risk_units: RiskUnits, keys: list[tuple[
     """`active` is the plain query alone; ids are read one by one, and nothing else is asked for."""
     ledger = Ledger([(NOW + 1, 1), (NOW + 2, 7)], closed={7: (0, NOW + 10)})
     assert ledger.read(NOW, NOW + DAY, risk_units) == keys
-    assert {request.path for request in ledger.requests} == {FORCE_LIQUIDATION_PATH}
+    assert {request.path for request in ledger.requests} == {FORCE_LIQUIDATIONS.path}
 
 
-def test_reads_many_units_side_by_side() -> None:
-    """Fifty closed units are asked for in a few batches, not one after another."""
+@pytest.mark.parametrize("max_concurrency", [1, 16])
+def test_reads_many_units_at_once(max_concurrency: int) -> None:
+    """Fifty closed units are asked for as many at a time as the driver likes, each once."""
     closed = dict.fromkeys(range(100, 150), (0, NOW + DAY))
     rows = [(NOW + group, group) for group in closed]
-    ledger = Ledger(rows, closed)
+    ledger = Ledger(rows, closed, max_concurrency=max_concurrency)
     assert ledger.read(NOW, NOW + DAY) == rows
-    assert ledger.batches == [1, 1, MAX_BATCH, 50 - MAX_BATCH]
+    assert ledger.runner.most_under_way == max_concurrency
+    assert len(ledger.requests) == 2 + len(closed)
 
 
 def test_lists_more_than_a_page_of_closed_units() -> None:
     """A list of closed units that fills pages is read until two passes agree."""
     closed = dict.fromkeys(range(1, 251), (1, 2))
     ledger = Ledger([], closed)
-    assert [unit["groupId"] for unit in ledger.run(read_closed_units())] == list(closed)
+    assert [unit["groupId"] for unit in ledger.runner.run(read_closed_units())] == list(closed)
     assert len(ledger.requests) == 6
 
 
@@ -198,29 +190,28 @@ def test_refuses_records_that_cannot_be_told_apart() -> None:
     rows = [{"groupId": 6, "liquidationStartTime": NOW, "endLtv": ltv} for ltv in ("1", "2")]
 
     def pull(*rows: Any) -> Any:
-        reading = next(read_force_liquidations(TimeRange(NOW, NOW + 1), "active"))
-        (request,) = next(reading)
-        return reading.send((Response(request, 200, {}, json.dumps({"rows": rows}).encode(), LATER),))
+        plan = next(read_window(FORCE_LIQUIDATIONS, TimeRange(NOW, NOW + 1), "active"))
+        body = json.dumps({"rows": rows}).encode()
+        return PlanRunner(lambda request: Response(request, 200, {}, body, LATER)).run(plan)
 
-    with pytest.raises(BadResponseError, match=f"two different records of risk unit 6 that start at {NOW}"):
+    with pytest.raises(
+        BadResponseError, match=f"two different records with liquidationStartTime {NOW}, groupId 6"
+    ):
         pull(*rows)
-    with pytest.raises(StopIteration):  # the same twice is the same
-        pull(rows[0], rows[0])
+    assert len(pull(rows[0], rows[0])) == 1  # the same twice is the same
 
 
 def test_reads_a_list_again_that_got_shorter_meanwhile() -> None:
     """A page that spoke of more rows, and a second one that is empty by then, show nothing for certain."""
-    reading = read_closed_units()
-    (request,) = next(reading)
-    answers = [(1, 2, [7]), (2, 1, []), (1, 1, [8])]  # page asked for, total, units
-    read: list[Any] = []
-    for page, total, units in answers:
+    answers = iter([(1, 2, [7]), (2, 1, []), (1, 1, [8])])  # page asked for, total, units
+
+    def answer(request: Request) -> Response:
+        page, total, units = next(answers)
         assert dict(request.params)["current"] == page
         body = json.dumps({"total": total, "rows": [{"groupId": unit} for unit in units]}).encode()
-        try:
-            (request,) = reading.send((Response(request, 200, {}, body, LATER),))
-        except StopIteration as stop:
-            read = stop.value
+        return Response(request, 200, {}, body, LATER)
+
+    read = PlanRunner(answer).run(read_closed_units())
     assert [unit["groupId"] for unit in read] == [8]
 
 

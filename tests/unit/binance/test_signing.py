@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_binance_loan.binance.pem import holds_pem, normalised_pem
 from airflow_provider_binance_loan.binance.signing import (
     Credentials,
-    encoded,
+    encode_params,
     hmac_signer,
-    holds_pem,
-    normalised_pem,
     private_key_signer,
     signed_query,
 )
@@ -50,7 +49,7 @@ WITH_PARAMS = [vector for vector in VECTORS if vector["params"]]
 @pytest.mark.parametrize("vector", WITH_PARAMS, ids=lambda vector: vector["id"])
 def test_encodes_the_parameters_of_each_vector(vector: dict[str, Any]) -> None:
     """The parameters become the vector's payload, byte for byte."""
-    assert encoded([tuple(param) for param in vector["params"]]) == vector["payload"]
+    assert encode_params([tuple(param) for param in vector["params"]]) == vector["payload"]
 
 
 @pytest.mark.parametrize(
@@ -66,13 +65,13 @@ def test_builds_the_query_of_each_vector(vector: dict[str, Any]) -> None:
     assert query == f"{vector['payload']}&signature={vector['signature_in_query']}"
 
 
-def test_leaves_what_holds_no_pem_alone() -> None:
-    """An HMAC secret is no PEM, also where it happens to be base64."""
+def test_leaves_a_text_without_a_pem_unchanged() -> None:
+    """An HMAC secret is not a PEM, even if it happens to be base64."""
     for secret in ("a" * 64, base64.b64encode(b"\xff" * 48).decode(), ""):
         assert not holds_pem(secret)
         assert normalised_pem(secret) == secret
 
 
 def test_shows_no_secret_in_its_repr() -> None:
-    """Credentials can be printed by accident without telling anything."""
+    """Credentials that are printed by accident reveal nothing."""
     assert repr(Credentials("the-key", hmac_signer("the-secret"))) == "Credentials()"

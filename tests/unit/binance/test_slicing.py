@@ -1,44 +1,36 @@
-"""The walk under every reading of Binance's page, while its list moves: right, or an error; never wrong.
+"""Time slicing under every interpretation of Binance's page, while its list changes: right, or an error.
 
-A model of the list, with every open question as a knob, is read while records appear, finish, move and units
-close between any two requests. Pages are small here, so that small examples show what large ones would.
+A model of the list, with every open question as a setting, is read while records appear, finish and move and
+units close between any two requests, with several requests under way and answers in any order. Pages are
+small, so that small examples show what large ones would.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_binance_loan.binance import plans as reading
-from airflow_provider_binance_loan.binance import reader as liquidations
-from airflow_provider_binance_loan.binance import slicing as walk
+from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.messages import Request, Response
-from airflow_provider_binance_loan.binance.reader import read_force_liquidations
+from airflow_provider_binance_loan.binance.reader import ReadLimits, read_window
 from airflow_provider_binance_loan.binance.time_range import TimeRange
 from airflow_provider_binance_loan.exceptions import BinanceLoanError
+from tests.support.plans import PlanRunner
 
 SMALL_PAGE = 5
+LIQUIDATIONS = replace(FORCE_LIQUIDATIONS, page_size=SMALL_PAGE, max_span_ms=900)
+CLOSED_UNITS = replace(CLOSED_RISK_UNITS, page_size=SMALL_PAGE)
+# The model's clock is exact, and moves by a few milliseconds with each request.
+LIMITS = ReadLimits(rows_in_memory=40, clock_slack_ms=0)
 BASE = 1_000_000_000_000
 Key = tuple[int, int]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def small_pages() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (reading, walk, liquidations):
-            patch.setattr(module, "PAGE_SIZE", SMALL_PAGE)
-        patch.setattr(walk, "_TARGET_ROWS", 4)
-        patch.setattr(walk, "_CLOCK_SLACK_MS", 0)
-        patch.setattr(liquidations, "_MOST_ROWS", 40)
-        patch.setattr("airflow_provider_binance_loan.binance.time_range.MAX_SPAN_MS", 900)
-        yield
 
 
 @dataclass
@@ -58,7 +50,7 @@ class Record:
 
 @dataclass
 class Model:
-    """Binance's list, and what was true of each record at every moment of a reading."""
+    """Binance's list, and what was true of each record at every moment of a read."""
 
     records: list[Record]
     window: TimeRange
@@ -70,6 +62,8 @@ class Model:
     closed: dict[int, int] = field(default_factory=dict)
     events: dict[int, list[tuple[str, int]]] = field(default_factory=dict)
     now_ms: int = BASE + 1500
+    max_concurrency: int = 1
+    answer_order: int | None = None
     requests: int = 0
     always: set[Key] = field(init=False)
     ever: set[Key] = field(init=False)
@@ -79,7 +73,7 @@ class Model:
         self.always, self.ever = self.in_window(), self.in_window()
 
     def matches(self, record: Record, start_ms: int, end_ms: int) -> bool:
-        """Tell whether Binance, under this reading, returns a record for a span."""
+        """Return whether Binance, under this interpretation, returns a record for a span."""
         last_ms = end_ms if self.end_inclusive else end_ms - 1
         match self.filter_field:
             case "start":
@@ -122,11 +116,11 @@ class Model:
     def answer(self, request: Request) -> Response:
         self.requests += 1
         self.now_ms += 3
-        assert self.requests < 20_000, "the reading does not end"
+        assert self.requests < 20_000, "the read does not end"
         self.happen()
-        asked = dict(request.params)
+        asked: dict[str, Any] = dict(request.params)
         rows: list[dict[str, Any]]
-        if request.path == liquidations.CLOSED_UNITS_PATH:
+        if request.path == CLOSED_RISK_UNITS.path:
             rows = [{"groupId": group, "createTime": 1, "closeTime": at} for group, at in self.closed.items()]
         else:
             assert asked["endTime"] > asked["startTime"]
@@ -160,17 +154,9 @@ class Model:
         return Response(request, 200, {}, json.dumps(body).encode(), self.now_ms)
 
     def read(self, risk_units: Any = "all") -> list[dict[str, Any]]:
-        found = []
-        for part in read_force_liquidations(self.window, risk_units):
-            responses = None
-            while True:
-                try:
-                    batch = part.send(responses)  # type: ignore[arg-type]
-                except StopIteration as stop:
-                    found += stop.value
-                    break
-                responses = tuple(self.answer(request) for request in batch)
-        return found
+        runner = PlanRunner(self.answer, self.max_concurrency, self.answer_order)
+        plans = read_window(LIQUIDATIONS, self.window, risk_units, LIMITS, CLOSED_UNITS)
+        return [record for plan in plans for record in runner.run(plan)]
 
 
 def check(model: Model, risk_units: Any = "all", *, may_fail: bool) -> None:
@@ -183,7 +169,7 @@ def check(model: Model, risk_units: Any = "all", *, may_fail: bool) -> None:
         event(f"error: {type(error).__name__}")
         return
     keys = [(record["liquidationStartTime"], record["groupId"]) for record in found]
-    assert len(keys) == len(set(keys)), "a record came twice"
+    assert len(keys) == len(set(keys)), "a record was returned twice"
     assert model.always <= set(keys), f"missed {model.always - set(keys)}"
     assert set(keys) <= model.ever, f"invented {set(keys) - model.ever}"
 
@@ -201,7 +187,7 @@ def close(records: list[Record], group_id: int, at_ms: int) -> int:
 
 @st.composite
 def models(draw: st.DrawFn, *, moving: bool) -> Model:
-    """Draw a list of records: spread, bursts and crowds, and a window over some of it."""
+    """Draw a list of records: spread, in bursts and in dense milliseconds, and a window over some of it."""
     shape = random.Random(draw(st.integers(0, 2**32)))
     width = draw(st.sampled_from([3, 50, 800, 3000]))
     keys: set[Key] = set()
@@ -236,6 +222,8 @@ def models(draw: st.DrawFn, *, moving: bool) -> Model:
         closed=closed,
         events=events,
         now_ms=BASE + draw(st.sampled_from([0, width // 2, 10_000])),
+        max_concurrency=draw(st.sampled_from([1, 2, 16])),
+        answer_order=draw(st.none() | st.integers(0, 2**16)),
     )
 
 
@@ -245,7 +233,7 @@ RIGOROUS = settings(max_examples=400, deadline=None, suppress_health_check=list(
 @RIGOROUS
 @given(models(moving=False))
 def test_a_list_that_stands_still_is_read_exactly(model: Model) -> None:
-    """Whatever Binance filters on, counts and sorts by, the window's records come, each once."""
+    """Whatever Binance filters on, counts and sorts by, the window's records are returned, each once."""
     # Only rows that cannot be cut apart and come in another order each time may be given up.
     check(model, may_fail=model.order == "random" or model.window.end_ms > model.now_ms)
     assert model.always == model.ever
@@ -254,7 +242,7 @@ def test_a_list_that_stands_still_is_read_exactly(model: Model) -> None:
 @RIGOROUS
 @given(models(moving=True))
 def test_a_list_that_moves_is_read_exactly(model: Model) -> None:
-    """Whatever happens between two requests, a record that was there all the time comes exactly once."""
+    """Whatever happens between two requests, a record that was always there is returned exactly once."""
     check(model, may_fail=True)
 
 

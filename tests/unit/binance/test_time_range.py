@@ -1,4 +1,4 @@
-"""Windows: milliseconds at the edges, and spans without gap or overlap."""
+"""Time ranges: milliseconds at the edges, and spans without gap or overlap."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_binance_loan.binance.time_range import (
-    MAX_SPAN_MS,
+    DAY_MS,
     TimeRange,
-    spans,
-    utc_datetime,
     epoch_ms,
     parse_window,
+    split,
+    utc_datetime,
 )
 from airflow_provider_binance_loan.exceptions import ConfigurationError
+
+MAX_SPAN_MS = 99 * DAY_MS
 
 INSTANTS = st.datetimes(
     min_value=datetime(1971, 1, 1), max_value=datetime(2200, 1, 1), timezones=st.timezones()
@@ -55,6 +57,7 @@ def test_rounding_keeps_the_comparison(instant: datetime, ms: int) -> None:
 def test_milliseconds_survive_the_round_trip(ms: int) -> None:
     """Milliseconds to datetime and back is exact."""
     assert epoch_ms(utc_datetime(ms), "start") == ms
+    assert (TimeRange(ms, ms + 1).start, TimeRange(0, ms).end) == (utc_datetime(ms), utc_datetime(ms))
 
 
 @given(INSTANTS, st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=1500)))
@@ -62,16 +65,16 @@ def test_spans_cover_the_window_exactly(start: datetime, length: timedelta) -> N
     """Spans follow one another from the window's start to its end; none is longer than 99 days or empty."""
     start = start.astimezone(UTC)
     window = parse_window(start, start + length)
-    cut = list(spans(window))
+    cut = list(split(window, MAX_SPAN_MS))
     edges = [edge for span in cut for edge in span]
     assert edges[1:-1:2] == edges[2::2]
     assert [edges[0], edges[-1]] == list(window) if edges else window.start_ms == window.end_ms
-    assert all(0 < span.end_ms - span.start_ms <= MAX_SPAN_MS for span in cut)
+    assert all(0 < span.length_ms <= MAX_SPAN_MS for span in cut)
 
 
 def test_an_empty_window_has_no_span() -> None:
     """A window that ends where it starts holds nothing to ask for."""
-    assert list(spans(TimeRange(5, 5))) == []
+    assert list(split(TimeRange(5, 5), MAX_SPAN_MS)) == []
 
 
 def test_goes_by_the_instants_and_not_by_the_clock_on_the_wall() -> None:
@@ -80,6 +83,6 @@ def test_goes_by_the_instants_and_not_by_the_clock_on_the_wall() -> None:
     before = datetime(2026, 10, 25, 2, 45, tzinfo=berlin)
     after = datetime(2026, 10, 25, 2, 30, tzinfo=berlin, fold=1)
     window = parse_window(before, after)
-    assert window.end_ms - window.start_ms == 45 * 60_000
+    assert window.length_ms == 45 * 60_000
     with pytest.raises(ConfigurationError, match="before start"):
         parse_window(after, before)
