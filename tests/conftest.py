@@ -12,7 +12,6 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 import asyncio
 import json
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -32,36 +31,10 @@ from moto.server import ThreadedMotoServer
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_KEY, SANDBOX_API_SECRET, Exchange
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
+from tests.support.clock import FakeClock
 from tests.support.mail import MailServer
 
 DATA = Path(__file__).parent / "data"
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-class FakeClock:
-    """A clock that moves only when somebody waits on it, or sets its time of day."""
-
-    def __init__(self, now: datetime = NOW) -> None:
-        self.ms = int(now.timestamp() * 1000)
-        self.waits: list[float] = []
-        self._waited = 0.0
-
-    def monotonic(self) -> float:
-        return self._waited
-
-    def now_ms(self) -> int:
-        return self.ms
-
-    def time(self) -> float:
-        return self.ms / 1000
-
-    def sleep(self, seconds: float, over: threading.Event | None = None) -> None:
-        self.waits.append(seconds)
-        self._waited += seconds
-        self.ms += round(seconds * 1000)
-
-    async def asleep(self, seconds: float) -> None:
-        self.sleep(seconds)
 
 
 @pytest.fixture

@@ -43,10 +43,10 @@ from airflow_provider_binance_loan.triggers import (
     BinanceLoanForceLiquidationEventTrigger,
     BinanceLoanForceLiquidationTrigger,
 )
-from tests.conftest import NOW, Doors, FakeClock
+from tests.conftest import Doors
+from tests.support.clock import HOUR, NOW, FakeClock
 from tests.support.raw import EMPTY, answer, error, raw_server
 
-HOUR = timedelta(hours=1)
 # In every secret below that is no PEM, and in no sentence.
 HUSH = "hush"
 

@@ -13,7 +13,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,11 +39,10 @@ from airflow_provider_binance_loan.sandbox.exchange import ApiKey, Exchange
 from airflow_provider_binance_loan.sandbox.faults import Fault
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
 from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationTrigger
-from tests.conftest import NOW, FakeClock
 from tests.integration.client.test_faults import CASES
+from tests.support.clock import HOUR, NOW, FakeClock
 from tests.support.raw import answer, raw_server
 
-HOUR = timedelta(hours=1)
 PACKAGE = str(Path(airflow_provider_binance_loan.__file__).parent)
 
 API_KEY = "LeakTestApiKey" * 4

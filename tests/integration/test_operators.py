@@ -20,9 +20,8 @@ from airflow.sdk.lineage import get_hook_lineage_collector
 from airflow_provider_binance_loan.exceptions import TransientError
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
-from tests.conftest import NOW
+from tests.support.clock import HOUR, NOW
 
-HOUR = timedelta(hours=1)
 START_MS = int((NOW - HOUR).timestamp() * 1000)
 
 

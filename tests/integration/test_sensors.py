@@ -30,9 +30,9 @@ from airflow_provider_binance_loan.exceptions import BadResponseError, BinanceLo
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
+from tests.support.clock import HOUR
 from tests.support.raw import answer, error, raw_server
 
-HOUR = timedelta(hours=1)
 MODES = ["poke", "reschedule", "deferrable"]
 
 

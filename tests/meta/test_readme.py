@@ -39,9 +39,10 @@ from airflow_provider_binance_loan.sandbox.cli import _parser
 from airflow_provider_binance_loan.sandbox.exchange import Behaviour, Exchange
 from airflow_provider_binance_loan.sandbox.faults import Fault
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
-from tests.conftest import DATA, NOW, FakeClock
+from tests.conftest import DATA
 from tests.meta.test_ladder import LADDER, PACKAGE
 from tests.support import readme
+from tests.support.clock import NOW, FakeClock
 
 DISTRIBUTION = metadata("airflow-provider-binance-loan")
 DOCUMENTED_HOUR = datetime(2025, 5, 27, 21, tzinfo=UTC), datetime(2025, 5, 27, 22, tzinfo=UTC)

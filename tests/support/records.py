@@ -7,7 +7,8 @@ from typing import Any
 
 from airflow_provider_binance_loan.binance.fields import parse_liquidations
 from airflow_provider_binance_loan.windows import Window, resolve_window
-from tests.conftest import DATA, NOW
+from tests.conftest import DATA
+from tests.support.clock import NOW
 
 WINDOW: Window = resolve_window({}, start="2026-03-01T11:00:00Z", end=NOW)
 

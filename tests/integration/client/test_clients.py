@@ -34,11 +34,10 @@ from airflow_provider_binance_loan.sandbox.exchange import (
     Exchange,
 )
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
-from tests.conftest import DATA, NOW, Doors, FakeClock, new_certificate
+from tests.conftest import DATA, Doors, new_certificate
+from tests.support.clock import HOUR, NOW, FakeClock
 from tests.support.raw import EMPTY, answer, error, raw_server
 from tests.support.relay import TunnelProxy
-
-HOUR = timedelta(hours=1)
 
 
 def ms(instant: datetime) -> int:

@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.sandbox.exchange import ApiKey, Exchange
 from airflow_provider_binance_loan.sandbox.faults import Fault
-from tests.conftest import FakeClock
+from tests.support.clock import FakeClock
 from tests.support.raw import EMPTY, raw_server
 
 KEY, SECRET = "k" * 64, "s" * 64

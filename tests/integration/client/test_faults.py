@@ -35,10 +35,10 @@ from airflow_provider_binance_loan.exceptions import (
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sandbox.faults import Fault
-from tests.conftest import NOW, Doors, FakeClock
+from tests.conftest import Doors
+from tests.support.clock import HOUR, NOW, FakeClock
 from tests.support.raw import EMPTY, answer, raw_server
 
-HOUR = timedelta(hours=1)
 NOW_MS = int(NOW.timestamp() * 1000)
 
 BUSY = Fault("error")

@@ -12,7 +12,8 @@ import pytest
 
 from airflow_provider_binance_loan.binance.fields import record_key
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
-from tests.conftest import NOW, Doors
+from tests.conftest import Doors
+from tests.support.clock import NOW
 
 DAY_MS = 24 * 60 * 60 * 1000
 NOW_MS = int(NOW.timestamp() * 1000)
