@@ -348,6 +348,31 @@ class TestWatching:
         assert made[0] == made[1] == made[2] != made[3]
         assert max(map(len, made)) < 60
 
+    def test_continues_where_version_0_1_0_ended(self, exchange: Exchange) -> None:
+        """With the state that 0.1.0 left, only what it had not fired yet is fired."""
+        now_ms = exchange.now_ms()
+        first_ms, second_ms, third_ms = (now_ms - minutes * MINUTE_MS for minutes in (9, 8, 7))
+        for group_id, start_ms in (
+            (1, first_ms),
+            (2, second_ms),
+            (2, third_ms),
+            (1, now_ms - 11 * MINUTE_MS),
+        ):
+            exchange.add_liquidation(group_id, start_ms, start_ms + 1000)
+        store = Store()
+        # The key of the default connection, of all units, with finishes.
+        key = "binance_loan_fired_5798b4561621fb0e7c0ae958fe80238a"
+        fired = [[first_ms, 1, False], [second_ms, 2, True]]
+        store.values[key] = json.dumps({"since_ms": now_ms - 10 * MINUTE_MS, "fired": fired})
+        events = asyncio.run(Watcher(store, finished=True).events(exchange))
+        assert [(event["what"], event["group_id"]) for event in events] == [
+            ("finished", 1),
+            ("started", 2),
+            ("finished", 2),
+        ]
+        state = json.loads(store.values[key])
+        assert state["fired"] == [[first_ms, 1, True], [second_ms, 2, True], [third_ms, 2, True]]
+
     def test_keeps_watchers_apart(self) -> None:
         """Watchers of different assets have different rows, since Airflow runs equal ones as one."""
         one, other = (

@@ -1,0 +1,50 @@
+"""Triggers and states that version 0.1.0 wrote into users' databases are still read, and written alike."""
+
+from __future__ import annotations
+
+import json
+from inspect import signature
+from typing import Any
+
+import pytest
+from airflow.sdk.module_loading import import_string
+
+from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationEventTrigger, _Fired
+from tests.conftest import DATA
+
+TRIGGERS = json.loads((DATA / "golden" / "triggers.json").read_text())
+WATCHER = json.loads((DATA / "golden" / "watcher-state.json").read_text())
+
+
+@pytest.mark.parametrize("name", TRIGGERS)
+@pytest.mark.parametrize("made_with", ["arguments", "kwargs"])
+def test_serializes_as_before(name: str, made_with: str) -> None:
+    """Made by a DAG or anew from its row, a trigger has the class path and the JSON that it always had."""
+    stored = TRIGGERS[name]
+    trigger = import_string(stored["class_path"])(**stored[made_with])
+    path, kwargs = trigger.serialize()
+    assert path == stored["class_path"]
+    assert json.dumps(kwargs) == json.dumps(stored["kwargs"])
+
+
+@pytest.mark.parametrize("name", [name for name in TRIGGERS if "nothing at its default" in name])
+def test_compares_every_argument(name: str) -> None:
+    """The golden file has, off its default, every argument that the trigger takes today."""
+    stored = TRIGGERS[name]
+    parameters = signature(import_string(stored["class_path"])).parameters
+    assert parameters.keys() == stored["kwargs"].keys()
+    assert [key for key in parameters if parameters[key].default == stored["kwargs"][key]] == []
+
+
+@pytest.mark.parametrize("stored", WATCHER["keys"], ids=lambda stored: json.dumps(stored["arguments"]))
+def test_finds_the_state_of_before(stored: dict[str, Any]) -> None:
+    """The watcher's state has the key that it always had."""
+    assert BinanceLoanForceLiquidationEventTrigger(**stored["arguments"])._state_key == stored["state_key"]
+
+
+@pytest.mark.parametrize("state", WATCHER["states"], ids=["nothing fired", "some fired"])
+def test_reads_and_writes_the_state_of_before(state: dict[str, Any]) -> None:
+    """A state without a version is of version 1, and is written as it was."""
+    written = json.loads(json.dumps(_Fired.from_json(state).to_json()))
+    assert written.pop("version", 1) == 1
+    assert written == state
