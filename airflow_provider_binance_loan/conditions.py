@@ -1,93 +1,105 @@
-"""What counts as a new liquidation, for sensor and triggers alike, and what they tell of it. Asks nothing."""
+"""The condition that ends a wait: which records match it, which window to read, and the event to send."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Literal, get_args
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from airflow_provider_binance_loan.binance.fields import ForceLiquidation, is_running
-from airflow_provider_binance_loan.binance.time_range import utc_datetime, epoch_ms
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import is_finished, started_ms
+from airflow_provider_binance_loan.binance.risk_units import RiskUnits, RiskUnitsArgument, parse_risk_units
+from airflow_provider_binance_loan.binance.time_range import TimeRange, utc_datetime
 from airflow_provider_binance_loan.exceptions import ConfigurationError
-from airflow_provider_binance_loan.validation import require_duration, require_aware, require_seconds, shown
+from airflow_provider_binance_loan.validation import require_duration, require_seconds, shown
+from airflow_provider_binance_loan.windows import shift_back
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_provider_binance_loan.binance.fields import Record
 
 WaitFor = Literal["started", "finished"]
 
-# How much earlier to ask for liquidations that finish: Binance may filter on the start.
+# Binance may select records by their start, so liquidations that finish are read from this much earlier.
 DEFAULT_LOOKBACK = timedelta(days=7)
-# How far Binance's clock may be ahead: what it shows already must not wait for another look.
-_AHEAD = timedelta(minutes=1)
-# How long to wait between two looks, in seconds: each takes two requests at least, and too many invite a ban.
-_LEAST_INTERVAL_S, _MOST_INTERVAL_S = 1, 7 * 24 * 60 * 60
+# Binance's clock may be ahead by this much; a record that it shows already must not wait for the next poll.
+_CLOCK_AHEAD_MS = 60_000
+# A poll takes two requests or more, and too many requests invite a ban.
+_MIN_INTERVAL_S, _MAX_INTERVAL_S = 1, 7 * 24 * 60 * 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """Liquidations that started, or finished, at or after an instant.
+
+    Waiting for liquidations that start at or after 2026-03-01 09:00 UTC, the record of one that starts at
+    09:17 matches. Its event is `{"count": 1, "group_ids": [6], "start": "2026-03-01T09:17:…", "end": …}`, and
+    an operator that is given this start and end pulls that record alone.
+
+    :param since_ms: the instant, in epoch milliseconds, UTC.
+    :param wait_for: `"started"` or `"finished"`.
+    :param lookback_ms: how long before `since_ms` a matching liquidation may have started.
+    :param risk_units: the risk units to read.
+    """
+
+    since_ms: int
+    wait_for: WaitFor = "started"
+    lookback_ms: int = 0
+    risk_units: RiskUnits = "all"
+
+    def window(self, now_ms: int) -> TimeRange:
+        """Return the window that holds every matching record at a time, in epoch milliseconds."""
+        return TimeRange(self.since_ms - self.lookback_ms, max(now_ms, self.since_ms) + _CLOCK_AHEAD_MS)
+
+    def event(self, records: Iterable[Record]) -> dict[str, Any] | None:
+        """Return the event for the records that match, or None where none does.
+
+        The event goes through Airflow's database, so it is small JSON without e-mail addresses and amounts.
+        Its `start` and `end`, ISO 8601 in UTC, are a window that holds all matching records.
+        """
+        matching = [record for record in records if self._matches(record)]
+        if not matching:
+            return None
+        starts_ms = [started_ms(record) for record in matching]
+        return {
+            "count": len(matching),
+            "group_ids": sorted({record["groupId"] for record in matching}),
+            "start": utc_datetime(min(starts_ms)).isoformat(),
+            "end": utc_datetime(max(starts_ms) + 1).isoformat(),
+        }
+
+    def _matches(self, record: Record) -> bool:
+        if self.wait_for == "started":
+            return started_ms(record) >= self.since_ms
+        return is_finished(record) and record["liquidationEndTime"] >= self.since_ms
+
+
+def parse_condition(
+    *, since_ms: int, wait_for: Any, lookback: Any, risk_units: RiskUnitsArgument
+) -> Condition:
+    """Return the condition that the arguments of a sensor or a trigger describe.
+
+    :param since_ms: the instant, in epoch milliseconds, UTC.
+    :param wait_for: `"started"` or `"finished"`.
+    :param lookback: a timedelta; used for liquidations that finish.
+    :param risk_units: as the hook takes it.
+    :raises ConfigurationError: an argument is wrong, or `since_ms` less `lookback` is before 1970.
+    """
+    if wait_for not in get_args(WaitFor):
+        raise ConfigurationError(f"Give wait_for as 'started' or 'finished': it is {shown(wait_for)}.")
+    require_duration(lookback, "lookback")
+    start_ms = shift_back(since_ms, lookback, "since") if wait_for == "finished" else since_ms
+    return Condition(
+        since_ms=since_ms,
+        wait_for=wait_for,
+        lookback_ms=since_ms - start_ms,
+        risk_units=parse_risk_units(risk_units),
+    )
 
 
 def require_poll_interval(value: Any, name: str) -> None:
-    """Return when a value may pass, in seconds, between two looks.
+    """Require a number of seconds that may pass between two polls: from one second to a week.
 
-    :raises ConfigurationError: it is no number of seconds, too short or too long.
+    :raises ConfigurationError: it is not; the message calls it `name`.
     """
-    require_seconds(value, name, _LEAST_INTERVAL_S, _MOST_INTERVAL_S)
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Look for liquidations that started, or finished, at or after an instant.
-
-    Waiting since 2026-03-01 09:00 UTC for started ones, the record of a liquidation that starts at 09:17
-    counts; the event says `{"count": 1, "group_ids": [6], "start": "2026-03-01T09:17:…", "end": …}`, and an
-    operator that is given this start and end pulls just that record.
-
-    :param since: the instant, with time zone.
-    :param wait_for: `"started"` or `"finished"`.
-    :param risk_units: `"all"`, `"active"`, or ids.
-    :param lookback: for finished ones, how long before `since` they may have started.
-    """
-
-    since: datetime
-    wait_for: WaitFor = "started"
-    risk_units: str | list[int] = "all"
-    lookback: timedelta = DEFAULT_LOOKBACK
-
-    def check(self) -> None:
-        """Raise when a value is wrong.
-
-        :raises ConfigurationError: the message names it.
-        """
-        require_aware(self.since, "since")
-        if self.wait_for not in get_args(WaitFor):
-            raise ConfigurationError(f"wait_for is {shown(self.wait_for)}: give 'started' or 'finished'.")
-        require_duration(self.lookback, "lookback")
-        require_aware(self._start, "since less lookback")
-
-    @property
-    def _start(self) -> datetime:
-        return self.since - (self.lookback if self.wait_for == "finished" else timedelta())
-
-    def window(self, now: datetime) -> tuple[datetime, datetime]:
-        """Return the window to ask for, up to the present."""
-        return self._start, max(now, self.since) + _AHEAD
-
-    def _counts(self, record: ForceLiquidation, since_ms: int) -> bool:
-        """Tell whether a record is one that is waited for."""
-        if self.wait_for == "started":
-            return record["liquidationStartTime"] >= since_ms
-        return not is_running(record) and (record["liquidationEndTime"] or 0) >= since_ms
-
-    def event(self, records: Iterable[ForceLiquidation]) -> dict[str, Any] | None:
-        """Return what to tell of the records that count, or None when there are none.
-
-        It is small and JSON, and holds no e-mail address and no amount, as it goes through Airflow's
-        database. `start` and `end` are a window, by the start of the records, that holds all of them.
-        """
-        since_ms = epoch_ms(self.since, "since")
-        new = [record for record in records if self._counts(record, since_ms)]
-        if not new:
-            return None
-        starts = [record["liquidationStartTime"] for record in new]
-        return {
-            "count": len(new),
-            "group_ids": sorted({record["groupId"] for record in new}),
-            "start": utc_datetime(min(starts)).isoformat(),
-            "end": utc_datetime(max(starts) + 1).isoformat(),
-        }
+    require_seconds(value, name, _MIN_INTERVAL_S, _MAX_INTERVAL_S)
