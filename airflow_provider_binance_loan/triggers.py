@@ -1,60 +1,74 @@
-"""The triggers: what a deferred sensor waits in, and what an asset's watcher watches with; neither blocks."""
+"""The triggers, which poll in the triggerer: one for a deferred sensor, one for the watcher of an asset."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from math import inf
 from random import uniform
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
-from airflow_provider_binance_loan.binance.fields import ForceLiquidation, Key, is_running, record_key
-from airflow_provider_binance_loan.binance.reader import RiskUnitsArgument, parse_risk_units
-from airflow_provider_binance_loan.binance.time_range import MAX_SPAN_MS, utc_datetime, epoch_ms
-from airflow_provider_binance_loan.conditions import DEFAULT_LOOKBACK, WaitFor, Watch, require_poll_interval
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
+from airflow_provider_binance_loan.binance.risk_units import RiskUnitsArgument, parse_risk_units
+from airflow_provider_binance_loan.conditions import (
+    DEFAULT_LOOKBACK,
+    Condition,
+    WaitFor,
+    parse_condition,
+    require_poll_interval,
+)
 from airflow_provider_binance_loan.exceptions import (
     BinanceLoanError,
     ConfigurationError,
+    PermanentError,
     RateLimitedError,
-    RequestRefusedError,
     TransientError,
 )
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.validation import LATEST_S, require_bool, require_seconds, shown
+from airflow_provider_binance_loan.watcher_state import FiredEvents, StateStore
 from airflow_provider_binance_loan.windows import parse_instant
 
-# After so many failed looks in a row, each of several tries, the trigger gives up and says why.
+if TYPE_CHECKING:
+    from airflow_provider_binance_loan.client.clock import Clock
+
+# Failed polls in a row, each of several attempts, after which a deferred sensor's trigger gives up.
 _MAX_FAILURES = 10
-# A trigger that fires before the scheduler heard that the worker ended confuses it.
-_FIRST_WAIT_S = 6.0
-# A yielded event leaves for Airflow's database within a second or two.
+# Firing before the scheduler has recorded the deferral is a race, so wait first.
+_MIN_FIRST_WAIT_S = 6.0
+# The triggerer sends a yielded event to Airflow's database within a second or two.
 _HANDOVER_S = 3.0
-# A watcher that fails is started again within seconds, so it waits by itself, at the longest so long.
-_LONGEST_BACK_OFF_S = 600.0
+# The triggerer restarts a watcher that raises within seconds, so the watcher backs off by itself, up to this.
+_MAX_BACK_OFF_S = 600.0
 
 
 class BinanceLoanForceLiquidationTrigger(BaseTrigger):
-    """Wait for liquidations at or after an instant, then fire once.
+    """Wait for liquidations that started, or finished, at or after an instant, and fire once.
 
-    Its event is `{"status": "success", …}` with what :class:`~.watch.Watch` tells of them,
-    `{"status": "refused", "message": …}` when asking again cannot help, or `{"status": "timeout"}`. All
-    arguments are JSON.
+    The payload of its event is one of:
 
-    :param since: the instant, as ISO 8601 text.
+    - `{"status": "success", "count": 1, "group_ids": [6], "start": "2026-03-01T09:17:…", "end": …}`: the
+      liquidations, and a window that holds their records;
+    - `{"status": "refused", "message": …}`: no retry can help;
+    - `{"status": "timeout"}`: there was none until `deadline`.
+
+    All arguments but `clock` are JSON, and are stored in Airflow's database.
+
+    :param since: the instant, as ISO 8601 text with time zone.
     :param wait_for: `"started"` or `"finished"`.
-    :param risk_units: as the hook takes it.
-    :param lookback: for finished ones, how long before `since` they may have started, in seconds.
-    :param poke_interval: how long to wait between two looks, in seconds: one at least, a week at most.
-    :param exponential_backoff: whether to wait twice as long after each look.
-    :param max_wait: how long to wait at most then, in seconds.
-    :param not_before: when to look first, in epoch seconds, where Binance asked to wait.
-    :param deadline: until when to wait, in epoch seconds, where nobody else ends the wait.
+    :param risk_units: `"all"`, `"active"`, or ids.
+    :param lookback: for liquidations that finish, how long before `since` they may have started, in seconds.
+    :param poke_interval: the time between two polls, in seconds: one second at least, a week at most.
+    :param exponential_backoff: whether to double that time after each poll.
+    :param max_wait: the longest time between two polls, in seconds.
+    :param not_before: when to poll first, in epoch seconds, where Binance asked to wait.
+    :param deadline: until when to wait, in epoch seconds; None to leave that to the sensor's timeout.
     :param binance_loan_conn_id: the connection that holds the credit account's API key.
+    :param clock: the clock to wait by, for tests; the machine's own by default. It is not stored.
     """
 
     def __init__(
@@ -70,6 +84,7 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
         not_before: float | None = None,
         deadline: float | None = None,
         binance_loan_conn_id: str = BinanceLoanHook.default_conn_name,
+        clock: Clock | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.since = since
@@ -82,6 +97,7 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
         self.not_before = not_before
         self.deadline = deadline
         self.binance_loan_conn_id = binance_loan_conn_id
+        self._clock = clock
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, from which the triggerer makes the trigger anew."""
@@ -102,67 +118,71 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until there is something, and fire.
+        """Poll until there is something to tell, and yield one event.
 
-        :raises BinanceLoanError: an answer is malformed, or too many looks in a row failed.
+        :raises BadResponseError: an answer is malformed.
+        :raises TransientError: ten polls in a row failed.
         """
+        hook = BinanceLoanHook(self.binance_loan_conn_id, clock=self._clock)
         try:
-            watch = self._watch()
+            condition = self._parse_arguments()
         except ConfigurationError as error:
-            await asyncio.sleep(_FIRST_WAIT_S)
+            await hook.clock.asleep(_MIN_FIRST_WAIT_S)
             yield TriggerEvent({"status": "refused", "message": str(error)})
             return
-        hook = BinanceLoanHook(self.binance_loan_conn_id)
-        looks = failures = 0
-        told_s = (self.not_before or 0) - hook.now().timestamp()
-        wait_s = max(_first_wait_s(self._interval_s(0)), told_s)
+        yield TriggerEvent(await self._wait(hook, condition))
+
+    async def _wait(self, hook: BinanceLoanHook, condition: Condition) -> dict[str, Any]:
+        """Poll until there is something to tell, and return it."""
+        polls = failures = 0
+        not_before_s = (self.not_before or 0) - _now_s(hook)
+        wait_s = max(_first_wait_s(self._interval_s(0)), not_before_s)
         while True:
-            left_s = inf if self.deadline is None else self.deadline - hook.now().timestamp()
-            await asyncio.sleep(max(0, min(wait_s, left_s)))
+            left_s = inf if self.deadline is None else self.deadline - _now_s(hook)
+            await hook.clock.asleep(max(0, min(wait_s, left_s)))
             if left_s <= wait_s:
-                yield TriggerEvent({"status": "timeout"})
-                return
-            wait_s = self._interval_s(looks)
-            looks += 1
+                return {"status": "timeout"}
+            wait_s = self._interval_s(polls)
+            polls += 1
             try:
-                if event := await self._look(hook, watch):
-                    yield TriggerEvent({"status": "success", **event})
-                    return
-                failures = 0
+                window = condition.window(hook.clock.now_ms())
+                records = await hook.aget_window(FORCE_LIQUIDATIONS, window, condition.risk_units)
             except PermanentError as error:
-                yield TriggerEvent({"status": "refused", "message": str(error)})
-                return
+                return {"status": "refused", "message": str(error)}
             except TransientError as error:
-                banned = isinstance(error, RateLimitedError) and error.banned
-                failures += not banned  # a ban is waited out, however long; here that costs no worker
+                # A ban is waited out however long it is, since waiting here occupies no worker.
+                failures += not (isinstance(error, RateLimitedError) and error.banned)
                 if failures == _MAX_FAILURES:
                     raise
-                wait_s = max(wait_s, _told_to_wait_s(error, hook))
-                self.log.warning("Looking again in %.0f s: %s", wait_s, error)
+                wait_s = max(wait_s, _rate_limit_s(error, hook))
+                self.log.warning("Polling again in %.0f s: %s", wait_s, error)
+                continue
+            if event := condition.event(records):
+                return {"status": "success", **event}
+            failures = 0
 
-    def _watch(self) -> Watch:
-        since = parse_instant(self.since, "since")
-        if since is None:
-            raise ConfigurationError("since is empty: give an ISO 8601 instant.")
+    def _parse_arguments(self) -> Condition:
+        since_ms = parse_instant(self.since, "since")
+        if since_ms is None:
+            raise ConfigurationError("Give since as an ISO 8601 instant: it is empty.")
         require_seconds(self.lookback, "lookback")
         require_poll_interval(self.poke_interval, "poke_interval")
         if self.max_wait is not None:
             require_poll_interval(self.max_wait, "max_wait")
-        for name, instant in (("not_before", self.not_before), ("deadline", self.deadline)):
-            if instant is not None:
-                require_seconds(instant, name, high=LATEST_S)
-        watch = Watch(since, self.wait_for, self.risk_units, timedelta(seconds=self.lookback))
-        watch.check()
-        return watch
+        for name, instant_s in (("not_before", self.not_before), ("deadline", self.deadline)):
+            if instant_s is not None:
+                require_seconds(instant_s, name, high=LATEST_S)
+        return parse_condition(
+            since_ms=since_ms,
+            wait_for=self.wait_for,
+            lookback=timedelta(seconds=self.lookback),
+            risk_units=self.risk_units,
+        )
 
-    async def _look(self, hook: BinanceLoanHook, watch: Watch) -> dict[str, Any] | None:
-        start, end = watch.window(hook.now())
-        return watch.event(await hook.aget_force_liquidations(start, end, risk_units=self.risk_units))
-
-    def _interval_s(self, looks: int) -> float:
-        """Return how long to wait after so many looks."""
+    def _interval_s(self, polls: int) -> float:
+        """Return the time to the next poll after so many polls."""
         interval_s = (
-            self.poke_interval * 2 ** min(looks, 30) if self.exponential_backoff else self.poke_interval
+            self.poke_interval * 2 ** min(polls, 30) if self.exponential_backoff else self.poke_interval
         )
         return interval_s if self.max_wait is None else min(interval_s, self.max_wait)
 
@@ -174,17 +194,22 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
     `{"what": "started", "group_id": 6, "start": "2026-03-01T09:17:…", "end": …}`; an operator that is given
     this start and end as its window pulls the record.
 
-    What was fired is noted in the asset's state store some seconds after the event, when Airflow has it, so
-    that a restart of the triggerer loses none; one within those seconds repeats the event. Without a state
-    store (Airflow 3.2), each start of the triggerer fires again what started within `lookback`.
+    The events that were fired are recorded in the asset's state store some seconds later, when Airflow has
+    them in its database. So a restart of the triggerer loses none, and repeats those of the last seconds.
+    Without a state store (Airflow 3.2), each start of the triggerer fires again for the liquidations that
+    started within `lookback`.
 
-    :param asset_name: the name of the asset that is watched. It keeps watchers of several assets apart.
+    A failed poll never ends the trigger: it leaves a line in the triggerer's log, and the next poll comes
+    after twice the time, up to ten minutes, or when Binance's rate limit or ban ends.
+
+    :param asset_name: the name of the asset that is watched. It keeps the watchers of several assets apart.
     :param finished: whether to fire again when a liquidation finishes.
-    :param risk_units: as the hook takes it.
+    :param risk_units: `"all"`, `"active"`, or ids, as a list or separated by commas.
     :param lookback: how late a record may become visible after its start, in seconds; its finish is waited
         for 99 days longer.
-    :param poke_interval: how long to wait between two looks, in seconds: one at least, a week at most.
+    :param poke_interval: the time between two polls, in seconds: one second at least, a week at most.
     :param binance_loan_conn_id: the connection that holds the credit account's API key.
+    :param clock: the clock to wait by, for tests; the machine's own by default. It is not stored.
     :raises ConfigurationError: an argument is wrong.
     """
 
@@ -197,20 +222,22 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
         lookback: float = DEFAULT_LOOKBACK.total_seconds(),
         poke_interval: float = 60,
         binance_loan_conn_id: str = BinanceLoanHook.default_conn_name,
+        clock: Clock | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         if not isinstance(asset_name, str) or not asset_name.strip():
-            raise ConfigurationError(f"asset_name is {shown(asset_name)}: give the name of the asset.")
+            raise ConfigurationError(f"Give asset_name as the name of the asset: it is {shown(asset_name)}.")
         require_bool(finished, "finished")
         require_seconds(lookback, "lookback")
         require_poll_interval(poke_interval, "poke_interval")
-        units = parse_risk_units(risk_units)
+        self._risk_units = parse_risk_units(risk_units)
         self.asset_name = asset_name
         self.finished = finished
-        self.risk_units = units if isinstance(units, str) else sorted(units)
+        self.risk_units = self._risk_units if isinstance(self._risk_units, str) else sorted(self._risk_units)
         self.lookback = lookback
         self.poke_interval = poke_interval
         self.binance_loan_conn_id = binance_loan_conn_id
+        self._clock = clock
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, from which the triggerer makes the trigger anew."""
@@ -227,41 +254,45 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look for ever, and fire for what is new; wait longer and longer while looks fail."""
-        hook = BinanceLoanHook(self.binance_loan_conn_id)
-        fired: _Fired | None = None
+        """Poll without end, and yield an event for each new liquidation; back off while polls fail."""
+        hook = BinanceLoanHook(self.binance_loan_conn_id, clock=self._clock)
+        store = self._store()
+        fired: FiredEvents | None = None
         failures = 0
         while True:
             wait_s = self.poke_interval
             try:
-                fired = fired or await self._load(hook.now())
-                now = hook.now()
-                start, end = Watch(utc_datetime(fired.oldest_ms)).window(now)
-                records = await hook.aget_force_liquidations(start, end, risk_units=self.risk_units)
-                events = [event for record in records for event in fired.new(record, finished=self.finished)]
-                for event in events:
-                    yield TriggerEvent(event)
-                if events:
-                    await self._handed_over()
-                # After the look, so that nothing is forgotten that was not looked for.
-                if fired.forget_before(self._lookback_from(now), keep_running=self.finished) or events:
-                    await self._save(fired)
+                if fired is None:
+                    fired = await self._load(store, hook.clock.now_ms())
+                now_ms = hook.clock.now_ms()
+                window = Condition(since_ms=fired.oldest_ms).window(now_ms)
+                records = await hook.aget_window(FORCE_LIQUIDATIONS, window, self._risk_units)
+                payloads = [
+                    payload for record in records for payload in fired.add(record, finished=self.finished)
+                ]
+                for payload in payloads:
+                    yield TriggerEvent(payload)
+                if payloads and store:
+                    await _wait_until_sent(store, hook.clock)
+                # Only after the poll, so that nothing is forgotten that this poll did not cover.
+                forgot = fired.forget_before(self._lookback_from(now_ms), keep_running=self.finished)
+                if store and (payloads or forgot):
+                    await store.write(fired.to_json())
                 failures = 0
             except BinanceLoanError as error:
-                # Raising would start the trigger again at once, and more tries invite a ban.
+                # The triggerer would restart a trigger that raises at once, and more requests invite a ban.
                 failures += 1
-                wait_s = max(
-                    min(wait_s * 2 ** min(failures, 10), _LONGEST_BACK_OFF_S), _told_to_wait_s(error, hook)
-                )
-                self.log.warning("Looking again in %.0f s: %s", wait_s, error)
-            await asyncio.sleep(wait_s)
+                back_off_s = min(wait_s * 2 ** min(failures, 10), _MAX_BACK_OFF_S)
+                wait_s = max(back_off_s, _rate_limit_s(error, hook))
+                self.log.warning("Polling again in %.0f s (asset %r): %s", wait_s, self.asset_name, error)
+            await hook.clock.asleep(wait_s)
 
-    def _lookback_from(self, now: datetime) -> int:
-        return epoch_ms(now, "now") - int(self.lookback * 1000)
+    def _lookback_from(self, now_ms: int) -> int:
+        return now_ms - int(self.lookback * 1000)
 
-    def _store(self) -> Any:
+    def _store(self) -> StateStore | None:
         stores = getattr(self, "asset_state_store", None)  # Airflow 3.3 and later
-        return stores[Asset(self.asset_name)] if stores else None
+        return StateStore(stores[Asset(self.asset_name)], self._state_key) if stores else None
 
     @property
     def _state_key(self) -> str:
@@ -269,119 +300,51 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
         about = f"{self.binance_loan_conn_id} {self.risk_units} {self.finished}"
         return f"binance_loan_fired_{hashlib.sha256(about.encode()).hexdigest()[:32]}"
 
-    async def _load(self, now: datetime) -> _Fired:
-        """Return what was fired before this start of the trigger; nothing yet at the first."""
-        store = self._store()
+    async def _load(self, store: StateStore | None, now_ms: int) -> FiredEvents:
+        """Return the state of before this start of the trigger; without one, fire for nothing before now."""
         if store is None:
             self.log.warning(
-                "There is no asset state store before Airflow 3.3: what started in the last %.0f h is fired, "
-                "perhaps again.",
+                "Upgrade to Airflow 3.3, whose asset state store prevents repeated events: liquidations that "
+                "started in the last %.0f h fire now, perhaps again (connection %r, asset %r).",
                 self.lookback / 3600,
+                self.binance_loan_conn_id,
+                self.asset_name,
             )
-            return _Fired(self._lookback_from(now))
-        value = await self._read(store)
-        if value:
-            return _Fired.from_json(value)
-        fired = _Fired(epoch_ms(now, "now"))
-        await self._save(fired)
+            return FiredEvents(self._lookback_from(now_ms))
+        if state := await store.read():
+            return FiredEvents.from_json(state)
+        fired = FiredEvents(now_ms)
+        await store.write(fired.to_json())
         return fired
 
-    async def _read(self, store: Any) -> Any:
-        # The asynchronous calls exist since 3.3.2; the others block.
-        if hasattr(store, "aget"):
-            return await store.aget(self._state_key)
-        return await asyncio.to_thread(store.get, self._state_key)
 
-    async def _handed_over(self) -> None:
-        """Wait until Airflow has what was yielded.
+async def _wait_until_sent(store: StateStore, clock: Clock) -> None:
+    """Wait until the triggerer has sent the yielded events to the database.
 
-        A yielded event waits in the triggerer's memory; noting it before it is in the database would lose it
-        to a restart in between. Each answer of the store follows what the triggerer sent before it.
-        """
-        store = self._store()
-        if store is not None:
-            await self._read(store)
-            await asyncio.sleep(_HANDOVER_S)
-            await self._read(store)
-
-    async def _save(self, fired: _Fired) -> None:
-        store = self._store()
-        if store is None:
-            return
-        key, state = self._state_key, fired.to_json()
-        await (store.aset(key, state) if hasattr(store, "aset") else asyncio.to_thread(store.set, key, state))
-
-
-class _Fired:
-    """Which liquidations were fired for; it knows those since an instant, and is silent on earlier ones.
-
-    :param since_ms: the instant, in epoch milliseconds.
-    :param keys: the natural keys of those that were fired, and whether for their finish too.
+    A yielded event is in the triggerer's memory at first. Recording it as fired before it is in the database
+    would lose it in a restart in between. The store answers only after what the triggerer sent before.
     """
-
-    def __init__(self, since_ms: int, keys: dict[Key, bool] | None = None) -> None:
-        self.since_ms = since_ms
-        self.keys = keys or {}
-
-    @classmethod
-    def from_json(cls, value: Any) -> _Fired:
-        keys = {(start_ms, group_id): finished for start_ms, group_id, finished in value["fired"]}
-        return cls(value["since_ms"], keys)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"since_ms": self.since_ms, "fired": [[*key, finished] for key, finished in self.keys.items()]}
-
-    @property
-    def oldest_ms(self) -> int:
-        """From when on to look."""
-        return min([self.since_ms, *(start_ms for start_ms, _ in self.keys)])
-
-    def forget_before(self, ms: int, *, keep_running: bool) -> bool:
-        """Forget what started before, but for what may still finish, and tell whether there was any."""
-        self.since_ms = max(self.since_ms, ms)
-        old = [
-            key
-            for key, finished in self.keys.items()
-            if key[0] < self.since_ms and (finished or not keep_running or key[0] < ms - MAX_SPAN_MS)
-        ]
-        for key in old:
-            del self.keys[key]
-        return bool(old)
-
-    def new(self, record: ForceLiquidation, *, finished: bool) -> Iterator[dict[str, Any]]:
-        """Note a record, and yield the events that it gives rise to."""
-        key = record_key(record)
-        if key not in self.keys:
-            if key[0] < self.since_ms:
-                return
-            self.keys[key] = False
-            yield _payload("started", key)
-        if finished and not self.keys[key] and not is_running(record):
-            self.keys[key] = True
-            yield _payload("finished", key)
-
-
-def _payload(what: str, key: Key) -> dict[str, Any]:
-    start_ms, group_id = key
-    return {
-        "what": what,
-        "group_id": group_id,
-        "start": utc_datetime(start_ms).isoformat(),
-        "end": utc_datetime(start_ms + 1).isoformat(),
-    }
+    await store.read()
+    await clock.asleep(_HANDOVER_S)
+    await store.read()
 
 
 def _first_wait_s(interval_s: float) -> float:
-    """Return how long to wait before the first look: the sensor has just looked, so up to an interval.
+    """Return a random time before the first poll, up to the interval: the sensor has just poked.
 
-    Drawn, since a triggerer that starts has all its triggers start in one moment, and a thousand of them that
-    look in one moment hold its loop, then and after every interval.
+    Random, since a triggerer that starts has all its triggers start at once: a thousand of them that poll
+    together would block its event loop, then and after every interval.
     """
-    return uniform(min(interval_s, _FIRST_WAIT_S), interval_s)  # noqa: S311 - no secret
+    return uniform(min(interval_s, _MIN_FIRST_WAIT_S), interval_s)  # noqa: S311 - no secret
 
 
-def _told_to_wait_s(error: BinanceLoanError, hook: BinanceLoanHook) -> float:
+def _rate_limit_s(error: BinanceLoanError, hook: BinanceLoanHook) -> float:
+    """Return how long Binance's rate limit or ban lasts from now, in seconds; 0 where there is none."""
     if not isinstance(error, RateLimitedError):
         return 0.0
-    # A little longer: a look within the last millisecond is refused, and the next is a whole interval later.
-    return error.ends_at_ms / 1000 - hook.now().timestamp() + 0.01
+    # A poll within the last millisecond would be refused, and the next comes an interval later, so add some.
+    return error.ends_at_ms / 1000 - _now_s(hook) + 0.01
+
+
+def _now_s(hook: BinanceLoanHook) -> float:
+    return hook.clock.now_ms() / 1000
