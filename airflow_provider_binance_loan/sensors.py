@@ -1,4 +1,4 @@
-"""The sensor: wait for new liquidations, in a worker, between reschedules, or in the triggerer."""
+"""The sensor, which waits for liquidations in a worker, between reschedules, or in the triggerer."""
 
 from __future__ import annotations
 
@@ -15,42 +15,48 @@ from airflow.sdk.exceptions import (
     TaskDeferralError,
 )
 
-from airflow_provider_binance_loan.binance.reader import parse_risk_units
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.time_range import utc_datetime
-from airflow_provider_binance_loan.conditions import DEFAULT_LOOKBACK, WaitFor, Watch, require_poll_interval
+from airflow_provider_binance_loan.conditions import (
+    DEFAULT_LOOKBACK,
+    Condition,
+    WaitFor,
+    parse_condition,
+    require_poll_interval,
+)
 from airflow_provider_binance_loan.exceptions import (
     BinanceLoanError,
-    ConfigurationError,
+    PermanentError,
     RateLimitedError,
     RequestRefusedError,
 )
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.validation import require_bool, require_seconds, shown
-from airflow_provider_binance_loan.windows import resolve_window, parse_instant
+from airflow_provider_binance_loan.windows import parse_instant, resolve_window
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class _RefusedError(BaseException):
-    """Carry a refusal out of a poke: the base class would skip, repeat or swallow any other exception."""
+class _PermanentPokeError(BaseException):
+    """Carries a permanent error out of poke(): BaseSensorOperator may skip or retry any Exception."""
 
 
 class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
     """Wait until a liquidation started, or finished, at or after an instant.
 
-    The run for the interval from 2026-03-01 09:00 to 10:00 UTC waits since 09:00. At 10:20 a risk unit is
-    liquidated; at the next look the sensor succeeds, and its XCom is `{"count": 1, "group_ids": [6],
-    "start": "2026-03-01T10:20:…", "end": …}`, in whichever mode it waits. An operator that is given this
-    `start` and `end` pulls just these records (for finished ones: at least these).
+    The run for the interval from 2026-03-01 09:00 to 10:00 UTC waits for liquidations since 09:00. At 10:20 a
+    risk unit is liquidated; at the next poke the sensor succeeds, and its XCom is `{"count": 1, "group_ids":
+    [6], "start": "2026-03-01T10:20:…", "end": …}`, in whichever mode it waits. An operator that is given this
+    `start` and `end` pulls exactly these records; where the sensor waited for finished ones, at least these.
 
-    `soft_fail` skips on a timeout alone: a refused key or a malformed answer fails the task all the same, and
-    a refusal fails it without retries, whatever `silent_fail` and `never_fail` say.
+    `soft_fail` skips the task on a timeout alone: a refused key or a malformed answer fails it all the same.
+    A refusal fails it without retries, whatever `silent_fail` and `never_fail` say.
 
     :param since: the instant, a datetime or ISO 8601 text, with time zone; empty for the start of the window
         that an operator in the same run would pull. (templated)
     :param wait_for: `"started"` or `"finished"`.
-    :param lookback: for finished ones, how long before `since` they may have started.
+    :param lookback: for liquidations that finish, how long before `since` they may have started.
     :param risk_units: `"all"`, `"active"`, or ids, as a list or separated by commas. (templated)
     :param deferrable: whether to wait in the triggerer.
     :param binance_loan_conn_id: the connection that holds the credit account's API key. (templated)
@@ -80,116 +86,126 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
         self.binance_loan_conn_id = binance_loan_conn_id
 
     def execute(self, context: Context) -> Any:
-        """Wait, and return what happened.
+        """Wait, and return the event.
 
         :raises AirflowFailException: an argument or the connection is wrong, or Binance refuses the request
             or the key, whatever `soft_fail` says.
-        :raises BinanceLoanError: an answer is malformed, or a fault did not pass.
+        :raises BadResponseError: an answer is malformed.
+        :raises TransientError: a fault outlasted the hook's retries.
         """
         self._not_before: datetime | None = None
         try:
-            self._check_waits()
+            self._check_intervals()
             return self._execute_deferrable(context) if self.deferrable else super().execute(context)
-        except PermanentError as error:
-            raise AirflowFailException(str(error)) from error
-        except _RefusedError as refused:
-            raise AirflowFailException(str(refused)) from refused.__cause__
-        except AirflowRescheduleException as again:
-            if self._not_before and self._not_before > again.reschedule_date:
+        except (PermanentError, _PermanentPokeError) as error:
+            raise AirflowFailException(str(error)) from None
+        except AirflowRescheduleException as reschedule:
+            if self._not_before and self._not_before > reschedule.reschedule_date:
                 raise AirflowRescheduleException(self._not_before) from None
             raise
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after the trigger, as Airflow does, but for what `soft_fail` must not hide."""
+        """Continue after the trigger, as Airflow does, except that `soft_fail` skips on a timeout alone."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except PermanentError as error:
-            raise AirflowFailException(str(error)) from error
+            raise AirflowFailException(str(error)) from None
         except AirflowSkipException as skip:
             if isinstance(skip.__cause__, TaskDeferralError):
-                raise BinanceLoanError("The trigger failed; its error is in this log.") from skip.__cause__
+                raise BinanceLoanError(
+                    "Read the trigger's error in this log: the trigger failed.",
+                    conn_id=self.binance_loan_conn_id,
+                ) from skip.__cause__
             raise
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Return what the trigger found.
+        """Return the event that the trigger found.
 
         :param event: the payload of the event of :class:`.BinanceLoanForceLiquidationTrigger`.
-        :raises AirflowSensorTimeout: it found nothing in time.
-        :raises RequestRefusedError: it was refused.
-        :raises BinanceLoanError: the event is not one that this version knows.
+        :raises AirflowSensorTimeout: the trigger found nothing in time.
+        :raises RequestRefusedError: Binance refused the trigger's request, or an argument is wrong.
+        :raises BinanceLoanError: the event is of another version of this package.
         """
         match event:
             case {"status": "success", **found}:
                 return found
             case {"status": "timeout"}:
-                raise AirflowSensorTimeout(f"No liquidation came within the timeout of {self.timeout:.0f} s.")
+                raise AirflowSensorTimeout(
+                    f"Set a longer timeout to wait on: there was no liquidation in {self.timeout:.0f} s."
+                )
             case {"status": "refused", "message": message}:
                 raise RequestRefusedError(message)
         raise BinanceLoanError(
-            f"The trigger sent {shown(event)}: run scheduler, triggerer and workers on one version."
+            f"Run scheduler, triggerer and workers on one version: the trigger sent {shown(event)}.",
+            conn_id=self.binance_loan_conn_id,
         )
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once."""
+        """Read the window once, and return the event, if there is one."""
+        hook = BinanceLoanHook(self.binance_loan_conn_id)
         try:
-            event = self._look(self._watch(context))
+            event = _poke(hook, self._parse_condition(context))
         except PermanentError as error:
-            raise _RefusedError(str(error)) from error
+            raise _PermanentPokeError(str(error)) from None
         except RateLimitedError as error:
             if not self.reschedule:
                 raise
-            self.log.warning("Not looking again before it ends: %s", error)
             self._not_before = utc_datetime(error.ends_at_ms)
+            self.log.warning("Poking again at %s or later: %s", self._not_before.isoformat(), error)
             event = None
         return PokeReturnValue(is_done=event is not None, xcom_value=event)
 
     def _execute_deferrable(self, context: Context) -> dict[str, Any]:  # noqa: RET503 - defer() raises
         hook = BinanceLoanHook(self.binance_loan_conn_id)
-        deadline = hook.now().timestamp() + self.timeout
-        watch, not_before = self._watch(context), None
-        # Here first, so that a wrong key fails at once, and what is there already needs no triggerer.
+        deadline_s = hook.clock.now_ms() / 1000 + self.timeout
+        condition, not_before_s = self._parse_condition(context), None
+        # In the worker first, so that a wrong key fails at once, and an event that is there already needs no
+        # triggerer.
         try:
-            event = self._look(watch)
+            event = _poke(hook, condition)
         except RateLimitedError as error:
-            self.log.warning("Waiting in the triggerer: %s", error)
-            event, not_before = None, error.ends_at_ms / 1000
+            event, not_before_s = None, error.ends_at_ms / 1000
+            ends_at = utc_datetime(error.ends_at_ms).isoformat()
+            self.log.warning("Polling in the triggerer at %s or later: %s", ends_at, error)
         if event:
             return event
 
         from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationTrigger
 
+        units = condition.risk_units
         self.defer(
             trigger=BinanceLoanForceLiquidationTrigger(
-                since=watch.since.isoformat(),
-                wait_for=watch.wait_for,
-                risk_units=watch.risk_units,
-                lookback=watch.lookback.total_seconds(),
+                since=utc_datetime(condition.since_ms).isoformat(),
+                wait_for=condition.wait_for,
+                risk_units=list(units) if isinstance(units, tuple) else units,
+                lookback=self.lookback.total_seconds(),
                 poke_interval=self.poke_interval,
                 exponential_backoff=self.exponential_backoff,
                 max_wait=self.max_wait.total_seconds() if self.max_wait else None,
-                not_before=not_before,
-                deadline=deadline,
+                not_before=not_before_s,
+                deadline=deadline_s,
                 binance_loan_conn_id=self.binance_loan_conn_id,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=max(1.0, deadline - hook.now().timestamp())),
+            timeout=timedelta(seconds=max(1.0, deadline_s - hook.clock.now_ms() / 1000)),
         )
 
-    def _check_waits(self) -> None:
+    def _check_intervals(self) -> None:
         require_bool(self.deferrable, "deferrable")
         require_poll_interval(self.poke_interval, "poke_interval")
         if self.max_wait:
             require_poll_interval(self.max_wait.total_seconds(), "max_wait")
         require_seconds(self.timeout, "timeout")
 
-    def _watch(self, context: Context) -> Watch:
-        since = parse_instant(self.since, "since") or resolve_window(context).start
-        units = parse_risk_units(self.risk_units)
-        watch = Watch(since, self.wait_for, units if isinstance(units, str) else list(units), self.lookback)
-        watch.check()
-        return watch
+    def _parse_condition(self, context: Context) -> Condition:
+        since_ms = parse_instant(self.since, "since")
+        if since_ms is None:
+            since_ms = resolve_window(context).window.start_ms
+        return parse_condition(
+            since_ms=since_ms, wait_for=self.wait_for, lookback=self.lookback, risk_units=self.risk_units
+        )
 
-    def _look(self, watch: Watch) -> dict[str, Any] | None:
-        hook = BinanceLoanHook(self.binance_loan_conn_id)
-        start, end = watch.window(hook.now())
-        return watch.event(hook.iter_force_liquidations(start, end, risk_units=watch.risk_units))
+
+def _poke(hook: BinanceLoanHook, condition: Condition) -> dict[str, Any] | None:
+    window = condition.window(hook.clock.now_ms())
+    return condition.event(hook.iter_window(FORCE_LIQUIDATIONS, window, condition.risk_units))
