@@ -17,6 +17,7 @@ from airflow.sdk.exceptions import (
 
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.time_range import utc_datetime
+from airflow_provider_binance_loan.client.settings import conn_id_to_show
 from airflow_provider_binance_loan.conditions import (
     DEFAULT_LOOKBACK,
     Condition,
@@ -114,7 +115,7 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
             if isinstance(skip.__cause__, TaskDeferralError):
                 raise BinanceLoanError(
                     "Read the trigger's error in this log: the trigger failed.",
-                    conn_id=self.binance_loan_conn_id,
+                    conn_id=conn_id_to_show(self.binance_loan_conn_id),
                 ) from skip.__cause__
             raise
 
@@ -137,7 +138,7 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
                 raise RequestRefusedError(message)
         raise BinanceLoanError(
             f"Run scheduler, triggerer and workers on one version: the trigger sent {shown(event)}.",
-            conn_id=self.binance_loan_conn_id,
+            conn_id=conn_id_to_show(self.binance_loan_conn_id),
         )
 
     def poke(self, context: Context) -> PokeReturnValue:

@@ -14,6 +14,7 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.risk_units import RiskUnitsArgument, parse_risk_units
+from airflow_provider_binance_loan.client.settings import conn_id_to_show
 from airflow_provider_binance_loan.conditions import (
     DEFAULT_LOOKBACK,
     Condition,
@@ -307,7 +308,7 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
                 "Upgrade to Airflow 3.3, whose asset state store prevents repeated events: liquidations that "
                 "started in the last %.0f h fire now, perhaps again (connection %r, asset %r).",
                 self.lookback / 3600,
-                self.binance_loan_conn_id,
+                conn_id_to_show(self.binance_loan_conn_id),
                 self.asset_name,
             )
             return FiredEvents(self._lookback_from(now_ms))

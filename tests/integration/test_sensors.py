@@ -1,4 +1,4 @@
-"""The sensor: the same meaning whether it pokes, is rescheduled, or waits in the triggerer."""
+"""The sensor: the same outcome whether it pokes, is rescheduled, or waits in the triggerer."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from airflow.sdk.exceptions import (
     TaskDeferred,
 )
 
-from airflow_provider_binance_loan import conditions, triggers
 from airflow_provider_binance_loan.binance.time_range import epoch_ms
+from airflow_provider_binance_loan.client.clock import Clock
 from airflow_provider_binance_loan.exceptions import BadResponseError, BinanceLoanError, RateLimitedError
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
@@ -37,17 +37,22 @@ MODES = ["poke", "reschedule", "deferrable"]
 
 
 @pytest.fixture(autouse=True)
-def real_time(connect: Any, exchange: Exchange, mocker: Any) -> None:
-    """Let the local Binance share the sensor's clock, and let the trigger look at once."""
+def real_time(connect: Any, exchange: Exchange) -> None:
+    """Let the local Binance share the sensor's clock, which is the machine's."""
     exchange.clock = time.time
-    mocker.patch.object(triggers, "_first_wait_s", return_value=0)
-    mocker.patch.object(conditions, "_LEAST_INTERVAL_S", 0)
 
 
 @pytest.fixture
 def since() -> datetime:
-    """The start of the run's interval, an hour ago."""
-    return datetime.now(UTC) - HOUR
+    """The start of the run's interval, an hour ago, as a whole second."""
+    return datetime.now(UTC).replace(microsecond=0) - HOUR
+
+
+class ImpatientClock(Clock):
+    """The machine's clock for a trigger, without its waits."""
+
+    async def asleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
 
 
 class Task:
@@ -67,7 +72,7 @@ class Task:
             task_id="wait",
             mode="reschedule" if mode == "reschedule" else "poke",
             deferrable=mode == "deferrable",
-            **{"poke_interval": 0, "timeout": 20, **arguments},
+            **{"poke_interval": 1, "timeout": 20, **arguments},
         )
 
     def run(self) -> Any:
@@ -85,17 +90,17 @@ class Task:
 
 
 async def fire(trigger: Any) -> Any:
-    """Make the trigger anew from its row, as the triggerer does, and return its event."""
+    """Make the trigger anew from its row, as the triggerer does, and return its event without waits."""
     path, kwargs = trigger.serialize()
     assert path == f"{type(trigger).__module__}.{type(trigger).__qualname__}"
-    async for event in type(trigger)(**json.loads(json.dumps(kwargs))).run():
+    async for event in type(trigger)(**json.loads(json.dumps(kwargs)), clock=ImpatientClock()).run():
         return event.payload
     raise AssertionError("no event")
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_returns_what_is_there(mode: str, exchange: Exchange, since: datetime) -> None:
-    """What started at or after the start of the interval is there at the first look, whatever the mode."""
+def test_succeeds_at_the_first_poke(mode: str, exchange: Exchange, since: datetime) -> None:
+    """What started at or after the start of the interval is found at the first poke, whatever the mode."""
     start_ms = epoch_ms(since, "since")
     for group, at_ms in ((1, start_ms - 1), (1, start_ms), (2, start_ms + 60_000)):
         exchange.add_liquidation(group, at_ms, at_ms + 5)
@@ -110,7 +115,7 @@ def test_returns_what_is_there(mode: str, exchange: Exchange, since: datetime) -
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("wait_for", ["started", "finished"])
 def test_waits_for_what_is_not_there_yet(
-    mode: str, wait_for: Any, exchange: Exchange, since: datetime, mocker: Any
+    mode: str, wait_for: Any, exchange: Exchange, since: datetime
 ) -> None:
     """A liquidation that starts, or finishes, while the sensor waits, ends the wait."""
     exchange.add_liquidation(1, epoch_ms(since, "since") - 60_000)
@@ -119,14 +124,14 @@ def test_waits_for_what_is_not_there_yet(
         exchange.finish(1) if wait_for == "finished" else exchange.liquidate(1)
 
     if mode == "poke":
-        mocker.patch("time.sleep", side_effect=[meanwhile()])
+        exchange.schedule(3, meanwhile)  # a poke takes two requests
     found = Task(mode, since, meanwhile, wait_for=wait_for).run()
     assert (found["count"], found["group_ids"]) == (1, [1])
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_takes_since_as_given(mode: str, exchange: Exchange, since: datetime) -> None:
-    """An instant of its own overrules the run's interval."""
+def test_waits_since_the_given_instant(mode: str, exchange: Exchange, since: datetime) -> None:
+    """An instant given on the task takes precedence over the run's interval."""
     exchange.add_liquidation(1, epoch_ms(since, "since") - 60_000)
     found = Task(mode, since, since=(since - HOUR).isoformat()).run()
     assert found["count"] == 1
@@ -142,7 +147,7 @@ def test_fails_for_good_on_a_refused_key(mode: str, soft_fail: bool, connect: An
 
 
 @pytest.mark.parametrize("soft_fail", [False, True])
-def test_fails_for_good_on_what_goes_wrong_in_the_triggerer(
+def test_fails_for_good_on_a_key_refused_in_the_triggerer(
     soft_fail: bool, exchange: Exchange, since: datetime
 ) -> None:
     """A key that is refused while the sensor waits fails the task without a retry, also with soft_fail."""
@@ -179,17 +184,17 @@ def test_times_out(mode: str, soft_fail: bool, outcome: type[Exception], since: 
         (True, "Trigger failure", BinanceLoanError),
     ],
 )
-def test_tells_a_timeout_of_the_trigger_from_its_failure(
+def test_skips_on_a_timeout_of_the_trigger_alone(
     soft_fail: bool, failure: str, outcome: type[Exception], since: datetime
 ) -> None:
-    """Of what may befall a trigger, soft_fail skips on the timeout alone."""
+    """With soft_fail, a timeout of the trigger skips the task, and its failure fails it."""
     task = Task("deferrable", since, soft_fail=soft_fail)
     with pytest.raises(outcome):
         task.sensor.resume_execution("__fail__", {"error": failure}, task.context)
 
 
 def test_defers_with_what_is_left_of_its_time(since: datetime) -> None:
-    """The trigger gets the sensor's patience, and the deferral its timeout less what the first look took."""
+    """The trigger gets the sensor's intervals, and the deferral its timeout less the first poke's time."""
     task = Task("deferrable", since, poke_interval=30, exponential_backoff=True, max_wait=90, timeout=600)
     with pytest.raises(TaskDeferred) as deferred:
         task.sensor.execute(task.context)
@@ -203,7 +208,7 @@ def test_defers_with_what_is_left_of_its_time(since: datetime) -> None:
 def test_refuses_an_event_that_it_does_not_know(event: Any, since: datetime) -> None:
     """An event of another version is an error, not a success."""
     task = Task("deferrable", since, soft_fail=True)
-    with pytest.raises(BinanceLoanError, match="run scheduler, triggerer and workers on one version"):
+    with pytest.raises(BinanceLoanError, match="Run scheduler, triggerer and workers on one version"):
         task.sensor.resume_execution("execute_complete", {"event": event}, task.context)
 
 
@@ -221,7 +226,7 @@ def test_times_out_during_a_ban(connect: Any, since: datetime) -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("flag", ["silent_fail", "never_fail"])
 def test_fails_for_good_whatever_else_is_set(mode: str, flag: str, connect: Any, since: datetime) -> None:
-    """No flag of the base class makes a refused key be asked with again, or hides it."""
+    """No flag of the base class hides a refused key, or makes the sensor use it again."""
     connect(password="wrong")
     with pytest.raises(AirflowFailException, match="code -1022"):
         Task(mode, since, **{flag: True}).run()
@@ -237,7 +242,7 @@ def test_takes_risk_units_in_any_form(mode: str, exchange: Exchange, since: date
     assert task.run()["group_ids"] == [2]
 
 
-def test_does_not_look_during_a_ban(connect: Any, since: datetime) -> None:
+def test_does_not_poke_during_a_ban(connect: Any, since: datetime) -> None:
     """A ban fails a poking sensor, reschedules to its end, and is waited out in the triggerer."""
     outcomes: list[Any] = []
     for mode in MODES:
@@ -299,4 +304,4 @@ def test_means_the_same_in_every_mode_of_a_real_run(tmp_path: Path) -> None:
     assert ended == {f"{name}_{mode}": outcome for name, outcome in outcomes.items() for mode in MODES}, (
         run.stdout
     )
-    assert run.stdout.count("risk_units holds 'six'") == len(MODES)
+    assert run.stdout.count("separated by commas: it holds 'six'") == len(MODES)

@@ -1,71 +1,46 @@
-"""The triggers: they wait without blocking, fire once for each new liquidation, and survive restarts."""
+"""The triggers: they poll without blocking, fire once for each new liquidation, and survive restarts."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import threading
-import time
 from collections import Counter
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger
 
-from airflow_provider_binance_loan import conditions, hooks, triggers
+from airflow_provider_binance_loan import hooks
 from airflow_provider_binance_loan.client.settings import parse_connection
-from airflow_provider_binance_loan.client.throttle import Clock
 from airflow_provider_binance_loan.exceptions import BadResponseError, TransientError
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.triggers import (
     BinanceLoanForceLiquidationEventTrigger,
     BinanceLoanForceLiquidationTrigger,
+    _first_wait_s,
 )
+from tests.conftest import NOW, FakeClock
 from tests.support.raw import EMPTY, answer, error, raw_server
 
-FIRST_WAIT_S = triggers._first_wait_s
 BUSY = answer("503 Service Unavailable", error(-1008))
+BAN = answer("418 I'm a teapot", error(-1003), "Retry-After: 300")
+REFUSED = answer("401 Unauthorized", error(-2015))
 MINUTE_MS = 60_000
+HOUR = timedelta(hours=1)
+# The waits before the first poll are random, and these are their bounds for a poll_interval of a minute.
+FIRST_WAIT_S, INTERVAL_S = 6, 60
 
 
 @pytest.fixture(autouse=True)
-def real_time(connect: Any, exchange: Exchange, mocker: Any) -> None:
-    """Let the local Binance share the trigger's clock, and leave out the waits for Airflow."""
-    exchange.clock = time.time
-    mocker.patch.object(triggers, "_first_wait_s", return_value=0)
-    mocker.patch.object(conditions, "_LEAST_INTERVAL_S", 0)
-    mocker.patch.object(triggers, "_HANDOVER_S", 0)
+def connected(connect: Any, exchange: Exchange) -> None:
+    """Define the connection to the local Binance, whose clock is the triggers' fake one."""
 
 
-@pytest.fixture
-def waits(mocker: Any, exchange: Exchange) -> list[float]:
-    """What the trigger waits between its looks; all clocks jump over the waits."""
-    waited: list[float] = []
-
-    class JumpingClock(Clock):
-        def now_ms(self) -> int:
-            return super().now_ms() + round(sum(waited) * 1000)
-
-        def monotonic(self) -> float:
-            return super().monotonic() + sum(waited)
-
-    async def note(seconds: float) -> None:
-        waited.append(seconds)
-        await asyncio.sleep(0)
-
-    mocker.patch.object(hooks, "Clock", JumpingClock)
-    exchange.clock = lambda: JumpingClock().now_ms() / 1000
-
-    # Not in asyncio itself, by which the local Binance lives as well.
-    mocker.patch.object(triggers, "asyncio", SimpleNamespace(sleep=note, to_thread=asyncio.to_thread))
-    return waited
-
-
-def trigger(**arguments: Any) -> BinanceLoanForceLiquidationTrigger:
+def trigger(clock: FakeClock, **arguments: Any) -> BinanceLoanForceLiquidationTrigger:
     return BinanceLoanForceLiquidationTrigger(
-        **{"since": datetime.now(UTC).isoformat(), "poke_interval": 60, **arguments}
+        **{"since": NOW.isoformat(), "poke_interval": INTERVAL_S, **arguments}, clock=clock
     )
 
 
@@ -80,7 +55,6 @@ class Store:
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
-        self.fails = False
 
     def __getitem__(self, asset: Any) -> Store:
         assert asset.name == "watched"
@@ -90,8 +64,6 @@ class Store:
         return json.loads(self.values[key]) if key in self.values else None
 
     async def aset(self, key: str, value: Any) -> None:
-        if self.fails:
-            raise KeyboardInterrupt
         self.values[key] = json.dumps(value)
 
 
@@ -110,21 +82,24 @@ class OldStore(Store):
 class Watcher:
     """An event trigger as the triggerer runs it: made anew from its row at each start."""
 
-    def __init__(self, store: Any, **arguments: Any) -> None:
+    def __init__(self, store: Any, clock: FakeClock, **arguments: Any) -> None:
         made = BinanceLoanForceLiquidationEventTrigger(
-            asset_name="watched", **{"poke_interval": 0.01, **arguments}
+            asset_name="watched", **{"poke_interval": INTERVAL_S, **arguments}, clock=clock
         )
         assert isinstance(made, BaseEventTrigger)
         path, self.kwargs = made.serialize()
         assert path.endswith(".triggers.BinanceLoanForceLiquidationEventTrigger")
         self.store = store
+        self.clock = clock
 
-    async def events(self, exchange: Exchange, looks: int = 3) -> list[Any]:
-        """Start, collect what comes during some looks, and end as a killed triggerer does."""
-        running = BinanceLoanForceLiquidationEventTrigger(**json.loads(json.dumps(self.kwargs)))
+    async def events(self, exchange: Exchange, polls: int = 3) -> list[Any]:
+        """Start, collect the payloads of some polls, and end as a killed triggerer does."""
+        running = BinanceLoanForceLiquidationEventTrigger(
+            **json.loads(json.dumps(self.kwargs)), clock=self.clock
+        )
         running.asset_state_store = self.store
         payloads: list[Any] = []
-        done = len(exchange.requests) + 2 * looks
+        done = len(exchange.requests) + 2 * polls
 
         async def collect() -> None:
             async for event in running.run():
@@ -141,10 +116,10 @@ class Watcher:
 class TestWaiting:
     """The trigger that a sensor defers to."""
 
-    def test_looks_until_there_is_something(self, exchange: Exchange, waits: list[float]) -> None:
-        """It waits its interval between two looks, and tells what came in a small JSON value."""
+    def test_polls_until_there_is_something(self, exchange: Exchange, clock: FakeClock) -> None:
+        """It waits its interval between two polls, and fires a small JSON value."""
         exchange.schedule(5, lambda moved: moved.liquidate(1))
-        event = asyncio.run(first(trigger()))
+        event = asyncio.run(first(trigger(clock)))
         assert event | {"start": "", "end": ""} == {
             "status": "success",
             "count": 1,
@@ -152,21 +127,23 @@ class TestWaiting:
             "start": "",
             "end": "",
         }
-        assert waits == [0, 60, 60]
+        assert FIRST_WAIT_S <= clock.waits[0] <= INTERVAL_S
+        assert clock.waits[1:] == [60, 60]
 
-    def test_spreads_the_first_looks_over_an_interval(self) -> None:
-        """Triggers that start in one moment look at different ones, after a little while and in time."""
-        waits = [FIRST_WAIT_S(60) for _ in range(1000)]
+    def test_spreads_the_first_polls_over_an_interval(self) -> None:
+        """Triggers that start at once poll at different times, after a little while and in time."""
+        waits = [_first_wait_s(60) for _ in range(1000)]
         assert min(waits) >= 6
         assert max(waits) <= 60
         assert max(Counter(int(wait) for wait in waits).values()) < 100
-        assert FIRST_WAIT_S(2) == 2
+        assert _first_wait_s(2) == 2
 
-    def test_ends_at_its_deadline(self, exchange: Exchange, waits: list[float]) -> None:
+    def test_ends_at_its_deadline(self, exchange: Exchange, clock: FakeClock) -> None:
         """Where nobody else ends the wait, the trigger does, at the deadline and not after."""
-        event = asyncio.run(first(trigger(deadline=time.time() + 30)))
+        event = asyncio.run(first(trigger(clock, poke_interval=10, deadline=clock.time() + 30)))
         assert event == {"status": "timeout"}
-        assert [round(wait) for wait in waits] == [0, 30]
+        assert sum(clock.waits) == pytest.approx(30, abs=0.01)
+        assert len(clock.waits) == 4
 
     @pytest.mark.parametrize(
         ("arguments", "expected"),
@@ -177,50 +154,69 @@ class TestWaiting:
         ],
     )
     def test_backs_off_as_the_sensor_says(
-        self, exchange: Exchange, waits: list[float], arguments: Any, expected: list[float]
+        self, exchange: Exchange, clock: FakeClock, arguments: Any, expected: list[float]
     ) -> None:
         """Exponential back-off and its bound hold in the triggerer too."""
         exchange.schedule(9, lambda moved: moved.liquidate(1))
-        asyncio.run(first(trigger(**arguments)))
-        assert waits == [0, *expected]
+        asyncio.run(first(trigger(clock, **arguments)))
+        assert FIRST_WAIT_S <= clock.waits[0] <= expected[0]
+        assert clock.waits[1:] == expected
 
-    def test_is_patient_with_what_passes(
-        self, exchange: Exchange, connect: Any, waits: list[float], mocker: Any
+    def test_waits_out_passing_faults(
+        self, connect: Any, clock: FakeClock, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Faults that pass are waited out, ten looks in a row at most; then it raises."""
-        mocker.patch("airflow_provider_binance_loan.client.base._MAX_TRIES", 1)
-        with raw_server([BUSY] * 10) as (url, lines):
+        """Passing faults are waited out, ten failed polls in a row at most; then it raises."""
+        attempts = 5
+        with raw_server([BUSY] * 10 * attempts) as (url, lines):
             connect(host=url)
-            with pytest.raises(TransientError, match="-1008"):
-                asyncio.run(first(trigger()))
-        assert len(lines) == 10
-        assert waits == [0, *[60] * 9]
+            with pytest.raises(TransientError, match=r"connection 'binance_loan_default', .*-1008"):
+                asyncio.run(first(trigger(clock)))
+        assert len(lines) == 10 * attempts
+        assert [wait for wait in clock.waits if wait == 60] == [60] * 9
+        told = [line for line in capsys.readouterr().out.splitlines() if "Polling again in 60 s: " in line]
+        assert len(told) == 9
+        assert all("connection 'binance_loan_default'" in line for line in told)
 
-    def test_waits_out_a_ban(self, exchange: Exchange, connect: Any, waits: list[float]) -> None:
-        """A ban is waited out to its end, and does not count as a failure."""
-        ban = answer("418 I'm a teapot", error(-1003), "Retry-After: 300")
-        with raw_server([ban] * 12 + [answer("400 Bad Request", error(-1102))]) as (url, lines):
+    def test_counts_failures_in_a_row(self, connect: Any, clock: FakeClock) -> None:
+        """A poll that succeeds starts the count of failed polls again."""
+        failed = [BUSY] * 5
+        with raw_server([*failed * 9, EMPTY, EMPTY, *failed * 9, REFUSED]) as (url, lines):
             connect(host=url)
-            event = asyncio.run(first(trigger()))
+            event = asyncio.run(first(trigger(clock)))
+        assert event["status"] == "refused"
+        assert len(lines) == 2 * 45 + 2 + 1
+
+    def test_waits_out_a_ban(self, connect: Any, clock: FakeClock) -> None:
+        """A ban is waited out to its end, and does not count as a failure."""
+        with raw_server([BAN] * 12 + [answer("400 Bad Request", error(-1102))]) as (url, lines):
+            connect(host=url)
+            event = asyncio.run(first(trigger(clock)))
         assert event["status"] == "refused"
         assert len(lines) == 13
-        assert [290 < wait <= 300.01 for wait in waits[1:]] == [True] * 12
+        assert [290 < wait <= 300.01 for wait in clock.waits[1:]] == [True] * 12
 
-    def test_does_not_look_before_it_may(self, exchange: Exchange, waits: list[float]) -> None:
+    def test_does_not_poll_before_it_may(self, exchange: Exchange, clock: FakeClock) -> None:
         """A wait that Binance asked the sensor for holds in the triggerer."""
         exchange.liquidate(1)
-        since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-        asyncio.run(first(trigger(since=since, not_before=time.time() + 300)))
-        assert [round(wait) for wait in waits] == [300]
+        since = (NOW - HOUR).isoformat()
+        asyncio.run(first(trigger(clock, since=since, not_before=clock.time() + 300)))
+        assert clock.waits == [300]
 
-    def test_raises_on_a_malformed_answer(self, exchange: Exchange, connect: Any) -> None:
+    def test_raises_on_a_malformed_answer(self, connect: Any, clock: FakeClock) -> None:
         """An answer that is not what Binance documents ends the wait with an error."""
         with raw_server([answer("200 OK", "{}")]) as (url, _):
             connect(host=url)
             with pytest.raises(BadResponseError):
-                asyncio.run(first(trigger()))
+                asyncio.run(first(trigger(clock)))
 
-    def test_never_holds_the_loop(self, exchange: Exchange, mocker: Any) -> None:
+    @pytest.mark.parametrize("arguments", [{"since": ""}, {"risk_units": "six"}, {"poke_interval": 0}])
+    def test_fires_no_earlier_for_a_wrong_argument(self, clock: FakeClock, arguments: Any) -> None:
+        """A wrong argument is told after the first wait, when the scheduler has recorded the deferral."""
+        event = asyncio.run(first(trigger(clock, **arguments)))
+        assert event["status"] == "refused"
+        assert clock.waits == [FIRST_WAIT_S]
+
+    def test_never_blocks_the_loop(self, exchange: Exchange, clock: FakeClock, mocker: Any) -> None:
         """While Binance takes its time, and while the connection is read, the event loop goes on."""
         readers: list[threading.Thread] = []
         went_on: list[bool] = []
@@ -229,7 +225,7 @@ class TestWaiting:
             readers.append(threading.current_thread())
             return parse_connection(connection)
 
-        async def look() -> Any:
+        async def poll() -> Any:
             loop = asyncio.get_running_loop()
 
             def answer_late(_: Exchange) -> None:
@@ -237,11 +233,11 @@ class TestWaiting:
                 went_on.append(True)
 
             exchange.schedule(1, answer_late)
-            return await first(trigger(since="2023-01-01T00:00:00Z"))
+            return await first(trigger(clock, since="2023-01-01T00:00:00Z"))
 
         mocker.patch.object(hooks, "parse_connection", read)
         exchange.liquidate(1)
-        assert asyncio.run(look())["status"] == "success"
+        assert asyncio.run(poll())["status"] == "success"
         assert went_on == [True]
         assert readers
         assert threading.main_thread() not in readers
@@ -251,9 +247,9 @@ class TestWatching:
     """The trigger that an asset's watcher runs."""
 
     @pytest.mark.parametrize("store", [Store, OldStore])
-    def test_fires_once_for_each(self, exchange: Exchange, store: type[Store]) -> None:
+    def test_fires_once_for_each(self, exchange: Exchange, clock: FakeClock, store: type[Store]) -> None:
         """Each liquidation since the first start fires once, whenever the triggerer is restarted."""
-        watcher = Watcher(store())
+        watcher = Watcher(store(), clock)
         exchange.add_liquidation(2, exchange.now_ms() - MINUTE_MS)
         assert asyncio.run(watcher.events(exchange)) == []
         fired = []
@@ -265,9 +261,9 @@ class TestWatching:
         windows = [datetime.fromisoformat(event["start"]) for event in fired]
         assert [round(window.timestamp() * 1000) for window in windows] == starts
 
-    def test_fires_again_for_the_finish_when_asked(self, exchange: Exchange) -> None:
+    def test_fires_again_for_the_finish_when_asked(self, exchange: Exchange, clock: FakeClock) -> None:
         """A liquidation that finishes fires once more, also long after its start."""
-        watcher = Watcher(Store(), finished=True, lookback=0.0)
+        watcher = Watcher(Store(), clock, finished=True, lookback=0.0)
         assert asyncio.run(watcher.events(exchange)) == []
         exchange.liquidate(1)
         assert [event["what"] for event in asyncio.run(watcher.events(exchange))] == ["started"]
@@ -276,68 +272,116 @@ class TestWatching:
         assert [event["what"] for event in asyncio.run(watcher.events(exchange))] == ["finished"]
         assert asyncio.run(watcher.events(exchange)) == []
 
-    def test_fires_for_what_becomes_visible_late(self, exchange: Exchange) -> None:
+    def test_fires_for_what_becomes_visible_late(self, exchange: Exchange, clock: FakeClock) -> None:
         """A record that appears after a newer one still fires."""
-        watcher = Watcher(Store())
+        watcher = Watcher(Store(), clock)
         asyncio.run(watcher.events(exchange))
         newer = exchange.liquidate(1)
         assert len(asyncio.run(watcher.events(exchange))) == 1
         exchange.add_liquidation(2, newer.start_ms - 1)
         assert [event["group_id"] for event in asyncio.run(watcher.events(exchange))] == [2]
 
-    def test_repeats_rather_than_loses(self, exchange: Exchange) -> None:
-        """When the triggerer dies between firing and noting it, the event comes again."""
+    def test_repeats_rather_than_loses(self, exchange: Exchange, clock: FakeClock) -> None:
+        """When the triggerer dies between firing and recording it, the event comes again."""
         store = Store()
-        watcher = Watcher(store)
+        watcher = Watcher(store, clock)
         asyncio.run(watcher.events(exchange))
         exchange.liquidate(1)
-        noted = dict(store.values)
+        recorded = dict(store.values)
         assert len(asyncio.run(watcher.events(exchange))) == 1
-        store.values = noted
+        store.values = recorded
         assert len(asyncio.run(watcher.events(exchange))) == 1
 
-    def test_keeps_its_state_small(self, exchange: Exchange) -> None:
-        """What started before the look-back is forgotten, and not fired again."""
+    def test_records_an_event_once_airflow_has_it(self, exchange: Exchange, clock: FakeClock) -> None:
+        """The state is written some seconds after the event, between which the store has answered twice."""
+        calls: list[tuple[str, float]] = []
+
+        class NotingStore(Store):
+            async def aget(self, key: str) -> Any:
+                calls.append(("read", clock.time()))
+                return await super().aget(key)
+
+            async def aset(self, key: str, value: Any) -> None:
+                calls.append(("write", clock.time()))
+                await super().aset(key, value)
+
+        watcher = Watcher(NotingStore(), clock)
+        asyncio.run(watcher.events(exchange))
+        exchange.liquidate(1)
+        calls.clear()
+        fired_at = clock.time()
+        assert len(asyncio.run(watcher.events(exchange))) == 1
+        assert calls == [
+            ("read", fired_at),
+            ("read", fired_at),
+            ("read", fired_at + 3),
+            ("write", fired_at + 3),
+        ]
+
+    def test_keeps_its_state_small(self, exchange: Exchange, clock: FakeClock) -> None:
+        """What started before the lookback is forgotten, and not fired again."""
         store = Store()
-        watcher = Watcher(store, lookback=0.2)
+        watcher = Watcher(store, clock, lookback=3600)
         asyncio.run(watcher.events(exchange))
         now_ms = exchange.now_ms()
         for number in range(20):
             exchange.add_liquidation(1, now_ms - number)
-        assert len(asyncio.run(watcher.events(exchange))) > 10
-        exchange.clock = lambda: time.time() + 1
+        assert len(asyncio.run(watcher.events(exchange))) == 20
+        clock.sleep(4000)
         exchange.liquidate(2)
-        assert len(asyncio.run(watcher.events(exchange, looks=100))) == 1
+        assert len(asyncio.run(watcher.events(exchange))) == 1
         (state,) = store.values.values()
-        assert len(json.loads(state)["fired"]) <= 1
+        assert [group_id for _, group_id, _ in json.loads(state)["fired"]] == [2]
 
-    def test_looks_back_where_there_is_no_store(
-        self, exchange: Exchange, capsys: pytest.CaptureFixture[str]
+    def test_reads_a_state_without_a_version(self, exchange: Exchange, clock: FakeClock) -> None:
+        """The state that 0.1.0 stored is read as it is, and gets a version when it is next written."""
+        store = Store()
+        watcher = Watcher(store, clock)
+        asyncio.run(watcher.events(exchange))
+        ((key, state),) = store.values.items()
+        assert json.loads(state) == {"version": 1, "since_ms": int(NOW.timestamp() * 1000), "fired": []}
+        fired_ms = exchange.liquidate(1).start_ms
+        store.values = {key: json.dumps({"since_ms": fired_ms - 1, "fired": [[fired_ms, 1, False]]})}
+        assert asyncio.run(watcher.events(exchange)) == []
+        exchange.liquidate(2)
+        assert [event["group_id"] for event in asyncio.run(watcher.events(exchange))] == [2]
+        assert json.loads(store.values[key])["version"] == 1
+
+    def test_fires_for_the_lookback_where_there_is_no_store(
+        self, exchange: Exchange, clock: FakeClock, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Without a state store each start fires what started within the look-back, and says so."""
-        exchange.add_liquidation(1, exchange.now_ms() - 2 * MINUTE_MS)
-        exchange.add_liquidation(2, exchange.now_ms() - MINUTE_MS // 2)
-        watcher = Watcher(None, lookback=60.0)
+        """Without a state store each start fires what started within the lookback, and says so."""
+        exchange.add_liquidation(1, exchange.now_ms() - 120 * MINUTE_MS)
+        exchange.add_liquidation(2, exchange.now_ms() - 30 * MINUTE_MS)
+        watcher = Watcher(None, clock, lookback=3600)
         for _ in range(2):
             assert [event["group_id"] for event in asyncio.run(watcher.events(exchange))] == [2]
-        assert "There is no asset state store before Airflow 3.3" in capsys.readouterr().out
+        told = capsys.readouterr().out
+        assert "Upgrade to Airflow 3.3, whose asset state store prevents repeated events" in told
+        assert "(connection 'binance_loan_default', asset 'watched')" in told
 
-    def test_backs_off_by_itself(self, exchange: Exchange, connect: Any, waits: list[float]) -> None:
-        """It never raises, which would start it again at once; it waits longer and longer."""
-        refused = answer("401 Unauthorized", error(-2015))
-        with raw_server([refused] * 6 + [EMPTY] * 2) as (url, lines):
+    def test_backs_off_by_itself(
+        self, connect: Any, clock: FakeClock, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It never raises, which would start it again at once; it waits longer and longer, and says so."""
+        with raw_server([REFUSED] * 6 + [EMPTY] * 2) as (url, lines):
             connect(host=url)
-            watcher = BinanceLoanForceLiquidationEventTrigger(asset_name="watched", poke_interval=60)
+            watcher = BinanceLoanForceLiquidationEventTrigger(
+                asset_name="watched", poke_interval=60, clock=clock
+            )
 
-            async def look() -> None:
+            async def poll() -> None:
                 running = asyncio.create_task(first(watcher))
                 while len(lines) < 8:
                     await asyncio.wait([running], timeout=0.01)
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
 
-            asyncio.run(look())
-        assert waits[:6] == [120, 240, 480, 600, 600, 600]
+            asyncio.run(poll())
+        assert clock.waits[:6] == [120, 240, 480, 600, 600, 600]
+        (line,) = (text for text in capsys.readouterr().out.splitlines() if "Polling again in 240 s" in text)
+        assert "Polling again in 240 s (asset 'watched'): " in line
+        assert line.count("connection 'binance_loan_default'") == 1
 
     def test_keeps_one_short_key_for_the_same_units(self) -> None:
         """The state is found again however the units are written, and its key is short."""
@@ -381,11 +425,16 @@ class TestWatching:
         assert one != other
 
 
-def test_no_figures_and_no_addresses_in_events(exchange: Exchange) -> None:
+def test_stores_no_clock(clock: FakeClock) -> None:
+    """The clock of a test is no part of the row in Airflow's database."""
+    watcher = BinanceLoanForceLiquidationEventTrigger(asset_name="a", clock=clock)
+    assert "clock" not in {**trigger(clock).serialize()[1], **watcher.serialize()[1]}
+
+
+def test_no_figures_and_no_addresses_in_events(exchange: Exchange, clock: FakeClock) -> None:
     """What goes through Airflow's database holds no amount and no e-mail address."""
     exchange.add_liquidation(1, exchange.now_ms() - MINUTE_MS)
-    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-    event = json.dumps(asyncio.run(first(trigger(since=since))))
+    event = json.dumps(asyncio.run(first(trigger(clock, since=(NOW - HOUR).isoformat()))))
     assert "@" not in event
     assert "test.com" not in event
     assert json.loads(event).keys() == {"status", "count", "group_ids", "start", "end"}
