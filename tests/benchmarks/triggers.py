@@ -2,8 +2,8 @@
 
     uv run python -m tests.benchmarks.triggers [TRIGGERS …]
 
-All start in one moment, as when a triggerer starts, and each looks once a minute. The first minute, in which
-they start, is shown apart from the two that follow. The share of a core is less what it takes to measure.
+All start at once, as when a triggerer starts, and each polls once a minute. The first minute, in which they
+start, is shown apart from the two that follow. The share of a core excludes what the measurement takes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Minutes(NamedTuple):
     cpu: float
 
 
-def watch(ready: Connection, url: str, count: int) -> None:
+def wait_on_one_loop(ready: Connection, url: str, count: int) -> None:
     """Run the triggers, and report the first minute, the next two, the MB added, and the idle loop's CPU."""
     set_up_airflow(url)
     from airflow_provider_binance_loan.hooks import BinanceLoanHook
@@ -82,7 +82,7 @@ def main(counts: list[int]) -> None:
     for count in counts:
         with (
             process(serve_canned, 0, timedelta(1), [0.0]) as server,
-            process(watch, server.recv()[0], count) as loop,
+            process(wait_on_one_loop, server.recv()[0], count) as loop,
         ):
             first, later, added_mb, idle_cpu = loop.recv()
         for minutes, seen in (("first", first), ("2nd and 3rd", later)):

@@ -29,7 +29,6 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from airflow_provider_binance_loan import triggers
 from airflow_provider_binance_loan.binance.fields import parse_liquidations
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.client.settings import parse_connection
@@ -1007,12 +1006,10 @@ def test_says_what_is_wrong_with_the_sensor(
     ],
 )
 def test_says_what_is_wrong_with_the_trigger(
-    arguments: dict[str, Any], text: str, connect: object, unasked: SandboxServer, mocker: Any
+    arguments: dict[str, Any], text: str, connect: object, unasked: SandboxServer
 ) -> None:
     """A wrong argument ends the wait with an event that says so, from which the sensor fails its task."""
-    mocker.patch.object(triggers, "_first_wait_s", return_value=0)
-    mocker.patch.object(triggers, "_FIRST_WAIT_S", 0)
-    trigger = BinanceLoanForceLiquidationTrigger(**{"since": NOW.isoformat(), **arguments})
+    trigger = BinanceLoanForceLiquidationTrigger(**{"since": NOW.isoformat(), **arguments}, clock=FakeClock())
 
     async def events() -> list[Any]:
         return [event.payload async for event in trigger.run()]

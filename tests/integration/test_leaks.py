@@ -274,23 +274,24 @@ def test_nothing_is_seen_when_the_environments_proxy_is_wrong(
 
 
 def test_nothing_is_seen_of_a_trigger(
-    seen: Seen, connected: Any, exchange: Exchange, mocker: Any, clock: FakeClock
+    seen: Seen, connected: Any, exchange: Exchange, clock: FakeClock
 ) -> None:
     """What a trigger is stored as, fires, or raises holds no secret."""
-    mocker.patch("airflow_provider_binance_loan.triggers._first_wait_s", return_value=0)
-    mocker.patch("airflow_provider_binance_loan.conditions._LEAST_INTERVAL_S", 0)
-    mocker.patch("airflow_provider_binance_loan.triggers._MAX_FAILURES", 1)
-    mocker.patch.object(doors, "_MAX_TRIES", 1)
-    mocker.patch("airflow_provider_binance_loan.hooks.Clock", return_value=clock)
+    passing = 10 * 5  # polls, each of so many attempts, after which the trigger raises
 
     async def first(waiting: BinanceLoanForceLiquidationTrigger) -> Any:
         async for event in waiting.run():
             return event
         return None
 
-    for fault in (Fault("error", 401, -2015), Fault("reset"), Fault("html", 200), None):
-        exchange.fail(fault)
-        waiting = BinanceLoanForceLiquidationTrigger(since=(NOW - HOUR).isoformat(), poke_interval=0.01)
+    for fault, times in (
+        (Fault("error", 401, -2015), 1),
+        (Fault("reset"), passing),
+        (Fault("html", 200), 1),
+        (None, 1),
+    ):
+        exchange.fail(*[fault] * times)
+        waiting = BinanceLoanForceLiquidationTrigger(since=(NOW - HOUR).isoformat(), clock=clock)
         seen.show(waiting, waiting.serialize())
 
         exchange.liquidate(1, int(clock.time() * 1000) - len(exchange.requests))
