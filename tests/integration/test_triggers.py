@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -21,14 +21,13 @@ from airflow_provider_binance_loan.triggers import (
     BinanceLoanForceLiquidationTrigger,
     _first_wait_s,
 )
-from tests.conftest import NOW, FakeClock
+from tests.support.clock import HOUR, NOW, FakeClock
 from tests.support.raw import EMPTY, answer, error, raw_server
 
 BUSY = answer("503 Service Unavailable", error(-1008))
 BAN = answer("418 I'm a teapot", error(-1003), "Retry-After: 300")
 REFUSED = answer("401 Unauthorized", error(-2015))
 MINUTE_MS = 60_000
-HOUR = timedelta(hours=1)
 # The waits before the first poll are random, and these are their bounds for a poll_interval of a minute.
 FIRST_WAIT_S, INTERVAL_S = 6, 60
 
@@ -333,20 +332,6 @@ class TestWatching:
         (state,) = store.values.values()
         assert [group_id for _, group_id, _ in json.loads(state)["fired"]] == [2]
 
-    def test_reads_a_state_without_a_version(self, exchange: Exchange, clock: FakeClock) -> None:
-        """The state that 0.1.0 stored is read as it is, and gets a version when it is next written."""
-        store = Store()
-        watcher = Watcher(store, clock)
-        asyncio.run(watcher.events(exchange))
-        ((key, state),) = store.values.items()
-        assert json.loads(state) == {"version": 1, "since_ms": int(NOW.timestamp() * 1000), "fired": []}
-        fired_ms = exchange.liquidate(1).start_ms
-        store.values = {key: json.dumps({"since_ms": fired_ms - 1, "fired": [[fired_ms, 1, False]]})}
-        assert asyncio.run(watcher.events(exchange)) == []
-        exchange.liquidate(2)
-        assert [event["group_id"] for event in asyncio.run(watcher.events(exchange))] == [2]
-        assert json.loads(store.values[key])["version"] == 1
-
     def test_fires_for_the_lookback_where_there_is_no_store(
         self, exchange: Exchange, clock: FakeClock, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -392,8 +377,8 @@ class TestWatching:
         assert made[0] == made[1] == made[2] != made[3]
         assert max(map(len, made)) < 60
 
-    def test_continues_where_version_0_1_0_ended(self, exchange: Exchange) -> None:
-        """With the state that 0.1.0 left, only what it had not fired yet is fired."""
+    def test_continues_where_version_0_1_0_ended(self, exchange: Exchange, clock: FakeClock) -> None:
+        """With the state that 0.1.0 left, only what it had not fired yet fires; the state gets a version."""
         now_ms = exchange.now_ms()
         first_ms, second_ms, third_ms = (now_ms - minutes * MINUTE_MS for minutes in (9, 8, 7))
         for group_id, start_ms in (
@@ -408,13 +393,14 @@ class TestWatching:
         key = "binance_loan_fired_5798b4561621fb0e7c0ae958fe80238a"
         fired = [[first_ms, 1, False], [second_ms, 2, True]]
         store.values[key] = json.dumps({"since_ms": now_ms - 10 * MINUTE_MS, "fired": fired})
-        events = asyncio.run(Watcher(store, finished=True).events(exchange))
+        events = asyncio.run(Watcher(store, clock, finished=True).events(exchange))
         assert [(event["what"], event["group_id"]) for event in events] == [
             ("finished", 1),
             ("started", 2),
             ("finished", 2),
         ]
         state = json.loads(store.values[key])
+        assert state["version"] == 1
         assert state["fired"] == [[first_ms, 1, True], [second_ms, 2, True], [third_ms, 2, True]]
 
     def test_keeps_watchers_apart(self) -> None:
