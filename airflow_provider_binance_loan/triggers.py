@@ -101,7 +101,7 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
         self._clock = clock
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments, from which the triggerer makes the trigger anew."""
+        """Return the class path and the arguments, from which the triggerer rebuilds the trigger."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
@@ -119,7 +119,7 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Poll until there is something to tell, and yield one event.
+        """Poll until the outcome is known, and yield it as one event.
 
         :raises BadResponseError: an answer is malformed.
         :raises TransientError: ten polls in a row failed.
@@ -134,7 +134,7 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
         yield TriggerEvent(await self._wait(hook, condition))
 
     async def _wait(self, hook: BinanceLoanHook, condition: Condition) -> dict[str, Any]:
-        """Poll until there is something to tell, and return it."""
+        """Poll until the outcome is known, and return it as the payload of the event."""
         polls = failures = 0
         not_before_s = (self.not_before or 0) - _now_s(hook)
         wait_s = max(_first_wait_s(self._interval_s(0)), not_before_s)
@@ -241,7 +241,7 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
         self._clock = clock
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments, from which the triggerer makes the trigger anew."""
+        """Return the class path and the arguments, from which the triggerer rebuilds the trigger."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
@@ -268,6 +268,7 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
                 now_ms = hook.clock.now_ms()
                 window = Condition(since_ms=fired.oldest_ms).window(now_ms)
                 records = await hook.aget_window(FORCE_LIQUIDATIONS, window, self._risk_units)
+                records.sort(key=FORCE_LIQUIDATIONS.key)  # so that events come in the order of the starts
                 payloads = [
                     payload for record in records for payload in fired.add(record, finished=self.finished)
                 ]
@@ -302,7 +303,7 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
         return f"binance_loan_fired_{hashlib.sha256(about.encode()).hexdigest()[:32]}"
 
     async def _load(self, store: StateStore | None, now_ms: int) -> FiredEvents:
-        """Return the state of before this start of the trigger; without one, fire for nothing before now."""
+        """Return the state that an earlier start of the trigger stored; at the first start, that of now."""
         if store is None:
             self.log.warning(
                 "Upgrade to Airflow 3.3, whose asset state store prevents repeated events: liquidations that "

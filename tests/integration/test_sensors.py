@@ -90,7 +90,7 @@ class Task:
 
 
 async def fire(trigger: Any) -> Any:
-    """Make the trigger anew from its row, as the triggerer does, and return its event without waits."""
+    """Rebuild the trigger from its row, as the triggerer does, and return its event without waits."""
     path, kwargs = trigger.serialize()
     assert path == f"{type(trigger).__module__}.{type(trigger).__qualname__}"
     async for event in type(trigger)(**json.loads(json.dumps(kwargs)), clock=ImpatientClock()).run():

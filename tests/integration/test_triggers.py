@@ -79,7 +79,7 @@ class OldStore(Store):
 
 
 class Watcher:
-    """An event trigger as the triggerer runs it: made anew from its row at each start."""
+    """An event trigger as the triggerer runs it: rebuilt from its row at each start."""
 
     def __init__(self, store: Any, clock: FakeClock, **arguments: Any) -> None:
         made = BinanceLoanForceLiquidationEventTrigger(
@@ -172,9 +172,9 @@ class TestWaiting:
                 asyncio.run(first(trigger(clock)))
         assert len(lines) == 10 * attempts
         assert [wait for wait in clock.waits if wait == 60] == [60] * 9
-        told = [line for line in capsys.readouterr().out.splitlines() if "Polling again in 60 s: " in line]
-        assert len(told) == 9
-        assert all("connection 'binance_loan_default'" in line for line in told)
+        logged = [line for line in capsys.readouterr().out.splitlines() if "Polling again in 60 s: " in line]
+        assert len(logged) == 9
+        assert all("connection 'binance_loan_default'" in line for line in logged)
 
     def test_counts_failures_in_a_row(self, connect: Any, clock: FakeClock) -> None:
         """A poll that succeeds starts the count of failed polls again."""
@@ -210,7 +210,7 @@ class TestWaiting:
 
     @pytest.mark.parametrize("arguments", [{"since": ""}, {"risk_units": "six"}, {"poke_interval": 0}])
     def test_fires_no_earlier_for_a_wrong_argument(self, clock: FakeClock, arguments: Any) -> None:
-        """A wrong argument is told after the first wait, when the scheduler has recorded the deferral."""
+        """A wrong argument is reported after the first wait, when the scheduler has recorded the deferral."""
         event = asyncio.run(first(trigger(clock, **arguments)))
         assert event["status"] == "refused"
         assert clock.waits == [FIRST_WAIT_S]
@@ -341,9 +341,9 @@ class TestWatching:
         watcher = Watcher(None, clock, lookback=3600)
         for _ in range(2):
             assert [event["group_id"] for event in asyncio.run(watcher.events(exchange))] == [2]
-        told = capsys.readouterr().out
-        assert "Upgrade to Airflow 3.3, whose asset state store prevents repeated events" in told
-        assert "(connection 'binance_loan_default', asset 'watched')" in told
+        logged = capsys.readouterr().out
+        assert "Upgrade to Airflow 3.3, whose asset state store prevents repeated events" in logged
+        assert "(connection 'binance_loan_default', asset 'watched')" in logged
 
     def test_backs_off_by_itself(
         self, connect: Any, clock: FakeClock, capsys: pytest.CaptureFixture[str]

@@ -1,4 +1,4 @@
-"""The condition of a wait: what it takes, which window it reads, and which records it tells of."""
+"""The condition of a wait: its arguments, the window that it reads, and the event for matching records."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def parse(**arguments: Any) -> Condition:
 
 
 def record(group_id: int, start_ms: int, end_ms: int | None = None) -> dict[str, Any]:
-    """Return what of a record a condition reads, and an amount and an address that it must not tell."""
+    """Return the fields that a condition reads, with an amount and an address that no event may hold."""
     return {
         "groupId": group_id,
         "liquidationStartTime": start_ms,
@@ -139,7 +139,7 @@ def test_reads_up_to_the_present(arguments: dict[str, Any], now_ms: int, start_m
         ),
     ],
 )
-def test_tells_of_the_records_that_match(
+def test_makes_an_event_of_the_records_that_match(
     wait_for: str, records: list[dict[str, Any]], expected: dict[str, Any] | None
 ) -> None:
     """The event counts the matching records, and its window holds each of them by its start."""

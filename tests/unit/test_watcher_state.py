@@ -1,4 +1,4 @@
-"""What a watcher remembers: which liquidations it fired for, as JSON that outlives this version."""
+"""The state of a watcher: the liquidations that it fired for, as JSON that outlives this version."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def record(group_id: int, start_ms: int, end_ms: int | None = None) -> dict[str,
 
 
 def added(fired: FiredEvents, *records: dict[str, Any], finished: bool = True) -> list[tuple[str, int]]:
-    """Add records, and return what of each event tells it from others."""
+    """Add records, and return the kind and the risk unit of each event."""
     return [
         (event["what"], event["group_id"]) for one in records for event in fired.add(one, finished=finished)
     ]
@@ -47,7 +47,7 @@ def test_fires_once_for_a_start_and_once_for_a_finish() -> None:
     assert added(fired, record(7, SINCE_MS, SINCE_MS + 5)) == [("started", 7), ("finished", 7)]
 
 
-def test_tells_the_window_of_a_record() -> None:
+def test_names_the_window_of_a_record() -> None:
     """The payload names the risk unit, and a window that holds this record alone."""
     (payload,) = FiredEvents(SINCE_MS).add(record(6, SINCE_MS), finished=False)
     assert payload == {
@@ -68,8 +68,8 @@ def test_tells_the_window_of_a_record() -> None:
         (99 * DAY_MS + 2, True, []),
     ],
 )
-def test_forgets_what_no_event_can_come_of(after_ms: int, keep_running: bool, left: list[int]) -> None:
-    """What is older than the lookback goes, but a running one stays as long as a request may span."""
+def test_forgets_what_can_fire_no_more(after_ms: int, keep_running: bool, left: list[int]) -> None:
+    """Liquidations before the lookback are forgotten, running ones after as long as a request may span."""
     fired = FiredEvents.from_json(STATE)
     assert fired.forget_before(SINCE_MS + after_ms, keep_running=keep_running) is (left != [6, 7])
     assert [group_id for _, group_id in fired.keys] == left
