@@ -17,14 +17,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+import airflow_provider_binance_loan
 from airflow_provider_binance_loan import __version__
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, ApiKey, Exchange
 from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_connection
-from tests.meta.test_ladder import LADDER, PACKAGE
 from tests.support import readme
 
 pytestmark = pytest.mark.package
 
+PACKAGE = airflow_provider_binance_loan.__name__
 UV = os.environ.get("UV", "uv")  # `uv run` says where it is itself
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "VIRTUAL_ENV"))}
 
@@ -140,12 +141,25 @@ def airflow(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
     return shell
 
 
-def test_what_is_installed_is_the_wheel(installed: Path, airflow: Callable[..., str]) -> None:
-    """Python finds the package where it was installed, and each module of the ladder can be imported."""
-    names = [f"{PACKAGE}.{name}" for name in LADDER if name and name != "landing.parquet"]
-    modules = ", ".join(names)
-    found = airflow(f"cd / && python -c 'import {modules}; print({PACKAGE}.__file__)' | tail -1")
-    assert Path(found).is_relative_to(installed.parent)
+# Imports every module apart from those that need an extra, and prints where the package is, and their names.
+IMPORT_ALL = f"""
+import pkgutil, importlib, {PACKAGE} as package
+prefix, extras = "{PACKAGE}.", ("landing.parquet", "sandbox")
+found = [name.removeprefix(prefix) for _, name, _ in pkgutil.walk_packages(package.__path__, prefix)]
+names = [name for name in found if not name.startswith(extras)]
+for name in names:
+    importlib.import_module(prefix + name)
+print(package.__file__, *names)
+"""
+
+
+def test_what_is_installed_is_the_wheel(installed: Path, airflow: Callable[..., str], tmp_path: Path) -> None:
+    """Python finds the package where it was installed, and can import each module without an extra."""
+    program = tmp_path / "program.py"
+    program.write_text(IMPORT_ALL)
+    file, *names = airflow(f"python {program} | tail -1").split()
+    assert Path(file).is_relative_to(installed.parent)
+    assert {"hooks", "operators", "sensors", "triggers", "client.settings", "landing.s3"} <= set(names)
 
 
 @pytest.mark.parametrize(
