@@ -186,8 +186,8 @@ def _serve(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     from airflow_provider_binance_loan.sandbox import embedded
     from airflow_provider_binance_loan.sandbox.exchange import Exchange
+    from airflow_provider_binance_loan.sandbox.run_view import View
     from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_connection
-    from airflow_provider_binance_loan.sandbox.view import View
 
     started = time.monotonic()
     home = Path(tempfile.mkdtemp(prefix="binance-loan-sandbox-"))

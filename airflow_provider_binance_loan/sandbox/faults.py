@@ -1,6 +1,6 @@
 """What can go wrong between a client and Binance, once or by chance.
 
-Says what, and not how: `wire.py` does it.
+Says what, and not how: `fault_delivery.py` does it.
 """
 
 from __future__ import annotations

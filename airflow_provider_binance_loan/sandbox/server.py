@@ -1,7 +1,7 @@
 """The sandbox's HTTP: Binance's endpoints, as strict as the real ones, admin calls, its page, and a server.
 
 Checks requests and signatures by itself. What the answers hold is decided in `exchange.py`; what becomes of a
-request before it gets here, and of an answer on its way, in `gate.py`.
+request before it gets here, and of an answer on its way, in `middleware.py`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import HTMLResponse
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from airflow_provider_binance_loan.sandbox.dashboard import PAGE, PAGE_HEADERS, may_act, watched
 from airflow_provider_binance_loan.sandbox.exchange import (
     SANDBOX_API_KEY,
     SANDBOX_API_SECRET,
@@ -40,8 +41,7 @@ from airflow_provider_binance_loan.sandbox.exchange import (
     split_query,
 )
 from airflow_provider_binance_loan.sandbox.faults import Fault
-from airflow_provider_binance_loan.sandbox.gate import Gate, written
-from airflow_provider_binance_loan.sandbox.page import PAGE, PAGE_HEADERS, may_act, watched
+from airflow_provider_binance_loan.sandbox.middleware import Gate, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable

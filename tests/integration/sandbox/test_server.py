@@ -586,5 +586,8 @@ def test_the_sandbox_imports_nothing_of_the_client() -> None:
     )
     names = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     package = "airflow_provider_binance_loan.sandbox"
-    modules = [f"{package}.{name}" for name in ("exchange", "faults", "gate", "page", "server", "wire")]
+    modules = [
+        f"{package}.{name}"
+        for name in ("dashboard", "exchange", "fault_delivery", "faults", "middleware", "server")
+    ]
     assert names.strip() == str([package, *modules])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fastapi import Response
 
 from airflow_provider_binance_loan.sandbox.exchange import MINUTE_MS, Exchange, LoggedRequest, write_json
-from airflow_provider_binance_loan.sandbox.wire import deliver, other_answer
+from airflow_provider_binance_loan.sandbox.fault_delivery import deliver, other_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_loan.sandbox.exchange import Exchange
 
-PAGE = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+PAGE = files(__package__).joinpath("dashboard.html").read_text(encoding="utf-8")
 # Nothing from elsewhere comes into the page, and it goes into no frame, where clicks can be stolen.
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; connect-src 'self'; img-src data:; "

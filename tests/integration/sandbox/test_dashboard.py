@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import requests
 
+from airflow_provider_binance_loan.sandbox.dashboard import may_act
 from airflow_provider_binance_loan.sandbox.exchange import Behaviour, Exchange, number
-from airflow_provider_binance_loan.sandbox.page import may_act
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
 
 NOW_MS = 1_775_000_000_000  # 2026-03-31T23:33:20Z
