@@ -1,1 +1,1 @@
-"""A local Binance to try DAGs against: it knows nothing of the rest of the package."""
+"""A local Binance to run DAGs against. It shares no code with the client that it tests."""

@@ -1,4 +1,4 @@
-"""The sandbox's page: the file, what it polls, and which posts of a browser may act. No HTTP of its own."""
+"""The dashboard, a web page: its HTML, the data that it polls, and the check of who may post. No HTTP."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_loan.sandbox.exchange import Exchange
 
-PAGE = files(__package__).joinpath("dashboard.html").read_text(encoding="utf-8")
-# Nothing from elsewhere comes into the page, and it goes into no frame, where clicks can be stolen.
-PAGE_HEADERS = {
+HTML = files(__package__).joinpath("dashboard.html").read_text(encoding="utf-8")
+# The page loads nothing from other origins, and no other page may frame it, which would allow clickjacking.
+HTML_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; connect-src 'self'; img-src data:; "
     "script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -26,8 +26,8 @@ HOURS = 24
 SHOWN_LIQUIDATIONS = 50
 
 
-def watched(exchange: Exchange) -> dict[str, Any]:
-    """Sum up what the page shows: the units with their LTVs, and the newest liquidations, newest first."""
+def dashboard_data(exchange: Exchange) -> dict[str, Any]:
+    """Return the data of the dashboard: the units with their LTVs, and the newest liquidations first."""
     state, ltvs = exchange.state(), exchange.ltvs(HOURS)
     newest = exchange.liquidations()[: -SHOWN_LIQUIDATIONS - 1 : -1]
     return {
@@ -50,21 +50,22 @@ def watched(exchange: Exchange) -> dict[str, Any]:
     }
 
 
-def may_act(headers: Mapping[str, str], own_host: str) -> bool:
-    """Tell whether a post may act: from a browser, only the page's own may, in JSON.
+def may_post(headers: Mapping[str, str], own_host: str) -> bool:
+    """Return whether to accept a POST request: from a browser, only JSON sent by the dashboard itself.
 
-    A browser names the origin of the page that posts, and lets no page leave it out; other clients name none.
-    The host must be an address or a name of ours, as a foreign name can be made to lead here.
+    A browser always sends the origin of the page that posts; other clients send none. The host must be an IP
+    address, localhost or the host of this server: attackers can make a name of their own resolve to it (DNS
+    rebinding).
     """
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
     if origin is None:
         return site in {"none", "same-origin"}
     host = headers.get("host", "")
-    json = headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
-    return json and origin == f"http://{host}" and _is_ours(host, own_host)
+    is_json = headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
+    return is_json and origin == f"http://{host}" and _is_own_host(host, own_host)
 
 
-def _is_ours(host: str, own_host: str) -> bool:
+def _is_own_host(host: str, own_host: str) -> bool:
     try:
         name = urlsplit(f"//{host}").hostname or ""
         return name in {"localhost", own_host.lower()} or bool(ip_address(name))

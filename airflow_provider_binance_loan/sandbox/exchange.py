@@ -1,7 +1,7 @@
-"""A model of Binance's institutional loans: risk units, their liquidations, API keys, and the open questions.
+"""A model of Binance's institutional loans: risk units, liquidations, API keys, and undocumented behaviour.
 
-Holds state, data and the rules of the lists. No HTTP (see `server.py`), no Airflow, and nothing of the
-client: what judges the client must not share its code.
+Holds the data, and the rules by which it is listed. No HTTP (see `server.py`), no Airflow, and no code of the
+client: a client and the server that tests it must not share their mistakes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import unquote
 
-from airflow_provider_binance_loan.sandbox.faults import PASSING, Fault
+from airflow_provider_binance_loan.sandbox.faults import TRANSIENT_FAULTS, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,32 +34,32 @@ MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 HISTORY_START_MS = 1_751_328_000_000  # 2025-07-01T00:00Z
 ONE = 10**8  # amounts are counted in units of 0.00000001
-LOGGED_REQUESTS = 100_000
+LOGGED_REQUESTS = 100_000  # the newest are kept
 
 Row = dict[str, Any]
 Shape = Literal["object", "list", "null", "mixed"]
 
 
 def number(text: str) -> str:
-    """Mark a text that `write_json` writes as a JSON number."""
+    """Mark a text so that `write_json` writes it as a JSON number."""
     return f"\0{text}\0"
 
 
 def write_json(value: object) -> bytes:
-    """Write compact JSON with the marked numbers digit for digit: no amount passes through a float."""
+    """Return compact JSON with the marked numbers digit for digit: no amount passes through a float."""
     text = json.dumps(value, separators=(",", ":"))
     return text.replace('"\\u0000', "").replace('\\u0000"', "").encode()
 
 
 def split_query(query: str) -> list[tuple[str, str]]:
-    """Split a raw query string, and drop or merge nothing as a web framework's parser would."""
+    """Return all parameters of a raw query string; a web framework's parser would drop or merge some."""
     pairs = (part.partition("=") for part in query.split("&") if part)
     return [(unquote(name), unquote(value)) for name, _, value in pairs]
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key, the account that it belongs to, and what it may do."""
+    """An API key with its account and permissions."""
 
     key: str
     secret: str | None = None
@@ -80,17 +80,17 @@ class Unit:
     close_ms: int | None = None
 
     def active(self, at_ms: int) -> bool:
-        """Tell whether the unit lives at that time."""
+        """Return whether the unit exists, and is not closed, at that time."""
         return self.create_ms <= at_ms and not self.closed(at_ms)
 
     def closed(self, at_ms: int) -> bool:
-        """Tell whether the unit is closed by that time."""
+        """Return whether the unit is closed at that time."""
         return self.close_ms is not None and self.close_ms <= at_ms
 
 
 @dataclass(slots=True)
 class Liquidation:
-    """A liquidation: without an end it runs until it is finished; `fields` overrule its drawn row."""
+    """A liquidation; without `end_ms` it runs until it is finished, and `fields` replace generated fields."""
 
     group_id: int
     start_ms: int
@@ -98,13 +98,13 @@ class Liquidation:
     fields: Row = field(default_factory=dict)
 
     def running(self, at_ms: int) -> bool:
-        """Tell whether the liquidation has yet to end at that time."""
+        """Return whether the liquidation has not ended at that time."""
         return self.end_ms is None or at_ms < self.end_ms
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedRequest:
-    """A request as it came, the status that it got (0: none), the weight that it cost, and when it came."""
+    """A request as received, the status of its response (0 without one), its weight, and its time."""
 
     method: str
     path: str
@@ -115,40 +115,41 @@ class LoggedRequest:
 
     @property
     def params(self) -> list[tuple[str, str]]:
-        """Return the parameters of the query, in their order."""
+        """The parameters of the query, in their order."""
         return split_query(self.query)
 
 
 @dataclass(slots=True)
 class Behaviour:
-    """One reading of what Binance's page leaves open; a client has to be right under each of them.
+    """One interpretation of what Binance's documentation leaves open; a client must be right under each.
 
-    https://developers.binance.com/docs/institutional_loan/trade
+    https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/trade
     """
 
     total: Literal["units", "rows", "string", "zero", "absent"] = "units"
-    """What `total` counts; "string" is the rows, in a JSON string."""
+    """What `total` counts; "string" is the number of rows as a JSON string."""
     end_inclusive: bool = True
     filter_field: Literal["start", "end", "overlap", "update"] = "start"
-    """What lies in the window: the start, any of the life, or the end or last update (now, while it runs)."""
+    """What must lie between startTime and endTime: the start of the liquidation, any part of it ("overlap"),
+    its end, or its last update (now, while it runs)."""
     order: Literal["newest", "oldest", "random"] = "newest"
-    """"random" shuffles every answer; else rows of one millisecond come in some order, and keep it."""
+    """"random" shuffles every response; otherwise rows of one millisecond have a fixed arbitrary order."""
     page_cap: int | None = None
-    """How many rows a page holds at the most, whatever `size` says."""
+    """The largest number of rows in a page, whatever `size` is; None for no limit."""
     latency_s: float = 0
     snapshot_shape: Shape = "object"
     liabilities_shape: Shape = "mixed"
-    """An "object" can only be one liability: several are a list all the same."""
+    """With "object", several liabilities are still a list."""
     running_end: Literal["null", "zero", "absent"] = "null"
     fault_rate: float = 0
-    """Which share of the requests, from 0 to 1, meets one of the faults that pass."""
+    """The share of requests, from 0 to 1, that meet a random transient fault."""
     used_weight: int = 0
-    """What others behind the same address have used of each endpoint's weight in this minute."""
+    """The weight that other clients of the same IP address have used, for each endpoint, in this minute."""
 
     def __post_init__(self) -> None:
-        """Refuse values that no reading has."""
+        """Refuse invalid values."""
         cap, latency, rate, used = self.page_cap, self.latency_s, self.fault_rate, self.used_weight
-        knobs = {
+        checks = {
             "end_inclusive": (isinstance(self.end_inclusive, bool), "true or false"),
             "page_cap": (cap is None or (type(cap) is int and cap > 0), "null or a number of rows"),
             "latency_s": (type(latency) in (int, float) and 0 <= latency < 3600, "a number of seconds"),
@@ -157,14 +158,14 @@ class Behaviour:
         }
         for name, hint in get_type_hints(type(self)).items():
             if get_origin(hint) is Literal:
-                knobs[name] = (getattr(self, name) in get_args(hint), f"one of {', '.join(get_args(hint))}")
-        for name, (good, meaning) in knobs.items():
-            if not good:
-                msg = f"{name} is {meaning}, not {getattr(self, name)!r}."
+                checks[name] = (getattr(self, name) in get_args(hint), f"one of {', '.join(get_args(hint))}")
+        for name, (is_valid, expected) in checks.items():
+            if not is_valid:
+                msg = f"{name} must be {expected}, not {getattr(self, name)!r}."
                 raise ValueError(msg)
 
 
-# What happened before: drawn from the seed, and the same whenever it is drawn.
+# The history: generated from the seed, and the same whenever it is generated.
 
 _UNITS = (
     Unit(1, 1_735_689_600_000),  # 2025-01-01
@@ -183,56 +184,56 @@ _UNITS = (
 
 
 class _Dice:
-    """Draw numbers that depend on the key alone; seeding a `random.Random` takes ten times as long."""
+    """A source of numbers that depend on the key alone; seeding a `random.Random` takes ten times as long."""
 
     def __init__(self, *key: object) -> None:
         # 1,024 bits; the longest row uses some 900 of them.
         self._pool = int.from_bytes(hashlib.shake_256(repr(key).encode()).digest(128), "big")
 
     def __call__(self, sides: int) -> int:
-        self._pool, drawn = divmod(self._pool, sides)
-        return drawn
+        self._pool, rolled = divmod(self._pool, sides)
+        return rolled
 
 
-def _hour(seed: int, hour_ms: int) -> list[Liquidation]:
-    """Draw the liquidations, one to three, that start within an hour."""
+def _liquidations_of_hour(seed: int, hour_ms: int) -> list[Liquidation]:
+    """Generate the liquidations, one to three, that start within an hour."""
     dice = _Dice(seed, hour_ms)
-    drawn: dict[tuple[int, int], Liquidation] = {}
+    generated: dict[tuple[int, int], Liquidation] = {}
     start_ms = 0
     for index in range(1 + dice(3)):
-        if index == 0 or dice(12):  # else this one starts in the very millisecond of the last one
+        if index == 0 or dice(12):  # otherwise this liquidation starts in the millisecond of the last one
             start_ms = hour_ms + dice(HOUR_MS)
-        alive = [unit for unit in _UNITS if unit.active(start_ms)]
-        unit = alive[dice(len(alive))]
+        active = [unit for unit in _UNITS if unit.active(start_ms)]
+        unit = active[dice(len(active))]
         end_ms = start_ms + 3 * MINUTE_MS + dice(HOUR_MS if dice(6) else 40 * HOUR_MS)
         if unit.close_ms is not None:
             end_ms = min(end_ms, unit.close_ms)
-        drawn[unit.group_id, start_ms] = Liquidation(unit.group_id, start_ms, end_ms)
-    return list(drawn.values())
+        generated[unit.group_id, start_ms] = Liquidation(unit.group_id, start_ms, end_ms)
+    return list(generated.values())
 
 
-def _nested(amount: int) -> str:
-    """Write an amount as Binance writes nested ones: eight decimals, and zero as "0E-8"."""
+def _format_nested(amount: int) -> str:
+    """Return an amount as Binance writes nested ones: eight decimals, and zero as "0E-8"."""
     return f"{amount // ONE}.{amount % ONE:08d}" if amount else "0E-8"
 
 
-def _short(amount: int) -> str:
-    """Write an amount as Binance writes top-level ones: no digit too many."""
+def _format_total(amount: int) -> str:
+    """Return an amount as Binance writes top-level ones: without trailing zeros."""
     return f"{amount // ONE}.{amount % ONE:08d}".rstrip("0").rstrip(".")
 
 
 def _uid(group_id: int) -> int:
-    """Return the number of a unit's credit account; its collateral accounts follow."""
+    """Return the UID of a unit's credit account; the UIDs of its collateral accounts follow it."""
     return 1_000_255_900_000 + 100 * group_id
 
 
 @lru_cache(maxsize=8192)
 def _figures(seed: int, group_id: int, start_ms: int, running: bool) -> Row:
-    """Draw what a liquidation reports: an initial LTV that stays, and figures that change when it ends."""
+    """Generate the row of a liquidation: the initial LTV is fixed, the other figures change when it ends."""
     start_ltv = 900 + _Dice(seed, group_id, start_ms)(300)
     dice = _Dice(seed, group_id, start_ms, running)
     end_ltv = 500 + dice(400) if running else dice(2) * dice(500)
-    scale = 10 ** (12 + dice(8))  # from 10,000 to 100 billion: up to 19 digits, more than a float holds
+    scale = 10 ** (12 + dice(8))  # from 10,000 to 100 billion: up to 19 digits, more than a float can hold
     wallets, equity, margin = [], 0, 0
     for account in range(2 + dice(4)):
         wallet_equity, wallet_margin = dice(4) and dice(scale), dice(2) and dice(scale // 50)
@@ -242,31 +243,33 @@ def _figures(seed: int, group_id: int, start_ms: int, running: bool) -> Row:
                 "subEmail": f"{_uid(group_id) + account}@test.com",
                 "memberType": "COLLATERAL" if account else "CREDIT",
                 "walletType": ("PORTFOLIO_MARGIN", "SPOT", "CROSS_MARGIN")[dice(3)],
-                "netEquity": _nested(wallet_equity),
-                "maintainMargin": _nested(wallet_margin),
+                "netEquity": _format_nested(wallet_equity),
+                "maintainMargin": _format_nested(wallet_margin),
             },
         )
     loans, owed = [], 0
     for asset in ("USDT", "USDC")[: 1 + (dice(5) == 0)]:
         principal, interest = dice(scale), dice(3) and dice(scale // 100)
         owed += principal + interest
-        loans.append({"assetName": asset, "principal": _nested(principal), "interest": _nested(interest)})
+        loans.append(
+            {"assetName": asset, "principal": _format_nested(principal), "interest": _format_nested(interest)}
+        )
     liabilities = loans[0] if len(loans) == 1 and dice(2) else loans
-    write = number if dice(4) else str  # the table says String, the example shows numbers
+    write = number if dice(4) else str  # documented as strings, but numbers in the example
     return {
-        "startLtv": write(_short(start_ltv * ONE // 1000)),
-        "endLtv": write(_short(end_ltv * ONE // 1000)),
+        "startLtv": write(_format_total(start_ltv * ONE // 1000)),
+        "endLtv": write(_format_total(end_ltv * ONE // 1000)),
         "liquidationStartTime": start_ms,
         "liquidationEndTime": None,
-        "totalNetEquity": write(_short(equity)),
-        "totalMaintenanceMargin": write(_short(margin)),
-        "totalLiability": write(_short(owed)),
+        "totalNetEquity": write(_format_total(equity)),
+        "totalMaintenanceMargin": write(_format_total(margin)),
+        "totalLiability": write(_format_total(owed)),
         "liquidationSnapshot": {"snapshots": wallets, "liabilities": liabilities},
     }
 
 
-def _shaped(value: object, shape: Shape) -> object:
-    """Give an object or a list the wanted one of the two documented shapes; "mixed" leaves it as drawn."""
+def _reshape(value: object, shape: Shape) -> object:
+    """Return an object or a list in one of the two documented shapes; "mixed" leaves it as generated."""
     if shape == "list" and isinstance(value, dict):
         return [value]
     if shape == "object" and isinstance(value, list) and len(value) == 1:
@@ -274,7 +277,8 @@ def _shaped(value: object, shape: Shape) -> object:
     return None if shape == "null" else value
 
 
-# The response example of https://developers.binance.com/docs/institutional_loan/trade, digit for digit.
+# The response example of this page, digit for digit:
+# https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/trade
 _EXAMPLE: Row = {
     "startLtv": number("1"),
     "endLtv": number("0"),
@@ -301,17 +305,17 @@ _by_start = attrgetter("start_ms")
 
 
 class Exchange:
-    """Hold the risk units and their liquidations, and answer what Binance's endpoints answer.
+    """An exchange in memory: the risk units, their liquidations, and the responses of Binance's endpoints.
 
-    With one seed, the liquidations of 2026-03-01T04:00Z are the same today and next year. Each is visible
-    from the millisecond in which it starts, and runs until the one in which it ends.
+    The history depends on the seed alone, so the liquidations of 2026-03-01T04:00Z are the same today and
+    next year. A liquidation is listed from the millisecond in which it starts.
 
-    Methods take and give times as epoch milliseconds, UTC.
+    All times are epoch milliseconds, UTC.
 
-    :param seed: which history there is.
-    :param clock: returns the time in epoch seconds; the machine's by default.
-    :param behaviour: which reading of Binance's page to follow; the plain one by default.
-    :param history: whether there are units and liquidations from before; else there is nothing but a key.
+    :param seed: the seed of the generated history.
+    :param clock: a function that returns the time in epoch seconds; the system clock by default.
+    :param behaviour: the interpretation of Binance's documentation to follow; the plain one by default.
+    :param history: whether to generate units and liquidations; without them, there is an API key alone.
     """
 
     def __init__(
@@ -325,15 +329,15 @@ class Exchange:
         self.clock = clock
         self.behaviour = behaviour or Behaviour()
         self.keys: dict[str, ApiKey] = {}
-        self.requests: list[LoggedRequest] = []  # the last ones
+        self.requests: list[LoggedRequest] = []  # the newest ones
         self._lock = threading.RLock()  # scheduled actions call back
         self._units: dict[int, Unit] = {}
-        self._list: list[Liquidation] = []  # by start, oldest first; the last hour may reach past now
+        self._list: list[Liquidation] = []  # oldest start first; the last hour may extend past now
         self._next_hour_ms = HISTORY_START_MS if history else None
         self._scheduled: dict[int, list[Callable[[Exchange], object]]] = {}
         self._faults: deque[Fault | None] = deque()
-        self._served = 0
-        self._logged = 0
+        self._data_requests = 0
+        self._logged_count = 0
         self._random = random.Random(seed)  # noqa: S311
         self.add_key(ApiKey(SANDBOX_API_KEY, SANDBOX_API_SECRET))
         if history:
@@ -342,20 +346,21 @@ class Exchange:
             self.add_liquidation(6, 1_748_381_716_906, 1_748_525_848_742, **_EXAMPLE)
 
     def now_ms(self) -> int:
-        """Read the clock."""
+        """Return the time of the exchange's clock."""
         return int(self.clock() * 1000)
 
-    # What tests and the admin calls do. An unknown unit is a LookupError, what cannot be done a ValueError.
+    # For tests and admin calls. They raise LookupError for an unknown unit, and ValueError for a change that
+    # is impossible in the present state.
 
     def add_key(self, key: ApiKey) -> None:
-        """Let a key in."""
+        """Register an API key."""
         self.keys[key.key] = key
 
     def add_unit(self, group_id: int, create_ms: int = 0, close_ms: int | None = None) -> Unit:
         """Create a risk unit."""
         with self._lock:
             if group_id in self._units:
-                msg = f"There is a unit {group_id} already."
+                msg = f"Choose another group_id: unit {group_id} exists already."
                 raise ValueError(msg)
             self._units[group_id] = Unit(group_id, create_ms, close_ms)
             return self._units[group_id]
@@ -363,21 +368,21 @@ class Exchange:
     def add_liquidation(
         self, group_id: int, start_ms: int, end_ms: int | None = None, **fields: object
     ) -> Liquidation:
-        """Put a liquidation on a unit; `fields`, known or not, are written as given (see `number`)."""
+        """Add a liquidation to a unit; `fields`, known or not, are written as given (see `number`)."""
         with self._lock:
             self._unit(group_id)
-            same_ms = self._list[self._until(start_ms - 1) : self._until(start_ms)]
+            same_ms = self._list[self._count_started(start_ms - 1) : self._count_started(start_ms)]
             if any(other.group_id == group_id for other in same_ms):
-                msg = f"Unit {group_id} has a liquidation that starts at {start_ms} already."
+                msg = f"Choose another start: unit {group_id} has a liquidation that started at {start_ms}."
                 raise ValueError(msg)
             liquidation = Liquidation(group_id, start_ms, end_ms, fields)
             insort(self._list, liquidation, key=_by_start)
             return liquidation
 
     def liquidate(self, group_id: int | None = None, at_ms: int | None = None) -> Liquidation:
-        """Start a liquidation now, or then, on an active unit."""
+        """Start a liquidation, now or at a given time, on a given unit or on any active one."""
         with self._lock:
-            now_ms = self._grow()
+            now_ms = self._extend_history()
             start_ms = now_ms if at_ms is None else at_ms
             if group_id is None and not self._active(start_ms):
                 msg = "There is no active unit to liquidate."
@@ -390,21 +395,22 @@ class Exchange:
             return self.add_liquidation(group_id, start_ms)
 
     def finish(self, group_id: int, start_ms: int | None = None) -> Liquidation:
-        """End a running liquidation of a unit now: the newest, or the one that started then."""
+        """End a running liquidation of a unit now: the newest, or the one that started at `start_ms`."""
         with self._lock:
-            now_ms = self._grow()
+            now_ms = self._extend_history()
             self._unit(group_id)
-            for one in reversed(self._list[: self._until(now_ms)]):
+            for one in reversed(self._list[: self._count_started(now_ms)]):
                 if one.group_id == group_id and one.running(now_ms) and start_ms in (None, one.start_ms):
                     one.end_ms = now_ms
                     return one
-            msg = f"Unit {group_id} has no {'' if start_ms is None else 'such '}running liquidation."
+            start = "" if start_ms is None else f" that started at {start_ms}"
+            msg = f"Unit {group_id} has no running liquidation{start}."
             raise LookupError(msg)
 
     def close(self, group_id: int) -> Unit:
-        """Close a unit now, which ends what runs on it: its rows leave the plain query."""
+        """Close a unit now, and end its running liquidations: the query without `groupId` omits its rows."""
         with self._lock:
-            now_ms = self._grow()
+            now_ms = self._extend_history()
             unit = self._unit(group_id)
             if not unit.active(now_ms):
                 msg = f"Unit {group_id} is not active."
@@ -417,26 +423,26 @@ class Exchange:
             return unit
 
     def schedule(self, request_number: int, action: Callable[[Exchange], object]) -> None:
-        """Act just before the n-th data request, from 1, is answered: the list moves between two pages."""
+        """Run an action just before the response to the n-th data request, from 1; between two pages, say."""
         self._scheduled.setdefault(request_number, []).append(action)
 
     def fail(self, *faults: Fault | None) -> None:
-        """Let each of the following requests meet the next fault; None is a request that goes well."""
+        """Queue faults for the next requests, one for each; None lets a request succeed."""
         with self._lock:
             self._faults.extend(faults)
 
     def liquidations(self) -> list[Liquidation]:
-        """List every liquidation so far, closed units' too, oldest first."""
+        """Return every liquidation that has started, also of closed units, oldest first."""
         with self._lock:
-            now_ms = self._grow()
-            return self._list[: self._until(now_ms)]
+            now_ms = self._extend_history()
+            return self._list[: self._count_started(now_ms)]
 
     def state(self) -> Row:
-        """Sum up the units and what is on them."""
+        """Return a summary: the units, and the numbers of liquidations, requests and queued faults."""
         with self._lock:
-            all_of_them, now_ms = self.liquidations(), self.now_ms()
-            counts = Counter(one.group_id for one in all_of_them)
-            running = Counter(one.group_id for one in all_of_them if one.running(now_ms))
+            liquidations, now_ms = self.liquidations(), self.now_ms()
+            counts = Counter(one.group_id for one in liquidations)
+            running = Counter(one.group_id for one in liquidations if one.running(now_ms))
             units = [
                 {
                     "groupId": group_id,
@@ -449,11 +455,14 @@ class Exchange:
                 for group_id, unit in sorted(self._units.items())
             ]
             totals = {"liquidations": counts.total(), "running": running.total()}
-            totals |= {"requests": self._logged, "faults": sum(fault is not None for fault in self._faults)}
+            totals |= {
+                "requests": self._logged_count,
+                "faults": sum(fault is not None for fault in self._faults),
+            }
             return {"serverTime": now_ms, **totals, "units": units}
 
     def ltvs(self, hours: int) -> dict[int, list[tuple[int, str]]]:
-        """List, by active unit, the LTVs of the last hours: from which time each held, and what it was."""
+        """Return the LTVs of the last hours, for each active unit: since when each LTV holds, and the LTV."""
         with self._lock:
             now_ms = self.now_ms()
             first_ms = now_ms - now_ms % HOUR_MS - hours * HOUR_MS
@@ -466,73 +475,78 @@ class Exchange:
                 for group_id in sorted(self._active(now_ms))
             }
 
-    # What the server asks and tells
+    # For the server
 
     def next_fault(self, path: str) -> Fault | None:
-        """Take what awaits a request to that path: the head of the queue, or by chance what passes."""
+        """Return the fault of a request to a path: the next of the queue, or a random one, or None."""
         with self._lock:
             if self._faults:
                 head = self._faults[0]
-                fits = head is None or head.path is None or path.endswith(head.path)
-                return self._faults.popleft() if fits else None
-            # Without a rate nothing is drawn, so that the shuffles of a seed stay what they are.
+                matches = head is None or head.path is None or path.endswith(head.path)
+                return self._faults.popleft() if matches else None
+            # Without a rate, use no random number, so that the shuffled order of a seed does not change.
             if not self.behaviour.fault_rate or self._random.random() >= self.behaviour.fault_rate:
                 return None
-            drawn = self._random.choice(PASSING)
+            fault = self._random.choice(TRANSIENT_FAULTS)
             unsigned = not path.startswith("/sapi/")
-            return None if unsigned and drawn.code == -1021 else drawn
+            return None if unsigned and fault.code == -1021 else fault
 
     def log(self, request: LoggedRequest) -> None:
-        """Keep a request, and let go of the oldest one when there are too many."""
+        """Append a request to the log, and drop the oldest one when the log is full."""
         with self._lock:
-            self._logged += 1
+            self._logged_count += 1
             self.requests.append(request)
             del self.requests[:-LOGGED_REQUESTS]
 
-    # What the endpoints answer
+    # The responses of the endpoints
 
     def force_liquidations(
         self, start_ms: int, end_ms: int, group_id: int | None = None, current: int = 1, size: int = 10
     ) -> Row:
-        """Answer a page of the liquidations of one unit, or else of those that are active now.
+        """Return a page of the liquidations of one unit, or of all units that are active now.
 
-        https://developers.binance.com/docs/institutional_loan/trade
+        https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/trade
         """
         with self._lock:
-            now_ms = self._serve()
+            now_ms = self._begin_data_request()
             units = self._active(now_ms) if group_id is None else self._units.keys() & {group_id}
-            found = [one for one in self._window(now_ms, start_ms, end_ms) if one.group_id in units]
+            found = [one for one in self._select(now_ms, start_ms, end_ms) if one.group_id in units]
             return self._page(found, self.row, len(units), current, size)
 
     def closed_units(self, current: int = 1, size: int = 10) -> Row:
-        """Answer a page of the closed units, the last one closed first."""
+        """Return a page of the closed units, the last one closed first."""
         with self._lock:
-            now_ms = self._serve()
+            now_ms = self._begin_data_request()
             closed = [unit for unit in self._units.values() if unit.closed(now_ms)]
             closed.sort(key=attrgetter("close_ms"))
             return self._page(closed, _closed_row, len(closed), current, size)
 
     def ltv_details(self, group_id: int | None = None) -> list[Row]:
-        """Answer how the active units stand; https://developers.binance.com/docs/institutional_loan/account."""
+        """Return the LTVs of the active units.
+
+        https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/account
+        """
         with self._lock:
-            now_ms = self._serve()
+            now_ms = self._begin_data_request()
             units = sorted(self._active(now_ms))
             return [_ltv_row(self.seed, unit, now_ms) for unit in units if group_id in (None, unit)]
 
     def transfer_records(self, start_ms: int, end_ms: int, current: int = 1, size: int = 10) -> Row:
-        """Answer a page of what went from collateral to credit accounts, one row for each liquidation."""
+        """Return a page of transfers from collateral to credit accounts, one row for each liquidation."""
         with self._lock:
-            found = self._window(self._serve(), start_ms, end_ms)
+            found = self._select(self._begin_data_request(), start_ms, end_ms)
             return self._page(found, self._transfers, len({one.group_id for one in found}), current, size)
 
     def row(self, one: Liquidation) -> Row:
-        """Write a liquidation as it is now, in the shapes of the behaviour."""
+        """Return the row of a liquidation as of now, in the shapes of the behaviour."""
         running = one.running(self.now_ms())
         row: Row = {"groupId": one.group_id, **_figures(self.seed, one.group_id, one.start_ms, running)}
         snapshot, shape = dict(row["liquidationSnapshot"]), self.behaviour.snapshot_shape
-        snapshot["liabilities"] = _shaped(snapshot["liabilities"], self.behaviour.liabilities_shape)
+        snapshot["liabilities"] = _reshape(snapshot["liabilities"], self.behaviour.liabilities_shape)
         mixed: Sequence[Shape] = ("object", "list", "null")
-        row["liquidationSnapshot"] = _shaped(snapshot, mixed[one.start_ms % 3] if shape == "mixed" else shape)
+        row["liquidationSnapshot"] = _reshape(
+            snapshot, mixed[one.start_ms % 3] if shape == "mixed" else shape
+        )
         if not running:
             row["liquidationEndTime"] = one.end_ms
         elif self.behaviour.running_end == "zero":
@@ -541,44 +555,48 @@ class Exchange:
             del row["liquidationEndTime"]
         return row | one.fields
 
-    # Behind the answers
+    # Internals
 
     def _unit(self, group_id: int) -> Unit:
         if group_id not in self._units:
-            msg = f"There is no unit {group_id}, only {', '.join(map(str, sorted(self._units))) or 'none'}."
+            known = ", ".join(map(str, sorted(self._units))) or "none"
+            msg = f"Choose another group_id: there is no unit {group_id} (units: {known})."
             raise LookupError(msg)
         return self._units[group_id]
 
     def _active(self, at_ms: int) -> set[int]:
         return {unit.group_id for unit in self._units.values() if unit.active(at_ms)}
 
-    def _until(self, at_ms: int) -> int:
-        """Count what has started by that time."""
+    def _count_started(self, at_ms: int) -> int:
+        """Return how many liquidations have started by that time."""
         return bisect_right(self._list, at_ms, key=_by_start)
 
-    def _serve(self) -> int:
-        """Do what is scheduled for this request, and return the time of the answer."""
-        self._served += 1
-        for action in self._scheduled.pop(self._served, []):
+    def _begin_data_request(self) -> int:
+        """Run the actions that are scheduled for this request, and return the time of the response."""
+        self._data_requests += 1
+        for action in self._scheduled.pop(self._data_requests, []):
             action(self)
-        return self._grow()
+        return self._extend_history()
 
-    def _grow(self) -> int:
-        """Draw the history up to this hour, and return the time."""
+    def _extend_history(self) -> int:
+        """Generate the history up to this hour, and return the time."""
         now_ms = self.now_ms()
         if self._next_hour_ms is not None and self._next_hour_ms <= now_ms:
             for hour_ms in range(self._next_hour_ms, now_ms + 1, HOUR_MS):
-                # A unit may have been closed by hand since.
-                drawn = _hour(self.seed, hour_ms)
-                self._list += [one for one in drawn if self._units[one.group_id].active(one.start_ms)]
+                # An admin call may have closed a unit before this hour.
+                self._list += [
+                    one
+                    for one in _liquidations_of_hour(self.seed, hour_ms)
+                    if self._units[one.group_id].active(one.start_ms)
+                ]
                 self._next_hour_ms = hour_ms + HOUR_MS
             self._list.sort(key=_by_start)
         return now_ms
 
-    def _window(self, now_ms: int, start_ms: int, end_ms: int) -> list[Liquidation]:
-        """Select what lies in the window under the behaviour's reading, oldest first."""
+    def _select(self, now_ms: int, start_ms: int, end_ms: int) -> list[Liquidation]:
+        """Return the liquidations between two times, as the behaviour's filter has it, oldest first."""
         last_ms = end_ms if self.behaviour.end_inclusive else end_ms - 1
-        until = self._until(min(last_ms, now_ms))
+        until = self._count_started(min(last_ms, now_ms))
         if self.behaviour.filter_field == "start":
             return self._list[bisect_left(self._list, start_ms, key=_by_start) : until]
         ends = [
@@ -591,7 +609,7 @@ class Exchange:
     def _page(
         self, found: list[Any], write: Callable[[Any], Row], units: int, current: int, size: int
     ) -> Row:
-        """Cut a page out of what was found, oldest first, and write it."""
+        """Return a page of the items found, which come oldest first."""
         if self.behaviour.order == "newest":
             found.reverse()
         elif self.behaviour.order == "random":
@@ -604,7 +622,7 @@ class Exchange:
         return {"total": totals[self.behaviour.total], "rows": rows}
 
     def _transfers(self, one: Liquidation) -> Row:
-        """Write the transfers that a liquidation made, one for each wallet that holds anything."""
+        """Return the row of a liquidation's transfers, one for each collateral wallet that is not empty."""
         figures = _figures(self.seed, one.group_id, one.start_ms, running=True)
         return {
             "liquidationId": _Dice("liquidationId", self.seed, one.group_id, one.start_ms)(10**9),
@@ -635,36 +653,38 @@ def _closed_row(unit: Unit) -> Row:
     }
 
 
-def _standing(seed: int, group_id: int, at_ms: int) -> Row:
-    """Draw how a unit stands; the figures change every hour."""
+def _unit_figures(seed: int, group_id: int, at_ms: int) -> Row:
+    """Generate the figures of a unit; they change every hour."""
     return _figures(seed, group_id, at_ms - at_ms % HOUR_MS, running=True)
 
 
 def _ltv(seed: int, group_id: int, at_ms: int) -> str:
-    return str(_standing(seed, group_id, at_ms)["endLtv"]).strip("\0")
+    return str(_unit_figures(seed, group_id, at_ms)["endLtv"]).strip("\0")
 
 
 def _ltv_row(seed: int, group_id: int, now_ms: int) -> Row:
-    """Write how a unit stands."""
-    figures = _standing(seed, group_id, now_ms)
-    names = ("totalNetEquity", "totalMaintenanceMargin", "totalLiability")
-    shown = ("netEquity", "maintainMargin")
+    """Return the row of a unit's LTV details."""
+    figures = _unit_figures(seed, group_id, now_ms)
+    totals = ("totalNetEquity", "totalMaintenanceMargin", "totalLiability")
+    amounts = ("netEquity", "maintainMargin")
     return {
         "groupId": group_id,
         "parentEmail": "parent@test.com",
         "creditEmail": f"{_uid(group_id)}@test.com",
         "updateTime": now_ms,
         "ltv": _ltv(seed, group_id, now_ms),
-        **{name: figures[name].strip("\0") for name in names},
+        **{name: figures[name].strip("\0") for name in totals},
         "parentAccountFrozenAmount": "0",
         "maxTransferOutAmount": "0",
         "maxAllowedBorrowLimit": "0",
-        "liabilities": _shaped(figures["liquidationSnapshot"]["liabilities"], "list"),
+        "liabilities": _reshape(figures["liquidationSnapshot"]["liabilities"], "list"),
         "collateralAccounts": [
             {
                 "email": wallet["subEmail"],
                 "type": wallet["memberType"],
-                "wallets": [{"accountType": wallet["walletType"], **{name: wallet[name] for name in shown}}],
+                "wallets": [
+                    {"accountType": wallet["walletType"], **{name: wallet[name] for name in amounts}}
+                ],
             }
             for wallet in figures["liquidationSnapshot"]["snapshots"]
         ],

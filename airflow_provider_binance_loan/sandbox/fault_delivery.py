@@ -1,6 +1,6 @@
-"""How a fault is put on the wire: another answer in the place of the right one, or the right one spoiled.
+"""Delivery of faults over HTTP: another response in place of the real one, or the real one damaged.
 
-Knows of answers and connections, and nothing of what is answered.
+Works on responses and connections, whatever the endpoint.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_loan.sandbox.faults import Fault
 
-_PAGE = b'{"total":0,"rows":[]}'
+_EMPTY_PAGE = b'{"total":0,"rows":[]}'
 _PADDING = b"0" * 2**20
 _HTML = "<!DOCTYPE html>\n<html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>\n"
 
 
-# The other answers
+# Replacement of the response
 
 
-def other_answer(fault: Fault) -> Response | None:
-    """Make the answer that a fault puts in the place of the right one; None when it leaves that in place."""
+def replacement_response(fault: Fault) -> Response | None:
+    """Return the response that a fault sends in place of the real one, or None when it sends the real one."""
     status, media_type = fault.status, None
     headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
     body: str | bytes = b""
@@ -44,7 +44,7 @@ def other_answer(fault: Fault) -> Response | None:
     elif fault.kind == "redirect":
         status, headers = 302, {"Location": fault.msg}
     elif fault.kind == "garbled":
-        status, headers, body, media_type = 200, {"Content-Encoding": "gzip"}, _PAGE, "application/json"
+        status, headers, body, media_type = 200, {"Content-Encoding": "gzip"}, _EMPTY_PAGE, "application/json"
     elif fault.kind == "huge":
         return StreamingResponse(_huge(), 200, {"Content-Encoding": "gzip"}, "application/json")
     elif fault.kind != "empty":
@@ -57,47 +57,47 @@ def _phrase(status: int) -> str:
 
 
 async def _huge() -> AsyncIterator[bytes]:
-    """Zip an empty page with very much padding, piece by piece."""
-    zipper = zlib.compressobj(1, wbits=31)  # 31: with the head and tail of gzip
-    yield zipper.compress(_PAGE[:-1] + b',"padding":"')
+    """Yield an empty page with 200 MiB of padding, gzipped, in chunks."""
+    gzip = zlib.compressobj(1, wbits=31)  # 31: with the header and trailer of gzip
+    yield gzip.compress(_EMPTY_PAGE[:-1] + b',"padding":"')
     for _ in range(200):
-        yield zipper.compress(_PADDING)
-        await asyncio.sleep(0)  # others are served meanwhile
-    yield zipper.compress(b'"}') + zipper.flush()
+        yield gzip.compress(_PADDING)
+        await asyncio.sleep(0)  # let the server answer other requests
+    yield gzip.compress(b'"}') + gzip.flush()
 
 
-# The wire
+# Delivery
 
 
-async def deliver(fault: Fault, answer: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Bring an answer to the client, or break off, as the fault has it; break off when the server stops.
+async def deliver(fault: Fault, response: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a response, all or a part of it, as the fault demands; abort the connection when the server stops.
 
     The server puts the connection's transport into the state of the scope.
     """
     transport: asyncio.Transport = scope["state"]["transport"]
     try:
         if fault.kind == "silence":
-            await _gone(receive)
+            await _disconnected(receive)
         elif fault.kind == "reset":
             await _reset(transport, receive)
         elif fault.kind in {"reset_in_body", "truncate", "cut"}:
-            head, body = await _written(answer, scope, receive, close_delimited=fault.kind == "cut")
-            if not transport.is_closing():  # the client may hang up before there is an answer
+            head, body = await _render(response, scope, receive, close_delimited=fault.kind == "cut")
+            if not transport.is_closing():  # the client may disconnect before the response is ready
                 transport.write(head + body[: len(body) // 2])
             await (_reset if fault.kind == "reset_in_body" else _close)(transport, receive)
         else:
-            await answer(scope, receive, send)
+            await response(scope, receive, send)
             if fault.kind == "hang_up":
                 transport.close()
     except asyncio.CancelledError:
         transport.abort()
-        await _gone(receive)
+        await _disconnected(receive)
 
 
-async def _written(
-    answer: ASGIApp, scope: Scope, receive: Receive, *, close_delimited: bool
+async def _render(
+    response: ASGIApp, scope: Scope, receive: Receive, *, close_delimited: bool
 ) -> tuple[bytes, bytes]:
-    """Write out head and body of an answer; a close-delimited one is not zipped, and tells no length."""
+    """Return the head and body of a response in bytes; a close-delimited one has no gzip and no length."""
     start: Message = {}
     body = b""
 
@@ -110,7 +110,7 @@ async def _written(
 
     if close_delimited:
         scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]}
-    await answer(scope, receive, collect)
+    await response(scope, receive, collect)
     head = f"HTTP/1.1 {start['status']} {_phrase(start['status'])}\r\n".encode()
     for name, value in start["headers"]:
         if not (close_delimited and name == b"content-length"):
@@ -124,15 +124,15 @@ async def _reset(transport: asyncio.Transport, receive: Receive) -> None:
         connection: Any = transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
-    await _gone(receive)
+    await _disconnected(receive)
 
 
 async def _close(transport: asyncio.Transport, receive: Receive) -> None:
     transport.close()
-    await _gone(receive)
+    await _disconnected(receive)
 
 
-async def _gone(receive: Receive) -> None:
-    """Wait until the connection is gone: an answer is missed while it is there."""
+async def _disconnected(receive: Receive) -> None:
+    """Wait until the client is gone: uvicorn logs an error when an app returns earlier without a response."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,7 +1,7 @@
-"""The sandbox's HTTP: Binance's endpoints, as strict as the real ones, admin calls, its page, and a server.
+"""The HTTP server of the sandbox: Binance's endpoints, as strict as the real ones, admin calls, a dashboard.
 
-Checks requests and signatures by itself. What the answers hold is decided in `exchange.py`; what becomes of a
-request before it gets here, and of an answer on its way, in `middleware.py`.
+Checks requests and signatures with code of its own. `exchange.py` makes the content of the responses;
+`middleware.py` limits requests and injects faults.
 """
 
 from __future__ import annotations
@@ -21,17 +21,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, unquote
 
-import uvicorn
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from fastapi import FastAPI, Request, Response
-from fastapi.middleware.gzip import GZipMiddleware
-from fastapi.responses import HTMLResponse
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from airflow_provider_binance_loan.sandbox.dashboard import PAGE, PAGE_HEADERS, may_act, watched
+from airflow_provider_binance_loan.sandbox.dashboard import HTML, HTML_HEADERS, dashboard_data, may_post
 from airflow_provider_binance_loan.sandbox.exchange import (
     SANDBOX_API_KEY,
     SANDBOX_API_SECRET,
@@ -40,22 +35,33 @@ from airflow_provider_binance_loan.sandbox.exchange import (
     Exchange,
     split_query,
 )
+from airflow_provider_binance_loan.sandbox.extra import install_advice
 from airflow_provider_binance_loan.sandbox.faults import Fault
-from airflow_provider_binance_loan.sandbox.middleware import Gate, written
+
+try:
+    import uvicorn
+    from fastapi import FastAPI, Request, Response
+    from fastapi.middleware.gzip import GZipMiddleware
+    from fastapi.responses import HTMLResponse
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+    from airflow_provider_binance_loan.sandbox.middleware import LimitsAndFaults, json_response
+except ImportError as error:
+    raise ImportError(install_advice(error.name or str(error)), name=error.name) from error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
 DAY_MS = 24 * 60 * 60 * 1000
-MAX_TIMES = 10_000
+MAX_QUEUED = 10_000  # faults that one admin call may queue
 
 Params = list[tuple[str, str]]
-Asked = dict[str, int]
+Values = dict[str, int]
 
 
 class Refusal(Exception):  # noqa: N818
-    """Refuse a request with Binance's code, text and status."""
+    """A refusal of a request, with Binance's code, text and HTTP status."""
 
     def __init__(self, code: int, msg: str, status: int = 400) -> None:
         super().__init__(code, msg, status)
@@ -64,40 +70,46 @@ class Refusal(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An endpoint: what answers it, its parameters and what they are called there, its weight and access."""
+    """An endpoint of Binance."""
 
-    answer: Callable[..., object] | None
+    respond: Callable[..., object] | None
+    """The method of `Exchange` that returns the response; None for the permissions of the API key."""
     params: dict[str, str] = field(default_factory=dict)
+    """The argument of that method for each parameter of the query."""
     weight: int = 1
     credit_only: bool = True
+    """Whether only the API key of a credit account may use the endpoint."""
 
 
-# https://developers.binance.com/docs/institutional_loan/trade, and beside it account, risk-unit, transfer
-_UNIT = {"groupId": "group_id"}
-_WINDOW = {"startTime": "start_ms", "endTime": "end_ms"}
-_PAGE = {"current": "current", "size": "size"}
+# https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/
+# on the pages trade, account, risk-unit and transfer
+_RISK_UNIT = {"groupId": "group_id"}
+_TIME_RANGE = {"startTime": "start_ms", "endTime": "end_ms"}
+_PAGINATION = {"current": "current", "size": "size"}
 ENDPOINTS = {
     "/sapi/v1/margin/loan-group/force-liquidation": Endpoint(
-        Exchange.force_liquidations, _UNIT | _WINDOW | _PAGE
+        Exchange.force_liquidations, _RISK_UNIT | _TIME_RANGE | _PAGINATION
     ),
-    "/sapi/v1/margin/loan-groups/closed": Endpoint(Exchange.closed_units, _PAGE),
+    "/sapi/v1/margin/loan-groups/closed": Endpoint(Exchange.closed_units, _PAGINATION),
     "/sapi/v1/margin/loan-group/ltv-details": Endpoint(
-        Exchange.ltv_details, _UNIT, weight=200, credit_only=False
+        Exchange.ltv_details, _RISK_UNIT, weight=200, credit_only=False
     ),
     "/sapi/v1/margin/loan-group/force-liquidation-transfer-record": Endpoint(
-        Exchange.transfer_records, _WINDOW | _PAGE
+        Exchange.transfer_records, _TIME_RANGE | _PAGINATION
     ),
     "/sapi/v1/account/apiRestrictions": Endpoint(None, credit_only=False),
 }
 
 
-# The checks
+# Checks of requests
 
 
-def _admit(exchange: Exchange, endpoint: Endpoint, header: str | None, query: bytes) -> tuple[ApiKey, Asked]:
-    """Check a request in Binance's order, and return its key and the arguments of the answering method.
+def _check_request(
+    exchange: Exchange, endpoint: Endpoint, header: str | None, query: bytes
+) -> tuple[ApiKey, Values]:
+    """Check a request in Binance's order, and return its key and the arguments of the endpoint's method.
 
-    https://developers.binance.com/docs/institutional_loan/general-info
+    https://developers.binance.com/legacy-docs/institutional_loan/general-info
     """
     now_ms = exchange.now_ms()
     if not header:
@@ -105,13 +117,13 @@ def _admit(exchange: Exchange, endpoint: Endpoint, header: str | None, query: by
     key = exchange.keys.get(header)
     if key is None:
         raise Refusal(-2015, "Invalid API-key, IP, or permissions for action.", 401)
-    asked = _read(split_query(query.decode("latin-1")), endpoint)
-    _complete(asked, endpoint, now_ms)
-    if asked["timestamp"] >= now_ms + 1000:
+    values = _parse_params(split_query(query.decode("latin-1")), endpoint)
+    _add_defaults(values, endpoint, now_ms)
+    if values["timestamp"] >= now_ms + 1000:
         raise Refusal(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
-    if now_ms - asked["timestamp"] > asked["recvWindow"]:
+    if now_ms - values["timestamp"] > values["recvWindow"]:
         raise Refusal(-1021, "Timestamp for this request is outside of the recvWindow.")
-    if not _signed(key, query):
+    if not _is_signed_by(key, query):
         raise Refusal(-1022, "Signature for this request is not valid.")
     if not (key.ip_allowed and key.can_read):
         raise Refusal(-2015, "Invalid API-key, IP, or permissions for action.", 401)
@@ -119,59 +131,59 @@ def _admit(exchange: Exchange, endpoint: Endpoint, header: str | None, query: by
         raise Refusal(
             -3999, "This function can only be available for invited users who meet the requirement."
         )
-    return key, {name: asked[sent] for sent, name in endpoint.params.items() if sent in asked}
+    return key, {name: values[sent] for sent, name in endpoint.params.items() if sent in values}
 
 
-def _read(params: Params, endpoint: Endpoint) -> Asked:
-    """Read the parameters that were sent, each a whole number."""
+def _parse_params(params: Params, endpoint: Endpoint) -> Values:
+    """Return the values of the parameters, all whole numbers, apart from the signature."""
     sent = dict(params)
     for name in ("timestamp", "signature"):
-        if not sent.get(name) or (name == "timestamp" and not _whole(sent[name])):
+        if not sent.get(name) or (name == "timestamp" and not _is_whole(sent[name])):
             raise Refusal(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
-    read = sent.keys() & {*endpoint.params, "timestamp", "signature", "recvWindow"}
-    if len(read) < len(sent):
-        what = f"read '{len(read)}' parameter(s) but was sent '{len(sent)}'"
-        raise Refusal(-1104, f"Not all sent parameters were read; {what}.")
+    known = sent.keys() & {*endpoint.params, "timestamp", "signature", "recvWindow"}
+    if len(known) < len(sent):
+        counts = f"read '{len(known)}' parameter(s) but was sent '{len(sent)}'"
+        raise Refusal(-1104, f"Not all sent parameters were read; {counts}.")
     if len(sent) < len(params):
         raise Refusal(-1101, "Duplicate values for a parameter detected.")
     del sent["signature"]
     for name, value in sent.items():
         if not value:
             raise Refusal(-1105, f"Parameter '{name}' was empty.")
-        if not _whole(value):
-            what = f"'{name}'; legal range is '^[0-9]{{1,20}}$'"
-            raise Refusal(-1100, f"Illegal characters found in parameter {what}.")
+        if not _is_whole(value):
+            rule = "legal range is '^[0-9]{1,20}$'"
+            raise Refusal(-1100, f"Illegal characters found in parameter '{name}'; {rule}.")
     return {name: int(value) for name, value in sent.items()}
 
 
-def _whole(text: str) -> bool:
+def _is_whole(text: str) -> bool:
     return re.fullmatch("[0-9]{1,20}", text) is not None
 
 
-def _complete(asked: Asked, endpoint: Endpoint, now_ms: int) -> None:
-    """Add the documented defaults, and check the ranges.
+def _add_defaults(values: Values, endpoint: Endpoint, now_ms: int) -> None:
+    """Add the documented defaults to the values, and check the documented limits.
 
-    https://developers.binance.com/docs/institutional_loan/trade
+    https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/trade
     """
-    if not 0 < asked.setdefault("recvWindow", 5000) < 60_000:
+    if not 0 < values.setdefault("recvWindow", 5000) < 60_000:
         raise Refusal(-1131, "recvWindow must be less than 60000")
-    if not 1 <= asked.get("size", 10) <= 100:
+    if not 1 <= values.get("size", 10) <= 100:
         raise Refusal(-1130, "Data sent for parameter 'size' is not valid.")
-    if asked.get("current", 1) < 1:
+    if values.get("current", 1) < 1:
         raise Refusal(-1130, "Data sent for parameter 'current' is not valid.")
     if "endTime" in endpoint.params:
-        end_ms = asked.setdefault("endTime", now_ms)
-        start_ms = asked.setdefault("startTime", end_ms - 7 * DAY_MS)
+        end_ms = values.setdefault("endTime", now_ms)
+        start_ms = values.setdefault("startTime", end_ms - 7 * DAY_MS)
         if start_ms > end_ms:
             raise Refusal(-1127, "startTime is after endTime.")
         if end_ms - start_ms > 100 * DAY_MS:
             raise Refusal(-1127, "More than 100 days between startTime and endTime.")
 
 
-def _signed(key: ApiKey, query: bytes) -> bool:
-    """Tell whether the key signed the bytes that were sent; the signature comes last.
+def _is_signed_by(key: ApiKey, query: bytes) -> bool:
+    """Return whether the query ends with the key's signature of the bytes before it.
 
-    https://developers.binance.com/docs/institutional_loan/general-info
+    https://developers.binance.com/legacy-docs/institutional_loan/general-info
     """
     payload, _, sent = query.rpartition(b"&signature=")
     if key.secret is not None:
@@ -179,7 +191,7 @@ def _signed(key: ApiKey, query: bytes) -> bool:
         return hmac.compare_digest(expected.encode(), sent.lower())
     text = unquote(sent.decode("latin-1"))
     if quote(text, safe="").encode() != sent:
-        return False  # the + / = of base64 are to be percent-encoded
+        return False  # the + / = of base64 must be percent-encoded
     try:
         signature = base64.b64decode(text, validate=True)
         if isinstance(key.public_key, RSAPublicKey):
@@ -191,62 +203,64 @@ def _signed(key: ApiKey, query: bytes) -> bool:
     return key.public_key is not None
 
 
-# The app
+# The application
 
 
 def create_app(exchange: Exchange, host: str) -> FastAPI:  # noqa: C901 - a small function for each route
-    """Make the app that speaks for an exchange, on that host."""
+    """Return the application that serves an exchange on a host."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)
     weights = {path: endpoint.weight for path, endpoint in ENDPOINTS.items()}
-    app.add_middleware(Gate, exchange=exchange, weights=weights)  # the last one added comes first
+    app.add_middleware(LimitsAndFaults, exchange=exchange, weights=weights)  # added last, so it runs first
 
     @app.get("/api/v3/ping")
     async def ping() -> Response:
-        return written({})
+        return json_response({})
 
     @app.get("/api/v3/time")
     async def server_time() -> Response:
-        return written({"serverTime": exchange.now_ms()})
+        return json_response({"serverTime": exchange.now_ms()})
 
     @app.api_route("/sapi/{path:path}", methods=["GET", "POST", "PUT", "DELETE"])
     async def sapi(request: Request) -> Response:
         path, query = request.scope["path"], request.scope["query_string"]
         endpoint = ENDPOINTS.get(path)
         if endpoint is None or request.method != "GET":
-            return written({"code": -1, "msg": f"There is no {request.method} {path}."}, 404)
+            return json_response({"code": -1, "msg": f"There is no {request.method} {path}."}, 404)
         try:
-            key, asked = _admit(exchange, endpoint, request.headers.get("X-MBX-APIKEY"), query)
+            key, values = _check_request(exchange, endpoint, request.headers.get("X-MBX-APIKEY"), query)
         except Refusal as refusal:
-            return written({"code": refusal.code, "msg": refusal.msg}, refusal.status)
+            return json_response({"code": refusal.code, "msg": refusal.msg}, refusal.status)
         if exchange.behaviour.latency_s:
-            with suppress(asyncio.CancelledError):  # a server that stops answers at once
+            with suppress(asyncio.CancelledError):  # a server that is stopping responds at once
                 await asyncio.sleep(exchange.behaviour.latency_s)
-        return written(endpoint.answer(exchange, **asked) if endpoint.answer else _restrictions(key))
+        return json_response(endpoint.respond(exchange, **values) if endpoint.respond else _restrictions(key))
 
     @app.get("/")
-    async def page() -> Response:
-        return HTMLResponse(PAGE, headers=PAGE_HEADERS)
+    async def dashboard() -> Response:
+        return HTMLResponse(HTML, headers=HTML_HEADERS)
 
     @app.get("/sandbox/watch")
     async def watch() -> Response:
-        return written(watched(exchange))
+        return json_response(dashboard_data(exchange))
 
     @app.get("/sandbox/state")
     async def state() -> Response:
-        return written(exchange.state() | {"behaviour": asdict(exchange.behaviour)})
+        return json_response(exchange.state() | {"behaviour": asdict(exchange.behaviour)})
 
     @app.post("/sandbox/{action}")
     async def admin(request: Request, action: str) -> Response:
-        if not may_act(request.headers, host):
-            msg = "From a browser only the sandbox's own page may post, by the address that serve prints."
-            return written({"error": msg}, 403)
+        if not may_post(request.headers, host):
+            msg = "Open the dashboard at the URL that `serve` prints: no other web page may post."
+            return json_response({"error": msg}, 403)
         try:
-            return written(_act(exchange, action, dict(request.query_params), await request.body()))
+            return json_response(
+                _run_action(exchange, action, dict(request.query_params), await request.body())
+            )
         except LookupError as error:
-            return written({"error": str(error)}, 404)
+            return json_response({"error": str(error)}, 404)
         except ValueError as error:
-            return written({"error": str(error)}, 400)
+            return json_response({"error": str(error)}, 400)
 
     return app
 
@@ -267,72 +281,74 @@ def _restrictions(key: ApiKey) -> dict[str, object]:
     }
 
 
-def _behave(exchange: Exchange, **given: Any) -> object:
-    """Turn knobs, and leave the others."""
-    exchange.behaviour = replace(exchange.behaviour, **given)
+def _set_behaviour(exchange: Exchange, **values: Any) -> object:
+    """Change the given fields of the behaviour, and return all of them."""
+    exchange.behaviour = replace(exchange.behaviour, **values)
     return asdict(exchange.behaviour)
 
 
-def _fail(exchange: Exchange, times: object = 1, **given: Any) -> object:
-    """Queue a fault some times."""
-    if type(times) is not int or not 1 <= times <= MAX_TIMES:
-        msg = f"times is a number from 1 to {MAX_TIMES}, not {times!r}."
+def _queue_fault(exchange: Exchange, times: object = 1, **values: Any) -> object:
+    """Queue a fault as often as `times` says, and return how many faults are queued."""
+    if type(times) is not int or not 1 <= times <= MAX_QUEUED:
+        msg = f"times must be a number from 1 to {MAX_QUEUED}, not {times!r}."
         raise ValueError(msg)
-    if "kind" not in given:
-        msg = "fault needs a kind."
+    if "kind" not in values:
+        msg = "Give a kind: a fault has no default."
         raise ValueError(msg)
-    exchange.fail(*[Fault(**given)] * times)
+    exchange.fail(*[Fault(**values)] * times)
     return {"faults": exchange.state()["faults"]}
 
 
-_SETTINGS = {"behaviour": _behave, "fault": _fail}
+_JSON_ACTIONS = {"behaviour": _set_behaviour, "fault": _queue_fault}
 _ACTIONS = {
     "liquidate": ("group_id",),
     "finish": ("group_id", "start_ms"),
     "close": ("group_id",),
-    "behaviour": tuple(knob.name for knob in fields(Behaviour)),
-    "fault": (*(given.name for given in fields(Fault)), "times"),
+    "behaviour": tuple(one.name for one in fields(Behaviour)),
+    "fault": (*(one.name for one in fields(Fault)), "times"),
 }
 
 
-def _act(exchange: Exchange, action: str, given: dict[str, Any], body: bytes) -> object:
-    """Do what an admin call asks for.
+def _run_action(exchange: Exchange, action: str, arguments: dict[str, Any], body: bytes) -> object:
+    """Run the action of an admin call, with arguments from its query and its JSON body.
 
-    :raises LookupError: for what is not there, and ValueError for what cannot be.
+    :raises LookupError: when there is no such action, unit or liquidation.
+    :raises ValueError: when an argument is invalid, or the action impossible in the present state.
     """
     if action not in _ACTIONS:
-        msg = f"There is no action {action}, only {', '.join(_ACTIONS)}."
+        msg = f"Choose an action from {', '.join(_ACTIONS)}: there is no action {action}."
         raise LookupError(msg)
     try:
-        given |= json.loads(body or b"{}")
+        arguments |= json.loads(body or b"{}")
     except (TypeError, ValueError, RecursionError):
-        msg = "The body has to be a JSON object."
+        msg = "The body must be a JSON object."
         raise ValueError(msg) from None
-    if unknown := given.keys() - set(_ACTIONS[action]):
-        msg = f"{action} does not know {', '.join(sorted(unknown))}, only {', '.join(_ACTIONS[action])}."
+    if unknown := arguments.keys() - set(_ACTIONS[action]):
+        allowed, names = ", ".join(_ACTIONS[action]), ", ".join(sorted(unknown))
+        msg = f"Give {action} only {allowed}: it does not know {names}."
         raise ValueError(msg)
-    if action in _SETTINGS:
-        return _SETTINGS[action](exchange, **given)
-    for name, value in given.items():
-        if not _whole(str(value)):
-            msg = f"{name} is a whole number, not {value!r}."
+    if action in _JSON_ACTIONS:
+        return _JSON_ACTIONS[action](exchange, **arguments)
+    for name, value in arguments.items():
+        if not _is_whole(str(value)):
+            msg = f"{name} must be a whole number, not {value!r}."
             raise ValueError(msg)
-    whole = {name: int(value) for name, value in given.items()}
+    numbers = {name: int(value) for name, value in arguments.items()}
     if action == "liquidate":
-        return exchange.row(exchange.liquidate(**whole))
-    if "group_id" not in whole:
-        msg = f"{action} needs a group_id."
+        return exchange.row(exchange.liquidate(**numbers))
+    if "group_id" not in numbers:
+        msg = f"Give a group_id: {action} has no default."
         raise ValueError(msg)
     if action == "finish":
-        return exchange.row(exchange.finish(**whole))
-    return asdict(exchange.close(**whole))
+        return exchange.row(exchange.finish(**numbers))
+    return asdict(exchange.close(**numbers))
 
 
 # The server
 
 
 class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """Speak HTTP, and let the app reach the connection: faults break it."""
+    """uvicorn's HTTP protocol, which gives the application the connection, so that faults can break it."""
 
     app_state: dict[str, Any]
 
@@ -343,9 +359,9 @@ class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
 
 def airflow_connection(url: str) -> str:
-    """Write the JSON of an AIRFLOW_CONN_... variable that leads to the sandbox at that address.
+    """Return the JSON value of an AIRFLOW_CONN_... variable that connects Airflow to a sandbox.
 
-    :param url: the address, as :attr:`SandboxServer.url` has it.
+    :param url: the URL of the sandbox, :attr:`SandboxServer.url`.
     """
     connection = {
         "conn_type": "binance_loan",
@@ -357,13 +373,14 @@ def airflow_connection(url: str) -> str:
 
 
 class SandboxServer:
-    """Serve an exchange from a thread, for as long as the `with` block lasts.
+    """An HTTP server for an exchange, which runs in a thread while the `with` block lasts.
 
-    In `with SandboxServer(Exchange()) as server:`, `server.url` answers from the block's first line on.
+    In `with SandboxServer(Exchange()) as server:`, the server responds at `server.url` from the first line of
+    the block.
 
-    :param exchange: what there is to serve; it may change meanwhile.
+    :param exchange: the exchange to serve; it may be changed while it is served.
     :param host: the address to listen on.
-    :param port: the port; 0 takes any free one, and then becomes it.
+    :param port: the port; 0 takes any free one, which the attribute `port` then holds.
     """
 
     def __init__(self, exchange: Exchange, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -373,14 +390,14 @@ class SandboxServer:
 
     @property
     def url(self) -> str:
-        """Write the address, for clients on this machine."""
+        """The URL for clients on this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     def __enter__(self) -> Self:
-        """Start, and return once the server answers.
+        """Start the server, and return when it accepts requests.
 
-        :raises OSError: when the port is taken.
+        :raises OSError: when it cannot listen on the port.
         """
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
@@ -393,7 +410,7 @@ class SandboxServer:
             create_app(self.exchange, self.host),
             http=_Protocol,
             lifespan="off",
-            log_config=None,  # the logging of the program around us is not ours to configure
+            log_config=None,  # leave the logging of the surrounding program as it is
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -405,7 +422,7 @@ class SandboxServer:
         self._thread.start()
         while not self._server.started:
             if not self._thread.is_alive():
-                msg = "The sandbox did not start; its log says why."
+                msg = "Read the log of uvicorn: the sandbox did not start."
                 raise RuntimeError(msg)
             time.sleep(0.001)
         return self
@@ -413,6 +430,6 @@ class SandboxServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop, and return once the server has stopped."""
+        """Stop the server, and return when its thread has ended."""
         self._server.should_exit = self._server.force_exit = True
         self._thread.join()

@@ -1,4 +1,4 @@
-"""The sandbox's page over real HTTP: what it is made of, what it polls, and who may press its buttons."""
+"""The dashboard over real HTTP: its page, the data that it polls, and who may post."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_binance_loan.sandbox.dashboard import may_act
+from airflow_provider_binance_loan.sandbox.dashboard import may_post
 from airflow_provider_binance_loan.sandbox.exchange import Behaviour, Exchange, number
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
 
@@ -20,7 +20,7 @@ JSON = "application/json"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[SandboxServer]:
-    """Serve an exchange with unit 1, opened two and a half hours ago, and 2, both as they were drawn."""
+    """A server with the units 1, created two and a half hours ago, 2, and 3, which is closed."""
     exchange = Exchange(clock=lambda: NOW_MS / 1000, history=False, behaviour=Behaviour(running_end="absent"))
     exchange.add_unit(1, NOW_MS - 5 * HOUR_MS // 2)
     exchange.add_unit(2)
@@ -29,24 +29,24 @@ def server() -> Iterator[SandboxServer]:
         yield server
 
 
-def watch(server: SandboxServer) -> dict[str, Any]:
-    found: dict[str, Any] = requests.get(f"{server.url}/sandbox/watch", timeout=10).json()
-    return found
+def poll(server: SandboxServer) -> dict[str, Any]:
+    data: dict[str, Any] = requests.get(f"{server.url}/sandbox/watch", timeout=10).json()
+    return data
 
 
-def test_the_page_is_one_file_that_loads_nothing(server: SandboxServer) -> None:
-    """The page names no other resource, and its headers allow none."""
-    answer = requests.get(server.url, timeout=10)
-    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
-    assert re.findall(r"""(?:src|href)=["']([^"']*)|url\(|@import""", answer.text) == ["data:,"]
-    policy = answer.headers["Content-Security-Policy"]
+def test_the_page_loads_no_other_resource(server: SandboxServer) -> None:
+    """The page refers to no other resource, and its headers allow none."""
+    response = requests.get(server.url, timeout=10)
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert re.findall(r"""(?:src|href)=["']([^"']*)|url\(|@import""", response.text) == ["data:,"]
+    policy = response.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; connect-src 'self'; ")
     assert "frame-ancestors 'none'" in policy
 
 
-def test_the_page_is_told_what_ltv_details_would_tell(server: SandboxServer) -> None:
-    """The last LTV of a unit is what the API says, and before it come those of the hours that it lived."""
-    by_unit = {unit["groupId"]: unit["ltvs"] for unit in watch(server)["units"]}
+def test_the_ltvs_are_those_of_the_api(server: SandboxServer) -> None:
+    """The last LTV of a unit is that of ltv-details, after one for each earlier hour since its creation."""
+    by_unit = {unit["groupId"]: unit["ltvs"] for unit in poll(server)["units"]}
     details = {row["groupId"]: row["ltv"] for row in server.exchange.ltv_details()}
     assert {unit: ltvs[-1][1] for unit, ltvs in by_unit.items() if ltvs} == details
     hour_ms = NOW_MS // HOUR_MS * HOUR_MS
@@ -56,18 +56,18 @@ def test_the_page_is_told_what_ltv_details_would_tell(server: SandboxServer) -> 
     assert by_unit[3] == []
 
 
-def test_the_page_is_told_of_the_newest_liquidations(server: SandboxServer) -> None:
-    """The newest fifty come, newest first, with every digit and in one shape; the total counts them all."""
+def test_the_newest_liquidations_are_listed(server: SandboxServer) -> None:
+    """The fifty newest are listed, newest first, with every digit; the total counts all of them."""
     for age_ms in range(60):
         server.exchange.add_liquidation(2, NOW_MS - age_ms, NOW_MS if age_ms else None)
     server.exchange.add_liquidation(1, NOW_MS, startLtv=number("1.12345678901234567890"))
-    told = watch(server)
-    assert (told["total"], told["running"], len(told["liquidations"])) == (61, 2, 50)
-    starts = [one["start"] for one in told["liquidations"]]
+    data = poll(server)
+    assert (data["total"], data["running"], len(data["liquidations"])) == (61, 2, 50)
+    starts = [one["start"] for one in data["liquidations"]]
     assert starts == sorted(starts, reverse=True)
-    newest = {one["groupId"]: one for one in told["liquidations"] if one["start"] == NOW_MS}
+    newest = {one["groupId"]: one for one in data["liquidations"] if one["start"] == NOW_MS}
     assert newest[1]["startLtv"] == "1.12345678901234567890"
-    assert [one["end"] for one in told["liquidations"][:3]] == [None, None, NOW_MS]
+    assert [one["end"] for one in data["liquidations"][:3]] == [None, None, NOW_MS]
 
 
 @pytest.mark.parametrize(
@@ -87,29 +87,29 @@ def test_the_page_is_told_of_the_newest_liquidations(server: SandboxServer) -> N
         {"Sec-Fetch-Site": "same-site", "Content-Type": JSON},
     ],
 )
-def test_a_foreign_page_cannot_post(server: SandboxServer, headers: dict[str, str]) -> None:
-    """What a browser sends for another page, or under a name that was made to lead here, changes nothing."""
+def test_other_web_pages_cannot_post(server: SandboxServer, headers: dict[str, str]) -> None:
+    """A browser's POST from another page, or to a foreign name that resolves to the server, is refused."""
     host = server.url.removeprefix("http://")
     sent = {name: value.replace("HOST", host) for name, value in headers.items()}
     before = server.exchange.state()
-    answer = requests.post(f"{server.url}/sandbox/liquidate", data=b"{}", headers=sent, timeout=10)
-    assert answer.status_code == 403
-    assert answer.json()["error"].startswith("From a browser only the sandbox's own page may post")
+    response = requests.post(f"{server.url}/sandbox/liquidate", data=b"{}", headers=sent, timeout=10)
+    assert response.status_code == 403
+    assert response.json()["error"].startswith("Open the dashboard at the URL that `serve` prints")
     assert server.exchange.state()["liquidations"] == before["liquidations"]
 
 
-def test_a_foreign_page_is_not_let_in_by_asking_first(server: SandboxServer) -> None:
-    """A browser that asks whether another page may post, or read, hears of no permission."""
-    asking = {"Origin": "http://attacker.example", "Access-Control-Request-Method": "POST"}
+def test_cors_gives_no_permission(server: SandboxServer) -> None:
+    """A preflight request, or a GET, of another web page receives no CORS headers."""
+    preflight = {"Origin": "http://attacker.example", "Access-Control-Request-Method": "POST"}
     for method, path in (("OPTIONS", "liquidate"), ("GET", "watch"), ("GET", "state")):
-        answer = requests.request(method, f"{server.url}/sandbox/{path}", headers=asking, timeout=10)
-        assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+        response = requests.request(method, f"{server.url}/sandbox/{path}", headers=preflight, timeout=10)
+        assert not [name for name in response.headers if name.lower().startswith("access-control")]
 
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1:8099", "localhost:8099", "[::1]:8099", "192.168.1.5", "box:8099"]
 )
-def test_the_page_itself_may_post(host: str) -> None:
-    """By an address, as localhost, or by the name that the server was given, the page's own posts act."""
+def test_the_dashboard_may_post(host: str) -> None:
+    """The dashboard may post under an IP address, as localhost, or under the host of the server."""
     sent = {"origin": f"http://{host}", "host": host, "content-type": "application/json; charset=utf-8"}
-    assert may_act(sent, "Box")
+    assert may_post(sent, "Box")

@@ -1,4 +1,4 @@
-"""The model behind the sandbox: its history, its rows, its readings of the open questions. No HTTP."""
+"""The model of the sandbox: its history, its rows, and its interpretations of Binance's page. No HTTP."""
 
 from __future__ import annotations
 
@@ -46,45 +46,45 @@ EXAMPLE = (
 
 @dataclass
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that stands still unless a test moves it."""
 
     now_ms: int = NOW_MS
 
     def __call__(self) -> float:
-        """Return the seconds that `time.time` would."""
+        """Return epoch seconds, as `time.time` does."""
         return self.now_ms / 1000
 
 
-def empty(clock: Clock | None = None, **knobs: Any) -> Exchange:
-    """Make an exchange with the units 1 and 2 and no liquidation."""
-    exchange = Exchange(clock=clock or Clock(), behaviour=Behaviour(**knobs), history=False)
+def empty(clock: Clock | None = None, **behaviour: Any) -> Exchange:
+    """Return an exchange with the units 1 and 2 and without liquidations."""
+    exchange = Exchange(clock=clock or Clock(), behaviour=Behaviour(**behaviour), history=False)
     exchange.add_unit(1)
     exchange.add_unit(2)
     return exchange
 
 
-def starts(answer: dict[str, Any]) -> list[int]:
-    """List the start times of an answer."""
-    return [row["liquidationStartTime"] for row in answer["rows"]]
+def starts(page: dict[str, Any]) -> list[int]:
+    """Return the start times of a page."""
+    return [row["liquidationStartTime"] for row in page["rows"]]
 
 
 def amounts(row: dict[str, Any]) -> list[str]:
-    """List the top-level figures of a row, without the marks of numbers."""
+    """Return the top-level amounts of a row, without the marks of numbers."""
     names = ("startLtv", "endLtv", "totalNetEquity", "totalMaintenanceMargin", "totalLiability")
     return [row[name].strip("\0") for name in names]
 
 
 @pytest.fixture(scope="module")
 def history() -> Exchange:
-    """Hold the history of seed 1; tests only read it."""
+    """An exchange with the history of seed 1, for tests that only read it."""
     return Exchange(clock=Clock())
 
 
 # --- history
 
 
-def test_history_does_not_depend_on_when_it_is_drawn() -> None:
-    """An exchange that runs for months tells the same history as one that starts afterwards."""
+def test_the_history_does_not_depend_on_the_start() -> None:
+    """An exchange that runs for months has the same history as one that starts afterwards."""
     clock = Clock(HISTORY_START_MS + 5 * HOUR_MS // 2)
     early = Exchange(clock=clock)
     assert len(early.liquidations()) < 10
@@ -93,15 +93,15 @@ def test_history_does_not_depend_on_when_it_is_drawn() -> None:
     assert early.liquidations() == Exchange(clock=Clock()).liquidations()
 
 
-def test_another_seed_is_another_history(history: Exchange) -> None:
-    """Two seeds share the documented example and nothing else."""
-    mine = {(one.group_id, one.start_ms) for one in history.liquidations()}
+def test_another_seed_has_another_history(history: Exchange) -> None:
+    """The histories of two seeds have only the documented example in common."""
+    first = {(one.group_id, one.start_ms) for one in history.liquidations()}
     other = {(one.group_id, one.start_ms) for one in Exchange(seed=2, clock=Clock()).liquidations()}
-    assert mine & other == {(6, 1_748_381_716_906)}
+    assert first & other == {(6, 1_748_381_716_906)}
 
 
 def test_history_has_one_to_three_liquidations_an_hour(history: Exchange) -> None:
-    """Every whole hour since the start of the history holds between one and three liquidations."""
+    """In every whole hour since the start of the history, one to three liquidations start."""
     counts: dict[int, int] = {}
     for one in history.liquidations():
         counts[(one.start_ms - HISTORY_START_MS) // HOUR_MS] = (
@@ -112,27 +112,27 @@ def test_history_has_one_to_three_liquidations_an_hour(history: Exchange) -> Non
 
 
 def test_history_is_varied(history: Exchange) -> None:
-    """Keys are unique, groups share a millisecond at times, and lengths go from minutes to 40 hours."""
-    drawn = history.liquidations()[1:]
-    lengths = [one.end_ms - one.start_ms for one in drawn if one.end_ms is not None]
-    assert len({(one.group_id, one.start_ms) for one in drawn}) == len(drawn) == len(lengths)
-    assert len({one.start_ms for one in drawn}) < len(drawn)
-    assert max(lengths) > 38 * HOUR_MS
-    assert min(lengths) < HOUR_MS // 10
-    assert {one.group_id for one in drawn} == set(range(1, 13))
+    """Keys are unique, some liquidations start in the same millisecond, and durations vary widely."""
+    generated = history.liquidations()[1:]
+    durations = [one.end_ms - one.start_ms for one in generated if one.end_ms is not None]
+    assert len({(one.group_id, one.start_ms) for one in generated}) == len(generated) == len(durations)
+    assert len({one.start_ms for one in generated}) < len(generated)
+    assert max(durations) > 38 * HOUR_MS
+    assert min(durations) < HOUR_MS // 10
+    assert {one.group_id for one in generated} == set(range(1, 13))
 
 
 def test_history_is_in_order(history: Exchange) -> None:
-    """Liquidations are listed oldest first, and answered newest first."""
+    """The exchange lists liquidations oldest first, and its pages have them newest first."""
     listed_ms = [one.start_ms for one in history.liquidations()]
     assert listed_ms == sorted(listed_ms)
-    answered_ms = starts(history.force_liquidations(NOW_MS - 20 * DAY_MS, NOW_MS, size=100))
-    assert len(answered_ms) == 100
-    assert answered_ms == sorted(answered_ms, reverse=True)
+    paged_ms = starts(history.force_liquidations(NOW_MS - 20 * DAY_MS, NOW_MS, size=100))
+    assert len(paged_ms) == 100
+    assert paged_ms == sorted(paged_ms, reverse=True)
 
 
-def test_closed_units_have_lives_that_hold_their_liquidations(history: Exchange) -> None:
-    """Nothing starts before a unit is created, or ends after it is closed."""
+def test_liquidations_lie_within_the_life_of_their_unit(history: Exchange) -> None:
+    """No liquidation starts before its unit is created, or ends after it is closed."""
     units = {unit["groupId"]: unit for unit in history.state()["units"]}
     assert sorted(group_id for group_id, unit in units.items() if not unit["active"]) == CLOSED
     for one in history.liquidations():
@@ -142,8 +142,8 @@ def test_closed_units_have_lives_that_hold_their_liquidations(history: Exchange)
             assert one.end_ms <= units[one.group_id]["closeTime"]
 
 
-def test_nothing_is_told_before_it_starts() -> None:
-    """A liquidation is not in the list a millisecond before its start, and is in it from its start on."""
+def test_a_liquidation_is_listed_from_its_start() -> None:
+    """A liquidation is absent one millisecond before its start, and listed from its start on."""
     clock = Clock()
     last = Exchange(clock=clock).liquidations()[-1]
     clock.now_ms = last.start_ms - 1
@@ -156,7 +156,7 @@ def test_nothing_is_told_before_it_starts() -> None:
 
 
 def test_an_exchange_without_history_is_empty() -> None:
-    """There is nothing but a key to sign with."""
+    """Without history, there is an API key, but no unit and no liquidation."""
     exchange = Exchange(clock=Clock(), history=False)
     assert exchange.liquidations() == exchange.state()["units"] == []
     assert len(exchange.keys) == 1
@@ -165,10 +165,10 @@ def test_an_exchange_without_history_is_empty() -> None:
 # --- rows
 
 
-def test_the_documented_example_is_there_verbatim(history: Exchange) -> None:
-    """The example of Binance's page comes out character for character, without the blanks."""
-    answer = history.force_liquidations(1_748_000_000_000, 1_749_000_000_000, 6)
-    assert write_json(answer).decode() == '{"total":1,"rows":[' + EXAMPLE + "]}"
+def test_the_documented_example_is_returned_verbatim(history: Exchange) -> None:
+    """The example of Binance's page is returned character for character, apart from whitespace."""
+    page = history.force_liquidations(1_748_000_000_000, 1_749_000_000_000, 6)
+    assert write_json(page).decode() == '{"total":1,"rows":[' + EXAMPLE + "]}"
 
 
 @pytest.mark.parametrize(
@@ -176,14 +176,14 @@ def test_the_documented_example_is_there_verbatim(history: Exchange) -> None:
     ["0", "1", "16671.5507973", "0E-8", "98765432109.12345678", "-0.10", "123456789012345678901234567890"],
 )
 def test_numbers_are_written_digit_for_digit(text: str) -> None:
-    """A marked text is a JSON number with the very same digits; an unmarked one stays a string."""
+    """A marked text becomes a JSON number with the same digits; an unmarked one stays a string."""
     assert write_json({"a": number(text), "b": text, "c": [number(text)]}).decode() == (
         f'{{"a":{text},"b":"{text}","c":[{text}]}}'
     )
 
 
-def test_rows_come_in_both_documented_mixtures(history: Exchange) -> None:
-    """Totals are numbers or strings, liabilities an object or a list, zeros "0E-8", digits beyond a float."""
+def test_rows_have_both_documented_forms(history: Exchange) -> None:
+    """Totals are numbers or strings, liabilities an object or a list; some amounts do not fit a float."""
     text = write_json(history.force_liquidations(NOW_MS - 7 * DAY_MS, NOW_MS, size=100)).decode()
     rows = json.loads(text, parse_float=Decimal)["rows"]
     assert {type(row["totalLiability"]) for row in rows} == {Decimal, str}
@@ -195,7 +195,7 @@ def test_rows_come_in_both_documented_mixtures(history: Exchange) -> None:
 
 
 def test_totals_are_the_sums_of_their_parts(history: Exchange) -> None:
-    """A row's totals add up to the last digit."""
+    """The totals of a row equal the sums of its parts, to the last digit."""
     for one in history.liquidations()[1:200]:
         row = history.row(one)
         wallets = row["liquidationSnapshot"]["snapshots"]
@@ -209,11 +209,11 @@ def test_totals_are_the_sums_of_their_parts(history: Exchange) -> None:
         )
 
 
-@pytest.mark.parametrize(("knob", "expected"), [("null", None), ("zero", 0), ("absent", "absent")])
-def test_a_running_liquidation_has_other_figures_and_no_end(knob: str, expected: object) -> None:
-    """Until it ends a liquidation has no end time; then it has one, its initial LTV, and other figures."""
+@pytest.mark.parametrize(("running_end", "expected"), [("null", None), ("zero", 0), ("absent", "absent")])
+def test_a_running_liquidation_has_other_amounts_and_no_end(running_end: str, expected: object) -> None:
+    """A liquidation gets its end time when it ends; its initial LTV stays, and its other amounts change."""
     clock = Clock()
-    exchange = empty(clock, running_end=knob)
+    exchange = empty(clock, running_end=running_end)
     one = exchange.add_liquidation(1, NOW_MS - 5, NOW_MS + 5)
     running = exchange.row(one)
     assert running.get("liquidationEndTime", "absent") == expected
@@ -225,8 +225,8 @@ def test_a_running_liquidation_has_other_figures_and_no_end(knob: str, expected:
     assert all(a != b for a, b in zip(amounts(ended)[2:], amounts(running)[2:], strict=True))
 
 
-def test_given_fields_overrule_the_drawn_ones() -> None:
-    """A field that a test gives, known or not, is written as given."""
+def test_given_fields_replace_generated_ones() -> None:
+    """A field that a test gives, known or unknown, is written as given."""
     exchange = empty()
     one = exchange.add_liquidation(1, 1, 2, totalLiability=number("1.50"), endLtv="0.1", isNew=[True, None])
     text = write_json(exchange.row(one)).decode()
@@ -240,7 +240,7 @@ def test_given_fields_overrule_the_drawn_ones() -> None:
     [("object", {dict}), ("list", {list}), ("null", {type(None)}), ("mixed", {dict, list, type(None)})],
 )
 def test_the_snapshot_takes_each_shape(shape: str, expected: set[type]) -> None:
-    """The snapshot is an object, a list of one object, null, or each of them in turn."""
+    """The snapshot is an object, a list of one object, null, or each of these in turn."""
     exchange = empty(snapshot_shape=shape)
     rows = [exchange.row(exchange.add_liquidation(1, start_ms, start_ms)) for start_ms in range(1, 30)]
     assert {type(row["liquidationSnapshot"]) for row in rows} == expected
@@ -258,7 +258,7 @@ def test_the_snapshot_takes_each_shape(shape: str, expected: set[type]) -> None:
     ],
 )
 def test_liabilities_take_each_shape(shape: str, expected: set[tuple[type, int]]) -> None:
-    """Liabilities are a list, null, or an object, which can stand for one liability only."""
+    """Liabilities are a list, null, or an object; several liabilities are always a list."""
     exchange = empty(liabilities_shape=shape)
     seen = set()
     for start_ms in range(1, 60):
@@ -268,12 +268,12 @@ def test_liabilities_take_each_shape(shape: str, expected: set[tuple[type, int]]
     assert seen == expected
 
 
-# --- the list
+# --- lists and pages
 
 
-def listed(**knobs: Any) -> Exchange:
-    """Make an exchange with five liquidations, of which the one of 400 runs."""
-    exchange = empty(**knobs)
+def with_five_liquidations(**behaviour: Any) -> Exchange:
+    """Return an exchange with five liquidations, of which the one that starts at 400 is running."""
+    exchange = empty(**behaviour)
     for group_id, start_ms, end_ms in ((1, 100, 350), (2, 200, 200), (1, 300, 900), (2, 500, 600)):
         exchange.add_liquidation(group_id, start_ms, end_ms)
     exchange.add_liquidation(1, 400)
@@ -281,7 +281,7 @@ def listed(**knobs: Any) -> Exchange:
 
 
 @pytest.mark.parametrize(
-    ("knobs", "window", "expected"),
+    ("behaviour", "time_range", "expected"),
     [
         ({}, (200, 400), [400, 300, 200]),
         ({}, (201, 399), [300]),
@@ -299,11 +299,12 @@ def listed(**knobs: Any) -> Exchange:
         ({"page_cap": 2}, (100, 500), [500, 400]),
     ],
 )
-def test_a_window_under_each_reading(
-    knobs: dict[str, Any], window: tuple[int, int], expected: list[int]
+def test_a_time_range_under_each_interpretation(
+    behaviour: dict[str, Any], time_range: tuple[int, int], expected: list[int]
 ) -> None:
-    """The window selects by the field, the closed or open end, the order and the cap of the behaviour."""
-    assert starts(listed(**knobs).force_liquidations(*window)) == expected
+    """The behaviour decides the filtered field, whether the end is included, the order, and the page size."""
+    page = with_five_liquidations(**behaviour).force_liquidations(*time_range)
+    assert starts(page) == expected
 
 
 @pytest.mark.parametrize(
@@ -319,36 +320,36 @@ def test_a_window_under_each_reading(
         ("absent", None, "absent"),
     ],
 )
-def test_total_counts_what_the_reading_says(total: str, group_id: int | None, expected: object) -> None:
-    """The total is of units, of rows, a string, zero, or absent; it has nothing to do with the page."""
-    answer = listed(total=total).force_liquidations(0, 1000, group_id, size=1)
-    assert answer.get("total", "absent") == expected
-    assert len(answer["rows"]) == (group_id != 77)
+def test_total_counts_what_the_behaviour_says(total: str, group_id: int | None, expected: object) -> None:
+    """The total is of units or rows, a string, zero, or absent, whatever the page holds."""
+    page = with_five_liquidations(total=total).force_liquidations(0, 1000, group_id, size=1)
+    assert page.get("total", "absent") == expected
+    assert len(page["rows"]) == (group_id != 77)
 
 
 @pytest.mark.parametrize(
-    ("knobs", "size", "pages"),
+    ("behaviour", "size", "pages"),
     [({}, 2, [[500, 400], [300, 200], [100], []]), ({"page_cap": 3}, 100, [[500, 400, 300], [200, 100], []])],
 )
-def test_pages_are_positions(knobs: dict[str, Any], size: int, pages: list[list[int]]) -> None:
-    """A page is a slice of the list, counted with the capped size; past the end it is empty."""
-    exchange = listed(**knobs)
-    answers = [
+def test_pages_are_slices_of_the_list(behaviour: dict[str, Any], size: int, pages: list[list[int]]) -> None:
+    """A page is a slice of the list, by the capped size; a page after the last row is empty."""
+    exchange = with_five_liquidations(**behaviour)
+    returned = [
         exchange.force_liquidations(0, 1000, current=page + 1, size=size) for page in range(len(pages))
     ]
-    assert [starts(answer) for answer in answers] == pages
+    assert [starts(page) for page in returned] == pages
 
 
-def test_random_order_is_another_one_in_each_answer() -> None:
-    """The same query gives the same rows in several orders."""
-    exchange = listed(order="random")
-    answers = [tuple(starts(exchange.force_liquidations(0, 1000))) for _ in range(20)]
-    assert len(set(answers)) > 1
-    assert {tuple(sorted(answer)) for answer in answers} == {(100, 200, 300, 400, 500)}
+def test_random_order_differs_between_responses() -> None:
+    """The same query returns the same rows in several orders."""
+    exchange = with_five_liquidations(order="random")
+    orders = [tuple(starts(exchange.force_liquidations(0, 1000))) for _ in range(20)]
+    assert len(set(orders)) > 1
+    assert {tuple(sorted(order)) for order in orders} == {(100, 200, 300, 400, 500)}
 
 
-def test_closed_units_vanish_from_the_plain_query(history: Exchange) -> None:
-    """Without a unit only active ones answer; with its id a closed one does; an unknown one has no rows."""
+def test_only_queries_by_unit_include_closed_units(history: Exchange) -> None:
+    """Without groupId there are only active units, with it also a closed one; an unknown one has no rows."""
     window = (HISTORY_START_MS + 30 * DAY_MS, HISTORY_START_MS + 60 * DAY_MS)
     plain = [
         row for page in range(1, 20) for row in history.force_liquidations(*window, None, page, 100)["rows"]
@@ -360,11 +361,11 @@ def test_closed_units_vanish_from_the_plain_query(history: Exchange) -> None:
     assert history.force_liquidations(*window, 99) == {"total": 0, "rows": []}
 
 
-# --- what moves it
+# --- changes
 
 
 def test_a_liquidation_starts_and_finishes() -> None:
-    """A liquidation starts now, runs, and ends at the time of finishing."""
+    """A liquidation starts now, runs, and ends when it is finished."""
     clock = Clock()
     exchange = empty(clock)
     one = exchange.liquidate(2)
@@ -377,7 +378,7 @@ def test_a_liquidation_starts_and_finishes() -> None:
 
 
 def test_finishing_ends_the_newest_or_the_named_one() -> None:
-    """Of two running liquidations the newest ends, unless a start is given."""
+    """Without a start time finish ends the newest running liquidation, else the one with that start."""
     exchange = empty()
     first, second, third = (exchange.liquidate(1, at_ms=start_ms) for start_ms in (10, 20, 30))
     assert exchange.finish(1) is third
@@ -385,8 +386,8 @@ def test_finishing_ends_the_newest_or_the_named_one() -> None:
     assert second.end_ms is None
 
 
-def test_liquidating_no_unit_in_particular_takes_an_active_one() -> None:
-    """Closed units are not liquidated by chance."""
+def test_liquidate_without_a_unit_chooses_an_active_one() -> None:
+    """A closed unit is never chosen."""
     clock = Clock()
     exchange = empty(clock)
     exchange.close(1)
@@ -395,8 +396,8 @@ def test_liquidating_no_unit_in_particular_takes_an_active_one() -> None:
         assert exchange.liquidate().group_id == 2
 
 
-def test_closing_a_unit_ends_what_runs_and_stops_its_history() -> None:
-    """After closing, a unit's rows answer only to its id, nothing runs, and the drawn history skips it."""
+def test_closing_a_unit_ends_its_liquidations_and_its_history() -> None:
+    """A closed unit has no running and no new liquidations, and only a query with its groupId includes it."""
     clock = Clock()
     exchange = Exchange(clock=clock)
     exchange.liquidate(6, at_ms=NOW_MS - 1)
@@ -421,15 +422,15 @@ def test_closing_a_unit_ends_what_runs_and_stops_its_history() -> None:
 
 
 @pytest.mark.parametrize(
-    ("act", "error", "text"),
+    ("change", "error", "text"),
     [
-        (lambda exchange: exchange.liquidate(77), LookupError, "There is no unit 77, only 1, 2"),
-        (lambda exchange: exchange.close(77), LookupError, "There is no unit 77"),
+        (lambda exchange: exchange.liquidate(77), LookupError, r"there is no unit 77 \(units: 1, 2\)"),
+        (lambda exchange: exchange.close(77), LookupError, "there is no unit 77"),
         (lambda exchange: exchange.finish(1), LookupError, "Unit 1 has no running liquidation"),
         (lambda exchange: (exchange.close(1), exchange.close(1)), ValueError, "Unit 1 is not active"),
         (lambda exchange: (exchange.close(1), exchange.liquidate(1)), ValueError, "Unit 1 is not active"),
-        (lambda exchange: (exchange.liquidate(1), exchange.liquidate(1)), ValueError, "already"),
-        (lambda exchange: exchange.add_unit(1), ValueError, "There is a unit 1 already"),
+        (lambda exchange: (exchange.liquidate(1), exchange.liquidate(1)), ValueError, "another start"),
+        (lambda exchange: exchange.add_unit(1), ValueError, "unit 1 exists already"),
         (
             lambda exchange: (exchange.close(1), exchange.close(2), exchange.liquidate()),
             LookupError,
@@ -437,54 +438,54 @@ def test_closing_a_unit_ends_what_runs_and_stops_its_history() -> None:
         ),
     ],
 )
-def test_what_cannot_be_done_is_refused(act: Any, error: type[Exception], text: str) -> None:
-    """Each impossible act has an error that says why."""
+def test_impossible_changes_are_refused(change: Any, error: type[Exception], text: str) -> None:
+    """An impossible change raises an error that names the reason."""
     with pytest.raises(error, match=text):
-        act(empty())
+        change(empty())
 
 
-def test_scheduled_actions_move_the_list_before_their_request() -> None:
-    """An action happens once, just before the n-th data request of whatever kind."""
-    exchange = listed()
-    exchange.schedule(2, lambda it: it.add_liquidation(1, 450))
-    exchange.schedule(3, lambda it: it.close(2))
+def test_scheduled_actions_run_before_their_request() -> None:
+    """An action runs once, just before the n-th data request of any kind."""
+    exchange = with_five_liquidations()
+    exchange.schedule(2, lambda scheduled: scheduled.add_liquidation(1, 450))
+    exchange.schedule(3, lambda scheduled: scheduled.close(2))
     counts = [len(exchange.force_liquidations(0, 1000)["rows"]) for _ in range(4)]
     assert counts == [5, 6, 4, 4]
 
 
 @pytest.mark.parametrize(
-    ("knobs", "text"),
+    ("behaviour", "text"),
     [
-        ({"total": "all"}, "total is one of units, rows, string, zero, absent, not 'all'"),
-        ({"snapshot_shape": None}, "snapshot_shape is one of"),
-        ({"end_inclusive": 1}, "end_inclusive is true or false"),
-        ({"page_cap": 0}, "page_cap is null or a number of rows"),
-        ({"page_cap": True}, "page_cap is"),
-        ({"latency_s": -1}, "latency_s is a number of seconds"),
-        ({"latency_s": "1"}, "latency_s is a number of seconds"),
+        ({"total": "all"}, "total must be one of units, rows, string, zero, absent, not 'all'"),
+        ({"snapshot_shape": None}, "snapshot_shape must be one of"),
+        ({"end_inclusive": 1}, "end_inclusive must be true or false"),
+        ({"page_cap": 0}, "page_cap must be null or a number of rows"),
+        ({"page_cap": True}, "page_cap must be"),
+        ({"latency_s": -1}, "latency_s must be a number of seconds"),
+        ({"latency_s": "1"}, "latency_s must be a number of seconds"),
     ],
 )
-def test_a_behaviour_that_no_reading_has_is_refused(knobs: dict[str, Any], text: str) -> None:
-    """A wrong knob's error names the knob and what it may be."""
+def test_an_invalid_behaviour_is_refused(behaviour: dict[str, Any], text: str) -> None:
+    """The error names the field and its valid values."""
     with pytest.raises(ValueError, match=text):
-        Behaviour(**knobs)
+        Behaviour(**behaviour)
 
 
 # --- the other endpoints
 
 
-def test_the_log_keeps_the_last_requests() -> None:
-    """A sandbox that serves for a month does not fill the memory, and counts what it served."""
+def test_the_log_keeps_the_newest_requests() -> None:
+    """The log has a limited length, and the number of requests includes those that were dropped."""
     exchange = empty()
-    first, then, last = (LoggedRequest("GET", "/sapi", "", 200, 1, at_ms) for at_ms in range(3))
-    for request in (first, *[then] * (LOGGED_REQUESTS - 1), last):
+    first, middle, last = (LoggedRequest("GET", "/sapi", "", 200, 1, at_ms) for at_ms in range(3))
+    for request in (first, *[middle] * (LOGGED_REQUESTS - 1), last):
         exchange.log(request)
-    assert exchange.requests == [then] * (LOGGED_REQUESTS - 1) + [last]
+    assert exchange.requests == [middle] * (LOGGED_REQUESTS - 1) + [last]
     assert exchange.state()["requests"] == LOGGED_REQUESTS + 1
 
 
-def test_ltv_details_tell_how_active_units_stand(history: Exchange) -> None:
-    """Active units answer, all or one, in the documented shape; a closed one does not."""
+def test_ltv_details_are_of_active_units(history: Exchange) -> None:
+    """All active units, or a given one, are returned in the documented form; a closed unit is not."""
     rows = history.ltv_details()
     assert [row["groupId"] for row in rows] == [group for group in range(1, 13) if group not in CLOSED]
     assert history.ltv_details(6) == [rows[4]]
@@ -496,7 +497,7 @@ def test_ltv_details_tell_how_active_units_stand(history: Exchange) -> None:
 
 
 def test_transfer_records_have_the_documented_shape(history: Exchange) -> None:
-    """A page holds a row for each liquidation of the window, with transfers to the credit account."""
+    """A page has one row for each liquidation in the time range, with transfers to the credit account."""
     rows = history.transfer_records(NOW_MS - DAY_MS, NOW_MS, size=100)["rows"]
     within = [one for one in history.liquidations() if one.start_ms >= NOW_MS - DAY_MS]
     assert len(rows) == len({row["liquidationId"] for row in rows}) == len(within)

@@ -1,4 +1,4 @@
-"""The sandbox over real HTTP: its checks in a table, its limits, its admin calls, its server."""
+"""The sandbox over real HTTP: checks of requests, responses, weight limit, admin calls and the server."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ ED25519_KEY = ed25519.Ed25519PrivateKey.generate()
 
 @dataclass
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that stands still unless a test moves it."""
 
     now_ms: int = NOW_MS
 
     def __call__(self) -> float:
-        """Return the seconds that `time.time` would."""
+        """Return epoch seconds, as `time.time` does."""
         return self.now_ms / 1000
 
 
-def made(clock: Clock | None = None, **knobs: Any) -> Exchange:
-    """Make an exchange with two units, one liquidation of now, and keys of each kind."""
-    exchange = Exchange(clock=clock or Clock(), behaviour=Behaviour(**knobs), history=False)
+def new_exchange(clock: Clock | None = None, **behaviour: Any) -> Exchange:
+    """Return an exchange with two units, one liquidation, and API keys of each kind."""
+    exchange = Exchange(clock=clock or Clock(), behaviour=Behaviour(**behaviour), history=False)
     exchange.add_unit(1)
     exchange.add_unit(2)
     exchange.add_liquidation(1, NOW_MS - DAY_MS, NOW_MS - DAY_MS + 5)
@@ -71,43 +71,43 @@ def made(clock: Clock | None = None, **knobs: Any) -> Exchange:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[SandboxServer]:
-    """Serve an exchange that the tests only read."""
-    with SandboxServer(made()) as server:
+    """A server for all tests that only read."""
+    with SandboxServer(new_exchange()) as server:
         yield server
 
 
 @pytest.fixture
 def clock() -> Clock:
-    """Hold the clock of the test's own server."""
+    """The clock of `own`."""
     return Clock()
 
 
 @pytest.fixture
 def own(clock: Clock) -> Iterator[SandboxServer]:
-    """Serve an exchange for one test."""
-    with SandboxServer(made(clock)) as server:
+    """A server for one test."""
+    with SandboxServer(new_exchange(clock)) as server:
         yield server
 
 
 def hmac_hex(payload: str, secret: str = SANDBOX_API_SECRET) -> str:
-    """Sign with a secret."""
+    """Return the HMAC signature."""
     return hmac.new(secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
 
 
 def rsa_base64(payload: str) -> str:
-    """Sign with the RSA key."""
+    """Return the RSA signature."""
     return base64.b64encode(RSA_KEY.sign(payload.encode(), padding.PKCS1v15(), SHA256())).decode()
 
 
 def ed25519_base64(payload: str) -> str:
-    """Sign with the Ed25519 key."""
+    """Return the Ed25519 signature."""
     return base64.b64encode(ED25519_KEY.sign(payload.encode())).decode()
 
 
 def get(
     server: SandboxServer, path: str, query: str = "", key: str | None = SANDBOX_API_KEY
 ) -> requests.Response:
-    """Send a query string to the byte; left alone, requests would spell it in its own way."""
+    """Send a query string byte for byte; requests would normalise it."""
     headers = {} if key is None else {"X-MBX-APIKEY": key}
     with requests.Session() as session:
         request = session.prepare_request(requests.Request("GET", server.url, headers))
@@ -123,18 +123,18 @@ def signed(
     secret: str = SANDBOX_API_SECRET,
     at_ms: int = NOW_MS,
 ) -> requests.Response:
-    """Send a query string with the time and a signature."""
+    """Send a query string with a timestamp and a signature."""
     payload = f"{query}&timestamp={at_ms}" if query else f"timestamp={at_ms}"
     return get(server, path, f"{payload}&signature={hmac_hex(payload, secret)}", key)
 
 
 def code(response: requests.Response) -> tuple[int, int]:
-    """Give status and Binance's code."""
+    """Return the HTTP status and Binance's code."""
     assert set(response.json()) == {"code", "msg"}
     return response.status_code, response.json()["code"]
 
 
-# --- the checks
+# --- checks of requests
 
 
 @pytest.mark.parametrize(
@@ -162,10 +162,10 @@ def code(response: requests.Response) -> tuple[int, int]:
         (TRANSFERS, f"startTime={NOW_MS - 100 * DAY_MS - 1}", (400, -1127)),
     ],
 )
-def test_bad_parameters_are_refused(
+def test_invalid_parameters_are_refused(
     server: SandboxServer, path: str, query: str, expected: tuple[int, int]
 ) -> None:
-    """Each fault of a parameter has its code, although the request is signed well."""
+    """Each kind of invalid parameter has its code, although the signature is valid."""
     assert code(signed(server, path, query)) == expected
 
 
@@ -182,8 +182,8 @@ def test_bad_parameters_are_refused(
         (RESTRICTIONS, "recvWindow=1"),
     ],
 )
-def test_good_parameters_are_accepted(server: SandboxServer, path: str, query: str) -> None:
-    """What is on the edge of the rules is inside."""
+def test_valid_parameters_are_accepted(server: SandboxServer, path: str, query: str) -> None:
+    """Parameters at the limits are valid."""
     assert signed(server, path, query).status_code == 200
 
 
@@ -204,10 +204,10 @@ def test_good_parameters_are_accepted(server: SandboxServer, path: str, query: s
         (SANDBOX_API_KEY, f"timestamp={NOW_MS}&signature=\u00e9", (400, -1022)),
     ],
 )
-def test_key_time_and_signature_have_to_be_there(
+def test_key_timestamp_and_signature_are_mandatory(
     server: SandboxServer, key: str | None, query: str, expected: tuple[int, int]
 ) -> None:
-    """Without a known key, a time and a signature there is nothing to check, and no answer."""
+    """A request without a known key, a timestamp and a valid signature is refused."""
     assert code(get(server, LIQUIDATIONS, query, key)) == expected
 
 
@@ -223,27 +223,27 @@ def test_key_time_and_signature_have_to_be_there(
         (NOW_MS - 2, "recvWindow=1", False),
     ],
 )
-def test_the_timestamp_has_to_be_near(
+def test_the_timestamp_must_be_recent(
     server: SandboxServer, at_ms: int, query: str, *, accepted: bool
 ) -> None:
-    """A request may be as old as its window, and never a second ahead."""
+    """A request may be as old as its recvWindow, and less than a second ahead."""
     response = signed(server, query=query, at_ms=at_ms)
     assert response.status_code == 200 if accepted else code(response) == (400, -1021)
 
 
 @pytest.mark.parametrize(("key", "sign"), [("rsa", rsa_base64), ("ed25519", ed25519_base64)])
 def test_base64_signatures_are_percent_encoded(server: SandboxServer, key: str, sign: Any) -> None:
-    """A signature by RSA or Ed25519 is accepted as it should be sent, and not raw, altered or in hex."""
+    """An RSA or Ed25519 signature is accepted percent-encoded, but not raw, altered or in hex."""
     payload, raw = next(
         (payload, sign(payload))
         for payload in (f"timestamp={NOW_MS - age}" for age in range(1000))
         if "+" in sign(payload) and "/" in sign(payload)
     )
-    good = quote(raw, safe="")
-    assert get(server, LIQUIDATIONS, f"{payload}&signature={good}", key).status_code == 200
+    encoded = quote(raw, safe="")
+    assert get(server, LIQUIDATIONS, f"{payload}&signature={encoded}", key).status_code == 200
     swapped = quote(raw.swapcase(), safe="")
-    for bad in (raw, good.replace("%2B", "+"), swapped, base64.b64decode(raw).hex(), "AAAA"):
-        assert code(get(server, LIQUIDATIONS, f"{payload}&signature={bad}", key)) == (400, -1022)
+    for wrong in (raw, encoded.replace("%2B", "+"), swapped, base64.b64decode(raw).hex(), "AAAA"):
+        assert code(get(server, LIQUIDATIONS, f"{payload}&signature={wrong}", key)) == (400, -1022)
 
 
 @pytest.mark.parametrize(
@@ -256,14 +256,14 @@ def test_base64_signatures_are_percent_encoded(server: SandboxServer, key: str, 
         (f"size=5&timestamp={NOW_MS}", f"signature=SIGNATURE&size=5&timestamp={NOW_MS}"),
     ],
 )
-def test_the_signature_is_of_the_sent_bytes(server: SandboxServer, signed_payload: str, sent: str) -> None:
-    """The same parameters in another order or spelling, or after the signature, are not what was signed."""
+def test_the_signature_covers_the_sent_bytes(server: SandboxServer, signed_payload: str, sent: str) -> None:
+    """The same parameters in another order or encoding, or after the signature, are refused."""
     query = sent.replace("SIGNATURE", hmac_hex(signed_payload))
     assert code(get(server, LIQUIDATIONS, query)) == (400, -1022)
 
 
-def test_the_signature_is_of_the_encoded_bytes(server: SandboxServer) -> None:
-    """A percent-encoded query is signed encoded."""
+def test_the_signature_covers_the_encoded_bytes(server: SandboxServer) -> None:
+    """A percent-encoded query is signed in its encoded form, and the signature's case does not matter."""
     payload = f"size=%35&timestamp={NOW_MS}"
     assert get(server, LIQUIDATIONS, f"{payload}&signature={hmac_hex(payload)}").status_code == 200
     assert get(server, LIQUIDATIONS, f"{payload}&signature={hmac_hex(payload).upper()}").status_code == 200
@@ -280,14 +280,16 @@ def test_the_signature_is_of_the_encoded_bytes(server: SandboxServer) -> None:
         ("blind", RESTRICTIONS, (401, -2015)),
     ],
 )
-def test_keys_do_what_they_may(server: SandboxServer, key: str, path: str, expected: tuple[int, int]) -> None:
-    """A parent's key, one from elsewhere and one that may not read are refused."""
+def test_keys_without_permission_are_refused(
+    server: SandboxServer, key: str, path: str, expected: tuple[int, int]
+) -> None:
+    """The key of a parent account, one for other IP addresses, and one without reading are refused."""
     assert code(signed(server, path, key=key, secret="s")) == expected
 
 
 @pytest.mark.parametrize("path", [LTV, RESTRICTIONS])
-def test_a_parent_key_reads_what_is_not_the_credit_accounts(server: SandboxServer, path: str) -> None:
-    """The parent's key reads LTVs and its own restrictions."""
+def test_a_parent_key_reads_ltvs_and_its_restrictions(server: SandboxServer, path: str) -> None:
+    """Endpoints that are not for credit accounts alone accept the key of a parent account."""
     assert signed(server, path, key="parent", secret="s").status_code == 200
 
 
@@ -307,25 +309,25 @@ def test_a_parent_key_reads_what_is_not_the_credit_accounts(server: SandboxServe
         ("parent", f"timestamp={NOW_MS}&signature=1", -1022),
     ],
 )
-def test_checks_come_in_order(server: SandboxServer, key: str, query: str, expected: int) -> None:
-    """Of several faults the first one in Binance's order is told."""
+def test_checks_run_in_binances_order(server: SandboxServer, key: str, query: str, expected: int) -> None:
+    """A request with several errors is refused for the first one in Binance's order."""
     assert get(server, LIQUIDATIONS, query, key).json()["code"] == expected
 
 
 @pytest.mark.parametrize(
     "path", ["/sapi/v1/margin/loan-group/other", LIQUIDATIONS + "/", "/sapi/", "/api/v3/order"]
 )
-def test_other_paths_are_not_there(server: SandboxServer, path: str) -> None:
-    """What is not an endpoint answers 404, as does another method."""
+def test_unknown_paths_are_404(server: SandboxServer, path: str) -> None:
+    """An unknown path is 404, and so is another method on a known path."""
     assert signed(server, path).status_code == 404
     assert requests.post(server.url + LIQUIDATIONS, timeout=10).status_code == 404
 
 
-# --- the answers
+# --- responses
 
 
 def test_the_clock_needs_no_key(server: SandboxServer) -> None:
-    """Time and ping answer anyone."""
+    """Time and ping need no key."""
     assert get(server, "/api/v3/time", key=None).json() == {"serverTime": NOW_MS}
     assert get(server, "/api/v3/ping", key=None).json() == {}
 
@@ -344,7 +346,7 @@ def test_the_clock_needs_no_key(server: SandboxServer) -> None:
     ],
 )
 def test_windows_have_the_documented_defaults(own: SandboxServer, query: str, expected: list[int]) -> None:
-    """Without times come the last seven days, without a start those before the end, without an end now."""
+    """The default end is now, and the default start seven days before the end."""
     for days in (7, 8, 9):
         own.exchange.add_liquidation(1, NOW_MS - days * DAY_MS, NOW_MS - days * DAY_MS + 1)
     rows = signed(own, query=query).json()["rows"]
@@ -352,7 +354,7 @@ def test_windows_have_the_documented_defaults(own: SandboxServer, query: str, ex
 
 
 def test_a_page_has_ten_rows_by_default(own: SandboxServer) -> None:
-    """Without a size, ten rows come, and ten closed units too."""
+    """The default page size is ten, also for closed units."""
     for group_id in range(10, 22):
         own.exchange.add_unit(group_id, 1, 2)
         own.exchange.add_liquidation(1, NOW_MS - group_id)
@@ -361,15 +363,15 @@ def test_a_page_has_ten_rows_by_default(own: SandboxServer) -> None:
     assert len(signed(own, CLOSED, "size=100").json()["rows"]) == 12
 
 
-def test_restrictions_are_the_keys(server: SandboxServer) -> None:
-    """A key's permissions are told as Binance tells them."""
-    mine = signed(server, RESTRICTIONS).json()
-    assert (mine["ipRestrict"], mine["enableReading"], mine["enableWithdrawals"]) == (True, True, False)
+def test_restrictions_are_those_of_the_key(server: SandboxServer) -> None:
+    """The permissions are those of the key that signed, in Binance's fields."""
+    own = signed(server, RESTRICTIONS).json()
+    assert (own["ipRestrict"], own["enableReading"], own["enableWithdrawals"]) == (True, True, False)
     assert signed(server, RESTRICTIONS, key="parent", secret="s").json()["enableWithdrawals"] is True
 
 
-def test_answers_are_compressed_for_those_who_accept_it(own: SandboxServer) -> None:
-    """A long answer is gzipped on request, and is the same either way."""
+def test_responses_are_gzipped_on_request(own: SandboxServer) -> None:
+    """A long response is gzipped for a client that accepts gzip, with the same content."""
     for index in range(50):
         own.exchange.add_liquidation(2, NOW_MS - index - 1, NOW_MS)
     payload = f"size=100&timestamp={NOW_MS}"
@@ -384,13 +386,13 @@ def test_answers_are_compressed_for_those_who_accept_it(own: SandboxServer) -> N
 
 
 def test_connections_are_kept_alive(server: SandboxServer) -> None:
-    """Two requests go over one connection, in HTTP/1.1."""
+    """Two requests use one HTTP/1.1 connection."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     sockets = []
     for _ in range(2):
         connection.request("GET", "/api/v3/time")
-        answer = connection.getresponse()
-        assert (answer.version, json.loads(answer.read())) == (11, {"serverTime": NOW_MS})
+        response = connection.getresponse()
+        assert (response.version, json.loads(response.read())) == (11, {"serverTime": NOW_MS})
         sockets.append(connection.sock)
     connection.close()
     assert sockets[0] is sockets[1] is not None
@@ -400,7 +402,7 @@ def test_connections_are_kept_alive(server: SandboxServer) -> None:
 
 
 def test_weight_is_counted_and_limited(own: SandboxServer, clock: Clock) -> None:
-    """Each endpoint counts by itself, refusals too; past 12,000 comes 429 until the minute is over."""
+    """Each endpoint has its own count, refusals included; above 12,000 it is 429 until the minute ends."""
     clock.now_ms = NOW_MS // 60_000 * 60_000 + 12_345
     assert signed(own, at_ms=clock.now_ms).headers["X-SAPI-USED-IP-WEIGHT-1M"] == "1"
     refused = get(own, LIQUIDATIONS)
@@ -417,8 +419,8 @@ def test_weight_is_counted_and_limited(own: SandboxServer, clock: Clock) -> None
     assert (again.status_code, again.headers["X-SAPI-USED-IP-WEIGHT-1M"]) == (200, "200")
 
 
-def test_every_request_is_logged_as_it_came(own: SandboxServer) -> None:
-    """The log has method, path, raw query, parameters in their order, status, weight and time."""
+def test_every_request_is_logged(own: SandboxServer) -> None:
+    """The log has the method, path, raw query, parameters in their order, status, weight and time."""
     query = "size=%35&groupId=&size=1"
     assert get(own, LIQUIDATIONS, query).status_code == 400
     signed(own, LTV)
@@ -430,8 +432,8 @@ def test_every_request_is_logged_as_it_came(own: SandboxServer) -> None:
     assert (third.method, third.path, third.status, third.weight) == ("POST", "/sandbox/liquidate", 200, 0)
 
 
-def test_scheduled_actions_count_answered_requests(own: SandboxServer) -> None:
-    """Refused requests and those for the clock or the key do not count as data requests."""
+def test_scheduled_actions_count_data_requests(own: SandboxServer) -> None:
+    """Refused requests and those for the time or the key's restrictions are not data requests."""
     own.exchange.schedule(2, lambda exchange: exchange.close(1))
     signed(own, query="size=0")
     signed(own, RESTRICTIONS)
@@ -443,8 +445,8 @@ def test_scheduled_actions_count_answered_requests(own: SandboxServer) -> None:
 # --- admin calls
 
 
-def test_liquidations_start_finish_and_leave_by_admin_calls(own: SandboxServer, clock: Clock) -> None:
-    """Liquidate, finish and close do in the exchange what they say, by query or by body."""
+def test_admin_calls_change_the_exchange(own: SandboxServer, clock: Clock) -> None:
+    """liquidate, finish and close change the exchange, with arguments in the query or in the body."""
     row = requests.post(own.url + "/sandbox/liquidate?group_id=2", timeout=10).json()
     assert (row["groupId"], row["liquidationStartTime"], row["liquidationEndTime"]) == (2, NOW_MS, None)
     assert signed(own).json()["rows"][0] == row
@@ -467,46 +469,60 @@ def test_liquidations_start_finish_and_leave_by_admin_calls(own: SandboxServer, 
 
 
 def test_a_behaviour_is_set_by_an_admin_call(own: SandboxServer) -> None:
-    """Set knobs show in the answers, and the others stay as they are."""
+    """The given fields change the responses, and the others keep their values."""
     requests.post(own.url + "/sandbox/behaviour", json={"total": "zero"}, timeout=10)
-    told = requests.post(own.url + "/sandbox/behaviour", json={"snapshot_shape": "null"}, timeout=10).json()
-    assert (told["total"], told["snapshot_shape"]) == ("zero", "null")
-    answer = signed(own).json()
-    assert (answer["total"], answer["rows"][0]["liquidationSnapshot"]) == (0, None)
-    assert requests.get(own.url + "/sandbox/state", timeout=10).json()["behaviour"] == told
+    behaviour = requests.post(
+        own.url + "/sandbox/behaviour", json={"snapshot_shape": "null"}, timeout=10
+    ).json()
+    assert (behaviour["total"], behaviour["snapshot_shape"]) == ("zero", "null")
+    body = signed(own).json()
+    assert (body["total"], body["rows"][0]["liquidationSnapshot"]) == (0, None)
+    assert requests.get(own.url + "/sandbox/state", timeout=10).json()["behaviour"] == behaviour
 
 
 @pytest.mark.parametrize(
     ("call", "body", "status", "text"),
     [
-        ("liquidate", '{"group_id": 77}', 404, "There is no unit 77"),
-        ("liquidate?group_id=six", "", 400, "group_id is a whole number, not 'six'"),
-        ("liquidate", '{"group_id": true}', 400, "group_id is a whole number"),
-        ("liquidate", '{"group": 1}', 400, "liquidate does not know group, only group_id"),
-        ("liquidate", "[1]", 400, "The body has to be a JSON object"),
-        ("liquidate", "{", 400, "The body has to be a JSON object"),
-        ("finish", "", 400, "finish needs a group_id"),
+        ("liquidate", '{"group_id": 77}', 404, "there is no unit 77"),
+        ("liquidate?group_id=six", "", 400, "group_id must be a whole number, not 'six'"),
+        ("liquidate", '{"group_id": true}', 400, "group_id must be a whole number"),
+        ("liquidate", '{"group": 1}', 400, "Give liquidate only group_id: it does not know group."),
+        ("liquidate", "[1]", 400, "The body must be a JSON object"),
+        ("liquidate", "{", 400, "The body must be a JSON object"),
+        ("finish", "", 400, "Give a group_id: finish has no default"),
         ("finish?group_id=1", "", 404, "Unit 1 has no running liquidation"),
-        ("finish?group_id=1&start_ms=5", "", 404, "Unit 1 has no such running liquidation"),
-        ("close", "", 400, "close needs a group_id"),
-        ("close?group_id=77", "", 404, "There is no unit 77"),
-        ("explode", "", 404, "There is no action explode, only liquidate, finish, close, behaviour, fault"),
-        ("behaviour", '{"totals": "rows"}', 400, "behaviour does not know totals, only total, end_inclusive"),
-        ("behaviour", '{"total": "all"}', 400, "total is one of units"),
-        ("behaviour", '{"latency_s": "slow"}', 400, "latency_s is a number of seconds"),
-        ("behaviour", '{"fault_rate": 1.1}', 400, "fault_rate is a number from 0 to 1, not 1.1"),
-        ("behaviour", '{"used_weight": -1}', 400, "used_weight is a number from 0, not -1"),
-        ("fault", "", 400, "fault needs a kind."),
-        ("fault", '{"kind": "boom"}', 400, "kind is one of error, html, "),
+        ("finish?group_id=1&start_ms=5", "", 404, "Unit 1 has no running liquidation that started at 5"),
+        ("close", "", 400, "Give a group_id: close has no default"),
+        ("close?group_id=77", "", 404, "there is no unit 77"),
+        (
+            "explode",
+            "",
+            404,
+            "Choose an action from liquidate, finish, close, behaviour, fault: there is no action explode",
+        ),
+        ("behaviour", '{"totals": "rows"}', 400, "it does not know totals"),
+        ("behaviour", '{"total": "all"}', 400, "total must be one of units"),
+        ("behaviour", '{"latency_s": "slow"}', 400, "latency_s must be a number of seconds"),
+        ("behaviour", '{"fault_rate": 1.1}', 400, "fault_rate must be a number from 0 to 1, not 1.1"),
+        ("behaviour", '{"used_weight": -1}', 400, "used_weight must be a number from 0, not -1"),
+        ("fault", "", 400, "Give a kind: a fault has no default."),
+        ("fault", '{"kind": "boom"}', 400, "kind must be one of error, html, "),
         ("fault", '{"kind": ["error"]}', 400, "not ['error']."),
-        ("fault", '{"kind": "error", "status": 99}', 400, "status is a number from 200 to 599, not 99."),
-        ("fault", '{"kind": "error", "times": 0}', 400, "times is a number from 1 to 10000, not 0."),
-        ("fault", '{"kind": "error", "times": true}', 400, "times is a number from 1 to 10000, not True."),
-        ("fault", '{"kind": "error", "time": 1}', 400, "fault does not know time, only kind, status, code"),
+        ("fault", '{"kind": "error", "status": 99}', 400, "status must be a number from 200 to 599, not 99."),
+        ("fault", '{"kind": "error", "times": 0}', 400, "times must be a number from 1 to 10000, not 0."),
+        (
+            "fault",
+            '{"kind": "error", "times": true}',
+            400,
+            "times must be a number from 1 to 10000, not True.",
+        ),
+        ("fault", '{"kind": "error", "time": 1}', 400, "Give fault only kind, status, code"),
     ],
 )
-def test_bad_admin_calls_say_why(server: SandboxServer, call: str, body: str, status: int, text: str) -> None:
-    """What is wrong with an admin call is in its answer."""
+def test_invalid_admin_calls_are_refused(
+    server: SandboxServer, call: str, body: str, status: int, text: str
+) -> None:
+    """The response to an invalid admin call names the problem, and nothing changes."""
     response = requests.post(f"{server.url}/sandbox/{call}", data=body, timeout=10)
     assert response.status_code == status
     assert text in response.json()["error"]
@@ -516,8 +532,8 @@ def test_bad_admin_calls_say_why(server: SandboxServer, call: str, body: str, st
 # --- the server
 
 
-def test_latency_delays_an_answer_and_not_the_others(own: SandboxServer) -> None:
-    """A slow answer times out at an impatient client, while the clock still answers at once."""
+def test_latency_delays_only_signed_requests(own: SandboxServer) -> None:
+    """A client with a short timeout gives up on a slow response, while the time is answered at once."""
     own.exchange.behaviour = Behaviour(latency_s=30)
     payload = f"timestamp={NOW_MS}"
     url = f"{own.url}{LIQUIDATIONS}?{payload}&signature={hmac_hex(payload)}"
@@ -526,30 +542,30 @@ def test_latency_delays_an_answer_and_not_the_others(own: SandboxServer) -> None
     assert get(own, "/api/v3/time").status_code == 200
 
 
-def test_a_taken_port_is_an_error_that_names_it(server: SandboxServer) -> None:
-    """Two sandboxes do not share a port."""
+def test_a_port_in_use_is_named(server: SandboxServer) -> None:
+    """A second server on the same port raises an error that names the port."""
     with pytest.raises(OSError, match=f"The sandbox cannot listen on 127.0.0.1, port {server.port}: "):
-        SandboxServer(made(), port=server.port).__enter__()
+        SandboxServer(new_exchange(), port=server.port).__enter__()
 
 
-def test_a_stopped_server_leaves_its_port_and_thread() -> None:
-    """After the block nothing listens and no thread is left, and the port can be had again."""
+def test_a_stopped_server_frees_its_port_and_thread() -> None:
+    """After the block no thread is left, and another server can use the port."""
     threads = threading.active_count()
-    with SandboxServer(made()) as server:
+    with SandboxServer(new_exchange()) as server:
         assert get(server, "/api/v3/ping").status_code == 200
     assert threading.active_count() == threads
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", server.port)) != 0
-    with SandboxServer(made(), port=server.port) as again:
+    with SandboxServer(new_exchange(), port=server.port) as again:
         assert get(again, "/api/v3/ping").status_code == 200
 
 
 def test_a_server_starts_in_any_thread() -> None:
-    """The main thread is not needed."""
+    """A server can be started outside of the main thread."""
     statuses: list[int] = []
 
     def serve() -> None:
-        with SandboxServer(made()) as server:
+        with SandboxServer(new_exchange()) as server:
             statuses.append(get(server, "/api/v3/ping").status_code)
 
     thread = threading.Thread(target=serve)
@@ -559,15 +575,15 @@ def test_a_server_starts_in_any_thread() -> None:
 
 
 def test_a_server_leaves_logging_alone(server: SandboxServer, caplog: pytest.LogCaptureFixture) -> None:
-    """No request is logged to Python's logging, and no handler is added."""
+    """The server logs no request to Python's logging, and adds no handler."""
     with caplog.at_level(logging.DEBUG):
         get(server, "/api/v3/ping")
     assert [record for record in caplog.records if record.name.startswith("uvicorn")] == []
     assert logging.getLogger("uvicorn").handlers == []
 
 
-def test_the_connection_leads_to_the_server(server: SandboxServer) -> None:
-    """The JSON of the connection has the address and the keys of the sandbox."""
+def test_the_connection_is_for_the_server(server: SandboxServer) -> None:
+    """The JSON of the connection has the URL and the API key of the sandbox."""
     assert json.loads(airflow_connection(server.url)) == {
         "conn_type": "binance_loan",
         "host": server.url,
@@ -578,7 +594,7 @@ def test_the_connection_leads_to_the_server(server: SandboxServer) -> None:
 
 
 def test_the_sandbox_imports_nothing_of_the_client() -> None:
-    """What judges the client shares no module with it, and does not wait for Airflow."""
+    """The server loads no module of the client, and not Airflow either."""
     program = (
         "import sys, airflow_provider_binance_loan.sandbox.server;"
         "ours = ('airflow_provider_binance_loan.', 'airflow.');"
@@ -588,6 +604,6 @@ def test_the_sandbox_imports_nothing_of_the_client() -> None:
     package = "airflow_provider_binance_loan.sandbox"
     modules = [
         f"{package}.{name}"
-        for name in ("dashboard", "exchange", "fault_delivery", "faults", "middleware", "server")
+        for name in ("dashboard", "exchange", "extra", "fault_delivery", "faults", "middleware", "server")
     ]
     assert names.strip() == str([package, *modules])
