@@ -1,6 +1,7 @@
-"""One run of one DAG in an Airflow of its own: temporary home, local S3, no real account in reach.
+"""Runs a DAG once in a temporary Airflow, with a local S3 and without access to any real account.
 
-Imports Airflow only inside functions, after the environment is sealed. Prints nothing. Once per process.
+Imports Airflow only inside functions, after the environment has been sealed. Prints nothing. Can be used once
+in a process, as Airflow reads its configuration once.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
+from airflow_provider_binance_loan.sandbox.extra import INSTALL_COMMAND
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -31,40 +34,40 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
-# Port 9 is "discard": without a local S3 every AWS call is refused here instead of reaching Amazon.
-NOWHERE = "http://127.0.0.1:9"
+# Nothing listens on port 9 ("discard"), so without a local S3 no AWS call reaches Amazon.
+REFUSED_URL = "http://127.0.0.1:9"
 REGION = "us-east-1"
 GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
 
 
 class UsageError(Exception):
-    """Say, in one sentence, why what was asked for cannot be run."""
+    """Why the DAG cannot be started, in a sentence for the user."""
 
 
 @dataclass(frozen=True)
-class Landing:
-    """Hold the records a task produced, and where they are: an s3:// URI, or None for its XCom."""
+class Output:
+    """The records that a task produced, and their place: the URI of an object, or None for the XCom."""
 
     records: list[Record]
-    s3_uri: str | None = None
+    uri: str | None = None
     size: int | None = None
     window: tuple[datetime, datetime] | None = None
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Hold how one task instance ended."""
+    """How one task instance ended."""
 
     name: str
     state: str
     error: str | None = None
-    landing: Landing | None = None
+    output: Output | None = None
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """Hold how the run ended, task by task."""
+    """How the run ended, task by task."""
 
     dag_id: str
     run_id: str
@@ -74,25 +77,25 @@ class RunResult:
 
     @property
     def succeeded(self) -> bool:
-        """Tell whether tasks ran, the run succeeded, and what they say they wrote is there."""
-        unread = any(task.error for task in self.tasks if task.state == "success")
-        return self.state == "success" and bool(self.tasks) and not unread
+        """Whether tasks ran, the run succeeded, and the objects of their manifests could be read back."""
+        unreadable = any(task.error for task in self.tasks if task.state == "success")
+        return self.state == "success" and bool(self.tasks) and not unreadable
 
 
 @contextlib.contextmanager
-def quiet(log: Path) -> Iterator[TextIO]:
-    """Send all output of the process to a log file, and yield where errors went before.
+def redirect_output(log: Path) -> Iterator[TextIO]:
+    """Redirect all output of the process to a log file, and yield the original standard error.
 
-    At the level of file descriptors, since structlog, Alembic and child processes each keep a stream.
+    Redirects file descriptors, since structlog, Alembic and child processes each keep a stream of their own.
     """
     encoding = sys.stderr.encoding
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
     try:
-        with log.open("ab") as sink:
-            os.dup2(sink.fileno(), 1)
-            os.dup2(sink.fileno(), 2)
+        with log.open("ab") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
         with open(saved[1], "w", encoding=encoding, closefd=False) as errors:
             yield errors
     finally:
@@ -105,7 +108,7 @@ def quiet(log: Path) -> Iterator[TextIO]:
 
 @contextlib.contextmanager
 def local_s3() -> Iterator[str | None]:
-    """Serve S3 on this machine and yield its address, or None when moto is not installed."""
+    """Serve S3 on this machine and yield its URL, or None when moto or its server cannot be imported."""
     try:
         from moto.server import ThreadedMotoServer
     except ImportError:
@@ -122,9 +125,9 @@ def local_s3() -> Iterator[str | None]:
 def sealed_environment(
     parent: Mapping[str, str], *, home: Path, dag_file: Path, loan_connection: str, s3_url: str | None
 ) -> dict[str, str]:
-    """Return the parent's environment with every way to the user's Airflow, Binance or AWS account cut.
+    """Return the parent's environment without access to the user's Airflow, Binance or AWS account.
 
-    Variables and connections of other kinds stay: the DAG may need them to load.
+    Airflow variables and connections of other types stay: the DAG may need them to load.
     """
     environment = {
         name: value
@@ -132,18 +135,18 @@ def sealed_environment(
         if name.startswith(("AIRFLOW_CONN_", "AIRFLOW_VAR_"))
         or not name.startswith(("AIRFLOW", "_AIRFLOW", "__AIRFLOW", "AWS_"))
     }
-    # A task may name its connection in code, where nobody can see it: what can be told by type is replaced.
+    # A task may name its connection in code that is not inspected here, so replace all of these types.
     sandboxed = {"binance_loan": loan_connection, "aws": _aws_connection(s3_url)}
     for name in [name for name in environment if name.startswith("AIRFLOW_CONN_")]:
         environment[name] = sandboxed.get(_connection_type(environment[name]), environment[name])
-    # The bundle is the file alone, so that a broken or slow neighbour is never parsed.
+    # The bundle is this file alone, so that broken or slow DAG files in the same folder are not parsed.
     bundle = {
         "name": "dags-folder",
         "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
         "kwargs": {"path": str(dag_file)},
     }
-    direct = [parent.get("NO_PROXY") or parent.get("no_proxy"), "127.0.0.1", "localhost"]
-    no_proxy = ",".join(filter(None, direct))
+    no_proxy_hosts = [parent.get("NO_PROXY") or parent.get("no_proxy"), "127.0.0.1", "localhost"]
+    no_proxy = ",".join(filter(None, no_proxy_hosts))
     return environment | {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dag_file.parent),
@@ -153,7 +156,7 @@ def sealed_environment(
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
         "AIRFLOW_CONN_BINANCE_LOAN_DEFAULT": sandboxed["binance_loan"],
         "AIRFLOW_CONN_AWS_DEFAULT": sandboxed["aws"],
-        "AWS_ENDPOINT_URL": s3_url or NOWHERE,
+        "AWS_ENDPOINT_URL": s3_url or REFUSED_URL,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": REGION,
@@ -174,12 +177,12 @@ def run_dag(
     dag_id: str | None = None,
     logical_date: datetime,
 ) -> RunResult:
-    """Run the file's DAG once, in this process, and return how it went.
+    """Run the file's DAG once, in this process, and return the result.
 
-    :raises UsageError: when the file has no such DAG, does not import, or needs an S3 that is not there.
+    :raises UsageError: when the file has no such DAG, cannot be imported, or needs an S3 that is not running.
     """
-    # Two thousand modules are imported, and what they make stays: looking for garbage in it, now and at the
-    # end of the process, is a quarter of the run.
+    # Airflow imports two thousand modules, whose objects live until the end. Searching them for garbage, now
+    # and when the process exits, would take a quarter of the run.
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
     environment = sealed_environment(
@@ -193,9 +196,9 @@ def run_dag(
 
     initdb()
     dag = _load(dag_file, dag_id)
-    for conn_id in _named(dag, "binance_loan_conn_id"):
+    for conn_id in _attribute_values(dag, "binance_loan_conn_id"):
         os.environ[f"AIRFLOW_CONN_{conn_id.upper()}"] = loan_connection
-    for conn_id in _named(dag, "aws_conn_id"):
+    for conn_id in _attribute_values(dag, "aws_conn_id"):
         os.environ[f"AIRFLOW_CONN_{conn_id.upper()}"] = _aws_connection(s3_url)
     _create_buckets(dag, s3_url)
     errors = _prepare_tasks(dag)
@@ -204,7 +207,7 @@ def run_dag(
 
 
 def _aws_connection(s3_url: str | None) -> str:
-    extra = {"endpoint_url": s3_url or NOWHERE, "region_name": REGION}
+    extra = {"endpoint_url": s3_url or REFUSED_URL, "region_name": REGION}
     return json.dumps({"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra})
 
 
@@ -221,20 +224,21 @@ def _load(dag_file: Path, dag_id: str | None) -> DAG:
 
     bag = DagBag(dag_folder=dag_file)
     if bag.import_errors:
-        raise UsageError(f"{dag_file} does not import.\n\n" + "\n".join(bag.import_errors.values()).strip())
+        errors = "\n".join(bag.import_errors.values()).strip()
+        raise UsageError(f"Correct the DAG file: {dag_file} cannot be imported.\n\n{errors}")
     names = ", ".join(sorted(bag.dags))
     if not bag.dags:
-        raise UsageError(f"{dag_file} holds no DAG.")
+        raise UsageError(f"Choose another file: {dag_file} holds no DAG.")
     if dag_id is None and len(bag.dags) > 1:
-        raise UsageError(f"{dag_file} holds several DAGs; choose one with --dag-id: {names}.")
+        raise UsageError(f"Choose a DAG with --dag-id: {dag_file} holds {names}.")
     dag = bag.dags.get(dag_id or names)
     if dag is None:
-        raise UsageError(f"{dag_file} holds no DAG {dag_id!r}; it holds: {names}.")
+        raise UsageError(f"Choose another DAG with --dag-id: {dag_file} holds {names}, but not {dag_id}.")
     return dag
 
 
-def _named(dag: DAG, attribute: str) -> set[str]:
-    """Return the strings that the DAG's tasks, mapped or not, have for an attribute."""
+def _attribute_values(dag: DAG, attribute: str) -> set[str]:
+    """Return the string values of an attribute in all tasks of the DAG, mapped or not."""
     found: list[object] = []
     for task in dag.tasks:
         found.append(getattr(task, attribute, None))
@@ -247,36 +251,37 @@ def _named(dag: DAG, attribute: str) -> set[str]:
 
 
 def _create_buckets(dag: DAG, s3_url: str | None) -> None:
-    keys = _named(dag, "s3_key")
+    keys = _attribute_values(dag, "s3_key")
     if keys and s3_url is None:
         raise UsageError(
-            "A task has an s3_key, and the local S3 for it is not installed: run pip install 'moto[server]'."
+            f"Install the extra 'sandbox' with {INSTALL_COMMAND}: "
+            "a task has an s3_key, and the local S3, moto[server], cannot be imported."
         )
     in_keys = {match[1] for key in keys if (match := re.match(r"s3://([^/]+)/", key))}
-    # A templated bucket is not known before the task runs.
-    buckets = [name for name in _named(dag, "s3_bucket") | in_keys if "{" not in name]
+    # A templated bucket name is unknown before the task runs.
+    buckets = [name for name in _attribute_values(dag, "s3_bucket") | in_keys if "{" not in name]
     if buckets:
         s3 = _s3_client()
         for name in buckets:
-            with contextlib.suppress(Exception):  # a name that S3 refuses is for the task to report
+            with contextlib.suppress(Exception):  # the task reports a name that S3 refuses
                 s3.create_bucket(Bucket=name)
 
 
 def _s3_client() -> Any:
     import boto3  # type: ignore[import-untyped]
 
-    return boto3.client("s3")  # the endpoint is the environment's, as for the tasks
+    return boto3.client("s3")  # takes the endpoint from the environment, as the tasks do
 
 
 def _prepare_tasks(dag: DAG) -> dict[tuple[str, int], str]:
-    """Let each task fail at its first error, and return where its error will be noted."""
+    """Switch off retries, and return a dict that receives the error of each task that fails."""
     from airflow.listeners import hookimpl
     from airflow.sdk.listener import get_listener_manager
 
     errors: dict[tuple[str, int], str] = {}
 
-    class Notes:
-        # Not a callback of the task's, whose context has no exception here before Airflow 3.3.
+    class ErrorListener:
+        # A callback of the task would not do: before Airflow 3.3 its context has no exception here.
         @staticmethod
         @hookimpl
         def on_task_instance_failed(task_instance: RuntimeTaskInstanceProtocol, error: object) -> None:
@@ -285,17 +290,17 @@ def _prepare_tasks(dag: DAG) -> dict[tuple[str, int], str]:
                 _last_lines(error) if isinstance(error, BaseException) else str(error)
             )
 
-    get_listener_manager().add_listener(Notes)
+    get_listener_manager().add_listener(ErrorListener)
     for task in dag.tasks:
-        task.retries = 0  # a retry's delay, five minutes by default, would only hide what went wrong
+        task.retries = 0  # a retry waits five minutes by default, which would only delay the error
     return errors
 
 
 def _last_lines(error: BaseException) -> str:
-    """Return the error, and the innermost lines of code that are not Airflow's; the log has the rest."""
-    told = traceback.TracebackException.from_exception(error)
-    frames = [frame for frame in told.stack if "/site-packages/airflow/" not in frame.filename]
-    lines = [*traceback.StackSummary.from_list(frames[-3:]).format(), *told.format_exception_only()]
+    """Return the error with its three innermost frames outside of Airflow; the log has the full traceback."""
+    full = traceback.TracebackException.from_exception(error)
+    frames = [frame for frame in full.stack if "/site-packages/airflow/" not in frame.filename]
+    lines = [*traceback.StackSummary.from_list(frames[-3:]).format(), *full.format_exception_only()]
     return "".join(lines).rstrip()
 
 
@@ -319,40 +324,41 @@ def _collect(dag: DAG, run: Any, errors: Mapping[tuple[str, int], str]) -> RunRe
     tasks = []
     for task_id, map_index, state in sorted(instances, key=lambda row: (order.index(row[0]), row[1])):
         key = (task_id, map_index)
-        landing, error = None, errors.get(key)
+        output, error = None, errors.get(key)
         try:
-            # An empty list says "no records" only when it comes from a task that reads loans.
+            # An empty list means "no records" only when the task has a connection to Binance.
             reads_loans = "binance_loan_conn_id" in dag.task_dict[task_id].template_fields
-            landing = _landing(returned.get(key)) if returned.get(key) or reads_loans else None
-        except Exception as unreadable:  # noqa: BLE001 - whatever it is, the run's own result comes first
-            error = f"What the task says it wrote could not be read back: {unreadable}"
+            output = _find_output(returned.get(key)) if returned.get(key) or reads_loans else None
+        except Exception as cause:  # noqa: BLE001 - show the result of the run, whatever cannot be read
+            error = f"The object that the task's manifest describes could not be read: {cause}"
         name = task_id if map_index < 0 else f"{task_id}[{map_index}]"
-        tasks.append(TaskResult(name, state, error, landing))
+        tasks.append(TaskResult(name, state, error, output))
     interval = (run.data_interval_start, run.data_interval_end) if run.data_interval_start else None
     return RunResult(dag.dag_id, run.run_id, str(run.state), interval, tasks)
 
 
-def _landing(returned: Any) -> Landing | None:
-    """Find the records in what a task returned: themselves, or the manifest of an object in S3."""
-    if isinstance(returned, dict) and returned.get("s3_uri"):
-        bucket, _, key = str(returned["s3_uri"]).removeprefix("s3://").partition("/")
-        body: bytes = _s3_client().get_object(Bucket=bucket, Key=key)["Body"].read()
-        if returned.get("sha256") not in (None, hashlib.sha256(body).hexdigest()):
-            raise ValueError(f"{returned['s3_uri']} is not the object that the manifest describes.")
-        window = None
-        if returned.get("window_start") and returned.get("window_end"):
-            start, end = returned["window_start"], returned["window_end"]
-            window = datetime.fromisoformat(start), datetime.fromisoformat(end)
-        return Landing(_read(body), returned["s3_uri"], len(body), window)
-    if isinstance(returned, list) and all(
-        isinstance(row, dict) and "liquidationStartTime" in row for row in returned
-    ):
-        return Landing(returned)
+def _find_output(returned: Any) -> Output | None:
+    """Return the records in a task's return value: a list of rows, or the manifest of an object in S3."""
+    if isinstance(returned, dict):
+        uri = str(returned.get("uri") or returned.get("s3_uri") or "")
+        return _read_object(uri, returned) if uri.startswith("s3://") else None
+    if isinstance(returned, list) and all(isinstance(row, dict) for row in returned):
+        return Output(returned)
     return None
 
 
-def _read(body: bytes) -> list[Record]:
-    """Return the records of an object of JSON Lines or Parquet, with times in epoch milliseconds."""
+def _read_object(uri: str, manifest: Mapping[str, Any]) -> Output:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    body: bytes = _s3_client().get_object(Bucket=bucket, Key=key)["Body"].read()
+    if manifest.get("sha256") not in (None, hashlib.sha256(body).hexdigest()):
+        raise ValueError(f"{uri} does not have the SHA-256 of the manifest.")
+    start, end = manifest.get("window_start"), manifest.get("window_end")
+    window = (datetime.fromisoformat(start), datetime.fromisoformat(end)) if start and end else None
+    return Output(_parse(body), uri, len(body), window)
+
+
+def _parse(body: bytes) -> list[Record]:
+    """Return the records of a JSON Lines or Parquet object, with times in epoch milliseconds."""
     if not body.startswith(PARQUET_MAGIC):
         lines = (gzip.decompress(body) if body.startswith(GZIP_MAGIC) else body).splitlines()
         return [json.loads(line) for line in lines]
@@ -362,10 +368,14 @@ def _read(body: bytes) -> list[Record]:
     table = pq.read_table(io.BytesIO(body))
     for index, column in enumerate(table.schema):
         if pa.types.is_timestamp(column.type):
-            table = table.set_column(index, column.name, table.column(index).cast(pa.int64()))
-    return [{name: _shortened(value) for name, value in row.items()} for row in table.to_pylist()]
+            times = table.column(index).cast(pa.timestamp("ms", column.type.tz), safe=False)
+            table = table.set_column(index, column.name, times.cast(pa.int64()))
+    return [{name: _strip_zeros(value) for name, value in row.items()} for row in table.to_pylist()]
 
 
-def _shortened(value: Any) -> Any:
-    """Return a decimal without the zeros that only its column's scale has; anything else as it is."""
-    return f"{value:f}".rstrip("0").rstrip(".") if isinstance(value, Decimal) else value
+def _strip_zeros(value: Any) -> Any:
+    """Return a decimal as text without the trailing zeros of its column's scale; other values unchanged."""
+    if not isinstance(value, Decimal):
+        return value
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,8 +1,9 @@
-"""The command line: what it refuses, with which words, and the server that it starts and stops."""
+"""The command line: errors, and starting and stopping the server."""
 
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -22,14 +23,14 @@ TWO_DAGS = "from airflow.sdk import DAG\ntwo, one = DAG('two', schedule=None), D
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "error"),
     [
         ([], "arguments are required: {serve,run}"),
         (["run"], "arguments are required: DAGFILE"),
         (["run", "nowhere.py"], "there is no file nowhere.py"),
         (["run", "."], "there is no file ."),
         (["run", __file__, "--logical-date", "yesterday"], "'yesterday' is not a date"),
-        (["run", __file__, "--logical-date", "2026-03-01T05:00"], "'2026-03-01T05:00' has no time zone"),
+        (["run", __file__, "--logical-date", "2026-03-01T05:00"], "'2026-03-01T05:00' has none"),
         (["run", __file__, "--liquidate-every", "0"], "'0' is not a number of seconds above 0"),
         (["run", __file__, "--liquidate-every", "nan"], "'nan' is not a number of seconds above 0"),
         (["run", __file__, "--seed", "x"], "invalid int value: 'x'"),
@@ -37,28 +38,32 @@ TWO_DAGS = "from airflow.sdk import DAG\ntwo, one = DAG('two', schedule=None), D
         (["serve", "--port", "-1"], "'-1' is not a port from 0 to 65535"),
     ],
 )
-def test_refuses_a_wrong_command_line(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+def test_invalid_arguments_exit_with_2(
+    arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A command line that cannot be meant exits with 2 and says what is wrong with it."""
-    with pytest.raises(SystemExit) as stopped:
+    """An invalid command line exits with 2 and names the problem."""
+    with pytest.raises(SystemExit) as exit_:
         main(arguments)
-    assert stopped.value.code == 2
-    assert said in capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert error in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("text", "more", "said"),
+    ("text", "more", "error"),
     [
         ("import airflow  # and no DAG\n", [], "holds no DAG."),
-        (TWO_DAGS, [], "holds several DAGs; choose one with --dag-id: one, two."),
-        (TWO_DAGS, ["--dag-id", "three"], "holds no DAG 'three'; it holds: one, two."),
+        (TWO_DAGS, [], "Choose a DAG with --dag-id: FILE holds one, two."),
+        (
+            TWO_DAGS,
+            ["--dag-id", "three"],
+            "Choose another DAG with --dag-id: FILE holds one, two, but not three.",
+        ),
         ("from airflow.sdk import DAG\nimport no_such_module\n", [], "No module named 'no_such_module'"),
     ],
     ids=["none", "several", "another", "broken"],
 )
-def test_refuses_a_file_without_the_dag(text: str, more: list[str], said: str, tmp_path: Path) -> None:
-    """A file that holds no such DAG exits with 2, says what it holds, and leaves nothing behind."""
+def test_a_file_without_the_dag_exits_with_2(text: str, more: list[str], error: str, tmp_path: Path) -> None:
+    """A file without the DAG exits with 2, names the DAGs that it holds, and leaves no temporary files."""
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "dag.py").write_text(text)
     done = subprocess.run(
@@ -71,16 +76,16 @@ def test_refuses_a_file_without_the_dag(text: str, more: list[str], said: str, t
         check=False,
     )
     assert done.returncode == 2
-    assert said in done.stderr
+    assert error.replace("FILE", str(tmp_path / "dags" / "dag.py")) in done.stderr
     assert done.stdout == ""
     assert [path.name for path in tmp_path.iterdir()] == ["dags"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
-    """The server prints a connection for a shell, a liquidation to paste and its page, and stops with 0.
+def test_serve_runs_until_a_signal(number: signal.Signals) -> None:
+    """`serve` prints a connection, a command and its URL, and a signal ends it with exit code 0.
 
-    It stops while a browser has the page open, which holds a connection.
+    It stops although a browser that shows the dashboard keeps a connection open.
     """
     with subprocess.Popen([COMMAND, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -92,10 +97,10 @@ def test_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
             assert curl[:3] == ["curl", "-X", "POST"]
             with urllib.request.urlopen(urllib.request.Request(curl[3], method="POST"), timeout=10) as answer:
                 assert json.load(answer)["liquidationEndTime"] is None
-            page = HTTPConnection(urlsplit(lines[8].strip()).netloc, timeout=10)
-            page.request("GET", urlsplit(lines[8].strip()).path)
-            assert b"<title>Binance sandbox</title>" in page.getresponse().read()
-            taken = subprocess.run(
+            browser = HTTPConnection(urlsplit(lines[8].strip()).netloc, timeout=10)
+            browser.request("GET", urlsplit(lines[8].strip()).path)
+            assert b"<title>Binance sandbox</title>" in browser.getresponse().read()
+            second = subprocess.run(
                 [COMMAND, "serve", "--port", url.rpartition(":")[2]],
                 capture_output=True,
                 text=True,
@@ -105,7 +110,56 @@ def test_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
         finally:
             server.send_signal(number)
         assert server.wait(timeout=30) == 0
-        page.close()
-    assert taken.returncode == 2
-    assert taken.stderr.endswith("is taken; choose another with --port.\n")
-    assert taken.stderr.count("\n") == 1
+        browser.close()
+    assert second.returncode == 2
+    port = url.rpartition(":")[2]
+    assert second.stderr == f"binance-loan-sandbox: Choose another port with --port: {port} is in use.\n"
+
+
+# Python imports this module at its start, and then none of the packages of the extra.
+WITHOUT_THE_EXTRA = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"fastapi", "uvicorn", "rich", "moto"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocker())
+"""
+ADVICE = "Install the extra 'sandbox' with pip install 'airflow-provider-binance-loan[sandbox]': "
+
+
+@pytest.mark.parametrize(
+    ("command", "exit_code", "error"),
+    [
+        ([COMMAND], 2, "fastapi, moto, rich, uvicorn cannot be imported."),
+        ([COMMAND, "serve", "--port", "0"], 2, "fastapi, moto, rich, uvicorn cannot be imported."),
+        ([COMMAND, "run", __file__], 2, "fastapi, moto, rich, uvicorn cannot be imported."),
+        (
+            [sys.executable, "-c", f"from {airflow_connection.__module__} import SandboxServer"],
+            1,
+            "uvicorn cannot be imported.",
+        ),
+    ],
+    ids=["no arguments", "serve", "run", "import"],
+)
+def test_names_the_extra_when_it_is_missing(
+    command: list[str], exit_code: int, error: str, tmp_path: Path
+) -> None:
+    """Without the extra, the command exits with 2 and starts nothing; an import has the same advice."""
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_THE_EXTRA)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    done = subprocess.run(
+        command,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (exit_code, "")
+    assert done.stderr.endswith(f"{ADVICE}{error}\n")
+    assert done.stderr.count("\n") == 1 or exit_code == 1
+    assert list(temporary.iterdir()) == []

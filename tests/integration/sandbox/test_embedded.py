@@ -1,4 +1,4 @@
-"""Real runs of small DAG files: what they may reach, and what is said of how they went."""
+"""Real runs of small DAG files: isolation from real accounts, and the report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ READS = """
 import gzip, hashlib, json
 from datetime import UTC, datetime
 
-import neighbour
+import helper
 from airflow.sdk import DAG, BaseHook, BaseOperator, CronDataIntervalTimetable, task
 
 class Reads(BaseOperator):
@@ -38,7 +38,7 @@ class Reads(BaseOperator):
             raise RuntimeError(f"reached {connection.host}")
         times = {"liquidationStartTime": 1772341200000, "liquidationEndTime": None}
         figures = {"startLtv": "0.95", "endLtv": "0.40", "totalLiability": "7.10"}
-        return [{"groupId": neighbour.GROUP} | times | figures]
+        return [{"groupId": helper.GROUP} | times | figures]
 
 class Lands(BaseOperator):
     def __init__(self, s3_bucket, s3_key, **kwargs):
@@ -78,7 +78,7 @@ with DAG("fails", schedule=None, default_args={"retries": 5}):
 
     @task(trigger_rule="all_done")
     def lost():
-        return {"s3_uri": "s3://lake/nothing"}
+        return {"uri": "s3://lake/nothing"}
 
     after(pull())
     lost()
@@ -88,7 +88,7 @@ with DAG("fails", schedule=None, default_args={"retries": 5}):
 def run(
     dag_file: Path, *arguments: str, errors_to: int = subprocess.PIPE, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a DAG file in a process of its own, whose temporary folder is beside the file's."""
+    """Run a DAG file in a process of its own, with `tmp` next to the DAGs folder as the temporary folder."""
     temporary = dag_file.parent.parent / "tmp"
     temporary.mkdir()
     return subprocess.run(
@@ -104,36 +104,36 @@ def run(
 
 @contextlib.contextmanager
 def terminal() -> Iterator[tuple[int, bytearray]]:
-    """Open a terminal, and yield where to write to it and what it was sent by the end of the block."""
-    ours, theirs = pty.openpty()
-    sent = bytearray()
+    """Open a terminal, and yield its file descriptor and its output, complete when the block has ended."""
+    controller, terminal_fd = pty.openpty()
+    output = bytearray()
 
     def read() -> None:
-        with contextlib.suppress(OSError):  # how Linux tells that nobody has the terminal open any longer
-            while chunk := os.read(ours, 65536):
-                sent.extend(chunk)
+        with contextlib.suppress(OSError):  # on Linux, raised when no process has the terminal open
+            while chunk := os.read(controller, 65536):
+                output.extend(chunk)
 
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        yield theirs, sent
+        yield terminal_fd, output
     finally:
-        os.close(theirs)
+        os.close(terminal_fd)
         reader.join()
-        os.close(ours)
+        os.close(controller)
 
 
 @pytest.fixture
 def dags(tmp_path: Path) -> Path:
-    """Make a dags folder."""
+    """An empty DAGs folder."""
     (tmp_path / "dags").mkdir()
     return tmp_path / "dags"
 
 
-def test_shows_what_landed_and_reaches_nothing_real(dags: Path) -> None:
-    """A run shows its records from where they landed, past a broken neighbour and real accounts."""
+def test_reports_records_without_access_to_real_accounts(dags: Path) -> None:
+    """The report shows the records of each task, whatever accounts and other DAG files there are."""
     (dags / "reads.py").write_text(READS)
-    (dags / "neighbour.py").write_text("GROUP = 7\n")
+    (dags / "helper.py").write_text("GROUP = 7\n")
     (dags / "broken.py").write_text("open(__file__ + '.parsed', 'w')\nraise RuntimeError('airflow DAG')\n")
     done = run(
         dags / "reads.py",
@@ -146,7 +146,7 @@ def test_shows_what_landed_and_reaches_nothing_real(dags: Path) -> None:
     )
     assert done.returncode == 0
     lines = done.stderr.splitlines()
-    assert lines[0] == "Running reads.py in an Airflow of its own …"
+    assert lines[0] == "Running reads.py in a temporary Airflow …"
     assert all(re.fullmatch(r"\d+ s · 0 requests · [a-z]+(\[[01]\])?: [a-z]+", line) for line in lines[1:])
     assert {"mapped[0]: success", "mapped[1]: success", "land: success"} <= {
         line.rpartition(" · ")[2] for line in lines
@@ -155,48 +155,55 @@ def test_shows_what_landed_and_reaches_nothing_real(dags: Path) -> None:
     assert "interval  2026-03-01 05:00:00 → 2026-03-01 06:00:00 UTC" in done.stdout
     assert "1 record in the XCom of task mapped[0]\n" in done.stdout
     assert "1 record in the XCom of task mapped[1]\n" in done.stdout
-    assert re.search(r"2026-03-01 05:00:00 +running +7 +0.95 → 0.40 +7.10 *\n", done.stdout)
+    assert re.search(r"groupId +7\n +liquidationStartTime +2026-03-01 05:00:00Z\n", done.stdout)
+    assert re.search(r"liquidationEndTime +-\n +startLtv +0.95\n +endLtv +0.40\n", done.stdout)
+    assert "totalLiability        7.10\n" in done.stdout
+    assert re.search(r"\n +8 +2026-03-01 05:00:00Z *\n", done.stdout)
     assert re.search(
         r"12 records in s3://lake/a/b.jsonl.gz \(\d+ bytes\)\nwindow: 2026-03-01 05", done.stdout
     )
-    assert "… and 2 more\n" in done.stdout
+    assert "… and 2 more records\n" in done.stdout
     assert not (dags / "broken.py.parsed").exists()
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert list((dags.parent / "tmp").iterdir()) == []
 
 
-def test_shows_what_failed(dags: Path) -> None:
-    """A failed run exits with 1 at the first try, shows each error, and keeps the log.
+def test_reports_errors_and_keeps_the_log(dags: Path) -> None:
+    """A failed run exits with 1 after one attempt, shows each error, and keeps the log.
 
-    In a terminal, what is going on is shown while it does, and wiped away in the end.
+    A terminal shows a live view of the states, which is erased in the end.
     """
     (dags / "fails.py").write_text(FAILS)
-    with terminal() as (theirs, sent):
-        done = run(dags / "fails.py", errors_to=theirs, TERM="xterm")
+    with terminal() as (terminal_fd, output):
+        done = run(dags / "fails.py", errors_to=terminal_fd, TERM="xterm")
     assert done.returncode == 1
-    shown = sent.decode()
-    assert re.search(r". Running fails.py in an Airflow of its own · \d+ s · 0 requests", shown)
+    live_view = output.decode()
+    assert re.search(r". Running fails.py in a temporary Airflow · \d+ s · 0 requests", live_view)
     for task in ("pull: failed", "after: upstream_failed"):
-        assert task in shown
-    assert "\n" not in shown.rpartition("\x1b[2K")[2]
+        assert task in live_view
+    assert "\n" not in live_view.rpartition("\x1b[2K")[2]
     assert "task      pull: failed\n" in done.stdout
     assert "task      after: upstream_failed\n" in done.stdout
     assert re.search(r'Task pull failed:\n    File ".*/fails.py", line \d+, in pull\n', done.stdout)
     assert "  RuntimeError: the [moon] is gone\n" in done.stdout
-    assert "Task lost failed:\n  What the task says it wrote could not be read back" in done.stdout
+    assert (
+        "Task lost failed:\n  The object that the task's manifest describes could not be read: "
+        in done.stdout
+    )
     log = Path(done.stdout.rpartition("Log: ")[2].strip())
     assert log.is_relative_to(dags.parent / "tmp")
     assert "the [moon] is gone" in log.read_text()
 
 
-def test_names_moto_when_it_is_missing(dags: Path) -> None:
-    """Without moto, a DAG that writes to S3 does not run, and the sentence says what to install."""
+def test_names_the_extra_when_the_local_s3_cannot_start(dags: Path) -> None:
+    """With a moto that cannot be imported, a DAG that writes to S3 does not run, and the error says why."""
     (dags / "reads.py").write_text(READS)
-    (dags / "neighbour.py").write_text("GROUP = 7\n")
+    (dags / "helper.py").write_text("GROUP = 7\n")
     (dags / "moto.py").write_text("raise ImportError\n")
     done = run(dags / "reads.py", PYTHONPATH=str(dags))
     assert (done.returncode, done.stdout) == (2, "")
-    assert "pip install 'moto[server]'" in done.stderr
+    assert "pip install 'airflow-provider-binance-loan[sandbox]'" in done.stderr
+    assert "moto[server], cannot be imported" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -219,7 +226,7 @@ def test_names_moto_when_it_is_missing(dags: Path) -> None:
     ],
 )
 def test_seals_the_environment(name: str, value: str, sealed: str | None) -> None:
-    """Whatever leads to a real account is gone or replaced, and what a DAG needs to load stays."""
+    """Settings of real accounts are removed or replaced; variables that a DAG may need to load are kept."""
     environment = sealed_environment(
         {name: value}, home=Path("/home"), dag_file=Path("/dags/a.py"), loan_connection="LOANS", s3_url=None
     )
