@@ -107,7 +107,7 @@ def test_the_metadata_says_what_holds(wheel: Path) -> None:
     metadata = BytesParser().parsebytes(contents(wheel)[f"{PACKAGE}-{__version__}.dist-info/METADATA"])
     assert metadata["Version"] == __version__
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert metadata.get_all("Provides-Extra") == ["parquet", "s3"]
+    assert metadata.get_all("Provides-Extra") == ["parquet", "s3", "sandbox"]
     assert metadata.get_all("Project-URL") is None
 
 
@@ -160,6 +160,14 @@ def test_what_is_installed_is_the_wheel(installed: Path, airflow: Callable[..., 
     file, *names = airflow(f"python {program} | tail -1").split()
     assert Path(file).is_relative_to(installed.parent)
     assert {"hooks", "operators", "sensors", "triggers", "client.settings", "landing.s3"} <= set(names)
+
+
+@pytest.mark.parametrize("arguments", ["serve --port 0", "run example_dags/force_liquidation_to_s3.py"])
+def test_the_command_names_its_extra(airflow: Callable[..., str], arguments: str) -> None:
+    """Installed without the extra, the command says how to install it and starts nothing."""
+    output = airflow(f"binance-loan-sandbox {arguments} 2>&1 || echo exit code $?")
+    assert "pip install 'airflow-provider-binance-loan[sandbox]'" in output
+    assert output.endswith("exit code 2\n")
 
 
 @pytest.mark.parametrize(
