@@ -111,8 +111,11 @@ class AsyncClient(BaseClient):
             if isinstance(step, Wait):
                 await self._clock.asleep(step.seconds)
             elif isinstance(step, Exclusive):
-                async with self._exclusive:
-                    await self._drive(step.flow)
+                try:
+                    async with self._exclusive:
+                        await self._drive(step.flow)
+                except BinanceLoanError as error:
+                    outcome = error
             else:
                 outcome = await self._fetch(step)
 

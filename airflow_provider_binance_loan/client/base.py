@@ -77,7 +77,10 @@ class Send(NamedTuple):
 
 
 class Exclusive(NamedTuple):
-    """A step: drive another generator to its end, while no other exclusive one of the client runs."""
+    """A step: drive another generator to its end, while no other exclusive one of the client runs.
+
+    The generator that yields it is sent the error of the other, or None.
+    """
 
     flow: Flow[None]
 
@@ -140,7 +143,9 @@ class BaseClient:
             return (yield from self._send(request))
         except ClockError:
             pass
-        yield Exclusive(self._correct_clock(corrections))
+        failure = yield Exclusive(self._correct_clock(corrections))
+        if isinstance(failure, BinanceLoanError):
+            raise failure
         try:
             return (yield from self._send(request))
         except ClockError as error:

@@ -143,8 +143,11 @@ class SyncClient(BaseClient):
             if isinstance(step, Wait):
                 self._clock.sleep(step.seconds, self._cancelled)
             elif isinstance(step, Exclusive):
-                with self._exclusive:
-                    self._drive(step.flow)
+                try:
+                    with self._exclusive:
+                        self._drive(step.flow)
+                except BinanceLoanError as error:
+                    outcome = error
             else:
                 outcome = self._fetch(step)
 

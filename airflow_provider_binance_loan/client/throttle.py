@@ -63,7 +63,8 @@ class Throttle:
         held_until = self._clock.monotonic() + (error.ends_at_ms - self._clock.now_ms()) / 1000
         with self._lock:
             if held_until > self._held_until:
-                self._held_until, self._held_by = held_until, error
+                # A copy has no traceback, whose frames would be kept for as long as the process runs.
+                self._held_until, self._held_by = held_until, copy.copy(error)
 
     def held_for_s(self) -> float:
         """Return for how many seconds requests are held back; not above 0 when they are not."""
