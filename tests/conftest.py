@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from moto.server import ThreadedMotoServer
 
+from airflow_provider_binance_loan.client.throttle import shared_throttle
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_KEY, SANDBOX_API_SECRET, Exchange
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
@@ -86,12 +87,16 @@ def connect(monkeypatch: pytest.MonkeyPatch, sandbox: SandboxServer) -> Callable
     return define
 
 
-class Doors:
-    """Both ways to the same records, so that one table of scenarios runs through both."""
+class HookClient:
+    """A hook that uses the synchronous or the asynchronous client, so that one table covers both.
 
-    def __init__(self, kind: str, clock: FakeClock) -> None:
+    :param kind: `"sync"` or `"async"`.
+    :param arguments: those of the hook.
+    """
+
+    def __init__(self, kind: str, **arguments: Any) -> None:
         self.kind = kind
-        self.hook = BinanceLoanHook(clock=clock)
+        self.hook = BinanceLoanHook(**arguments)
 
     def pull(self, start: datetime, end: datetime, **arguments: Any) -> list[Any]:
         if self.kind == "sync":
@@ -100,8 +105,21 @@ class Doors:
 
 
 @pytest.fixture(params=["sync", "async"])
-def door(request: pytest.FixtureRequest, connect: object, clock: FakeClock) -> Doors:
-    return Doors(request.param, clock)
+def client_kind(request: pytest.FixtureRequest) -> str:
+    """Which of the two HTTP clients a test runs through: it runs through both."""
+    return str(request.param)
+
+
+@pytest.fixture
+def client(client_kind: str, connect: object, clock: FakeClock) -> HookClient:
+    """A hook on the fake clock that pulls through one HTTP client."""
+    return HookClient(client_kind, clock=clock)
+
+
+@pytest.fixture(autouse=True)
+def own_throttles() -> None:
+    """Start without what other tests were told: a port may be used again, on the same clock."""
+    shared_throttle.cache_clear()
 
 
 @pytest.fixture(scope="session")

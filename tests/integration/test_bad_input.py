@@ -42,7 +42,7 @@ from airflow_provider_binance_loan.triggers import (
     BinanceLoanForceLiquidationEventTrigger,
     BinanceLoanForceLiquidationTrigger,
 )
-from tests.conftest import Doors
+from tests.conftest import HookClient
 from tests.support.clock import HOUR, NOW, FakeClock
 from tests.support.raw import EMPTY, answer, error, raw_server
 
@@ -99,7 +99,7 @@ def refused(unasked: SandboxServer) -> Any:
 
 @pytest.fixture(params=["sync", "async"])
 def pull(request: pytest.FixtureRequest, connect: object) -> Callable[..., Any]:
-    return Doors(request.param, FakeClock()).pull
+    return HookClient(request.param, clock=FakeClock()).pull
 
 
 def context(**keys: Any) -> Any:
@@ -411,7 +411,7 @@ def test_says_which_field_of_the_connection_is_wrong(
     named = f"Connection 'binance_loan_default': {text}"
     for kind in ("sync", "async"):
         with refused(ConfigurationError, named):
-            Doors(kind, FakeClock()).pull(NOW - HOUR, NOW)
+            HookClient(kind, clock=FakeClock()).pull(NOW - HOUR, NOW)
     with refused(AirflowFailException, named):
         operator().execute(context())
     assert BinanceLoanHook().test_connection() == (False, text)
@@ -463,18 +463,18 @@ def test_says_which_connection_is_missing(conn_id: Any, shown: str, connect: obj
 def test_a_rotated_key_works_on_the_next_call(connect: Any, sandbox: SandboxServer) -> None:
     """The connection is read anew for each call and each task, by a hook that was made before as well."""
     clock = FakeClock()
-    doors = [Doors("sync", clock), Doors("async", clock)]
+    clients = [HookClient("sync", clock=clock), HookClient("async", clock=clock)]
     sandbox.exchange.keys = {"k" * 64: ApiKey("k" * 64, "old")}
     connect(host=sandbox.url, login="k" * 64, password="old")
-    for door in doors:
-        assert door.pull(NOW - HOUR, NOW) == []
+    for client in clients:
+        assert client.pull(NOW - HOUR, NOW) == []
     sandbox.exchange.keys = {"r" * 64: ApiKey("r" * 64, "new")}
-    for door in doors:
+    for client in clients:
         with pytest.raises(AuthRefusedError):
-            door.pull(NOW - HOUR, NOW)
+            client.pull(NOW - HOUR, NOW)
     connect(host=sandbox.url, login="r" * 64, password="new")
-    for door in doors:
-        assert door.pull(NOW - HOUR, NOW) == []
+    for client in clients:
+        assert client.pull(NOW - HOUR, NOW) == []
     sandbox.exchange.clock = lambda: datetime.now(UTC).timestamp()
     assert operator().execute(context()) == []
 
@@ -735,7 +735,7 @@ def test_says_what_is_wrong_with_risk_units(
     """What names no unit is refused with the same sentence wherever it is given."""
     for kind in ("sync", "async"):
         with refused(ConfigurationError, text):
-            Doors(kind, FakeClock()).pull(NOW - HOUR, NOW, risk_units=risk_units)
+            HookClient(kind, clock=FakeClock()).pull(NOW - HOUR, NOW, risk_units=risk_units)
     with refused(ConfigurationError, text):
         BinanceLoanForceLiquidationEventTrigger(asset_name="a", risk_units=risk_units)
     with refused(AirflowFailException, text):

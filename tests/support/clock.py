@@ -26,7 +26,7 @@ class FakeClock:
     def time(self) -> float:
         return self.ms / 1000
 
-    def sleep(self, seconds: float, over: threading.Event | None = None) -> None:
+    def sleep(self, seconds: float, cancelled: threading.Event | None = None) -> None:
         self.waits.append(seconds)
         self._waited += seconds
         self.ms += round(seconds * 1000)

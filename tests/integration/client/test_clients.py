@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from airflow_provider_binance_loan import exceptions
-from airflow_provider_binance_loan.binance.fields import record_key
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.client import base as doors
 from airflow_provider_binance_loan.client.base import SyncClient
 from airflow_provider_binance_loan.client.throttle import Standing
@@ -34,7 +34,7 @@ from airflow_provider_binance_loan.sandbox.exchange import (
     Exchange,
 )
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
-from tests.conftest import DATA, Doors, new_certificate
+from tests.conftest import DATA, HookClient, new_certificate
 from tests.support.clock import HOUR, NOW, FakeClock
 from tests.support.raw import EMPTY, answer, error, raw_server
 from tests.support.relay import TunnelProxy
@@ -48,40 +48,44 @@ class TestRecords:
     """What comes back when nothing is wrong."""
 
     @pytest.mark.parametrize("count", [0, 1, 100, 250])
-    def test_returns_every_record_of_the_window(self, door: Doors, exchange: Exchange, count: int) -> None:
+    def test_returns_every_record_of_the_window(
+        self, client: HookClient, exchange: Exchange, count: int
+    ) -> None:
         """All records of the window come, oldest first; those before it and at its end do not."""
         start = ms(NOW - HOUR)
         for number in range(count):
             exchange.add_liquidation(1, start + number, start + number + 5)
         exchange.add_liquidation(2, start - 1, start)
         exchange.add_liquidation(2, ms(NOW), None)
-        records = door.pull(NOW - HOUR, NOW)
-        assert [record_key(record) for record in records] == [(start + number, 1) for number in range(count)]
+        records = client.pull(NOW - HOUR, NOW)
+        assert [FORCE_LIQUIDATIONS.key(record) for record in records] == [
+            (start + number, 1) for number in range(count)
+        ]
 
-    def test_reads_a_burst_that_has_only_just_ended(self, door: Doors, exchange: Exchange) -> None:
+    def test_reads_a_burst_that_has_only_just_ended(self, client: HookClient, exchange: Exchange) -> None:
         """More than a page in the last minute of a window that ends now costs a few requests."""
         for number in range(350):
             exchange.add_liquidation(1, ms(NOW) - 40_000 + 100 * number, ms(NOW) - 1000)
-        assert len(door.pull(NOW - HOUR, NOW)) == 350
+        assert len(client.pull(NOW - HOUR, NOW)) == 350
         assert len(exchange.requests) <= 30
 
-    def test_returns_closed_units_by_default(self, door: Doors, exchange: Exchange) -> None:
+    def test_returns_closed_units_by_default(self, client: HookClient, exchange: Exchange) -> None:
         """A unit that is closed by now is read too, unless only active ones are asked for."""
         for group in (1, 2):
             exchange.add_liquidation(group, ms(NOW - HOUR) + group, ms(NOW) - 1)
         exchange.close(2)
         for risk_units, groups in (("all", [1, 2]), ("active", [1]), ([2], [2]), ("1,2", [1, 2])):
-            records = door.pull(NOW - HOUR, NOW, risk_units=risk_units)
+            records = client.pull(NOW - HOUR, NOW, risk_units=risk_units)
             assert [record["groupId"] for record in records] == groups
 
     def test_returns_the_documented_example_digit_for_digit(
-        self, door: Doors, connect: Any, clock: FakeClock
+        self, client: HookClient, connect: Any, clock: FakeClock
     ) -> None:
         """The record of Binance's page comes out with the digits that the page shows."""
         with SandboxServer(Exchange(clock=clock.time)) as server:
             connect(host=server.url)
             start = datetime(2025, 5, 27, 21, tzinfo=UTC)
-            (record,) = door.pull(start, start + HOUR)
+            (record,) = client.pull(start, start + HOUR)
         shown = json.loads((DATA / "documented-example.json").read_text(), parse_float=str)["rows"][0]
         assert record["totalNetEquity"] == shown["totalNetEquity"] == "16671.5507973"
         assert record["liquidationStartTime"] == shown["liquidationStartTime"]
@@ -95,30 +99,30 @@ class TestRecords:
         ]
         assert record["liquidationSnapshot"]["liabilities"] == [shown["liquidationSnapshot"]["liabilities"]]
 
-    def test_an_empty_window_asks_nothing(self, door: Doors, exchange: Exchange) -> None:
+    def test_an_empty_window_asks_nothing(self, client: HookClient, exchange: Exchange) -> None:
         """A window that ends where it starts holds nothing."""
-        assert door.pull(NOW, NOW) == []
+        assert client.pull(NOW, NOW) == []
         assert exchange.requests == []
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa"])
-def test_signs_with_a_private_key(door: Doors, exchange: Exchange, connect: Any, kind: str) -> None:
+def test_signs_with_a_private_key(client: HookClient, exchange: Exchange, connect: Any, kind: str) -> None:
     """Binance accepts what a private key signed."""
     key: Any = Ed25519PrivateKey.generate() if kind == "ed25519" else generate_private_key(65537, 2048)
     exchange.add_key(ApiKey("k" * 64, public_key=key.public_key()))
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     connect(login="k" * 64, password=None, extra={"private_key": pem})
-    assert door.pull(NOW - HOUR, NOW) == []
+    assert client.pull(NOW - HOUR, NOW) == []
     assert [request.status for request in exchange.requests] == [200, 200]
 
 
-def test_sends_the_very_bytes_that_it_signed(door: Doors, connect: Any, mocker: Any) -> None:
+def test_sends_the_very_bytes_that_it_signed(client: HookClient, connect: Any, mocker: Any) -> None:
     """The query on the wire is the text that was signed, and its signature, byte for byte."""
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     signed = mocker.spy(doors, "signed_query")
     with raw_server([EMPTY, EMPTY]) as (url, lines):
         connect(host=url, password=pem.decode())
-        door.pull(NOW - HOUR, NOW)
+        client.pull(NOW - HOUR, NOW)
     assert len(lines) == 2
     assert [line.split("?")[1].split(" ")[0] for line in lines] == signed.spy_return_list
     assert all(
@@ -267,7 +271,7 @@ class TestFaults:
     @pytest.mark.parametrize(("answers", "kind", "says", "requests"), FAULTS.values(), ids=FAULTS)
     def test_raises_what_the_answer_means(
         self,
-        door: Doors,
+        client: HookClient,
         connect: Any,
         answers: list[bytes],
         kind: type[Exception],
@@ -278,47 +282,49 @@ class TestFaults:
         with raw_server(answers) as (url, lines):
             connect(host=url)
             with pytest.raises(exceptions.BinanceLoanError, match=re.escape(says)) as caught:
-                door.pull(NOW - HOUR, NOW)
+                client.pull(NOW - HOUR, NOW)
         assert type(caught.value) is kind
         assert len(lines) == requests
         assert_tells_no_secret(caught.value)
 
     @pytest.mark.parametrize("location", ["http://[::1", "https://h:abc/", "mailto:x", "\x01x"])
-    def test_looks_at_no_redirect(self, door: Doors, connect: Any, location: str) -> None:
+    def test_looks_at_no_redirect(self, client: HookClient, connect: Any, location: str) -> None:
         """A redirect is refused as such, also where it leads nowhere."""
         with raw_server([answer("302 Found", "", f"Location: {location}")]) as (url, lines):
             connect(host=url)
             with pytest.raises(exceptions.RequestRefusedError, match="redirects are not followed"):
-                door.pull(NOW - HOUR, NOW)
+                client.pull(NOW - HOUR, NOW)
         assert len(lines) == 1
 
     @pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints"])
-    def test_passes_over_what_comes_before_the_answer(self, door: Doors, connect: Any, status: str) -> None:
+    def test_passes_over_what_comes_before_the_answer(
+        self, client: HookClient, connect: Any, status: str
+    ) -> None:
         """What a server says before its answer is not the answer."""
         with raw_server([f"HTTP/1.1 {status}\r\nLink: </x>\r\n\r\n".encode() + EMPTY] * 2) as (url, lines):
             connect(host=url)
-            assert door.pull(NOW - HOUR, NOW) == []
+            assert client.pull(NOW - HOUR, NOW) == []
         assert len(lines) == 2
 
-    def test_says_so_when_nobody_listens(self, door: Doors, connect: Any, clock: FakeClock) -> None:
+    def test_says_so_when_nobody_listens(self, client: HookClient, connect: Any, clock: FakeClock) -> None:
         """A host that cannot be reached is a transient error after the last try."""
         connect(host="http://127.0.0.1:9")
         with pytest.raises(exceptions.TransientError, match="could not be reached") as caught:
-            door.pull(NOW - HOUR, NOW)
+            client.pull(NOW - HOUR, NOW)
         assert len(clock.waits) == 4
         assert_tells_no_secret(caught.value)
 
-    def test_says_so_when_no_answer_comes(self, door: Doors, connect: Any, mocker: Any) -> None:
+    def test_says_so_when_no_answer_comes(self, client: HookClient, connect: Any, mocker: Any) -> None:
         """A server that is silent past the timeout is a transient error."""
         mocker.patch.object(doors, "_MAX_TRIES", 1)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             connect(host=f"http://127.0.0.1:{silent.getsockname()[1]}", extra={"timeout": 1})
             with pytest.raises(exceptions.TransientError, match="gave no answer in time") as caught:
-                door.pull(NOW - HOUR, NOW)
+                client.pull(NOW - HOUR, NOW)
         assert_tells_no_secret(caught.value)
 
     def test_refuses_a_certificate_that_does_not_check(
-        self, door: Doors, connect: Any, certificate: Path, monkeypatch: pytest.MonkeyPatch
+        self, client: HookClient, connect: Any, certificate: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A server whose certificate does not check out never sees the request; one that does, answers."""
         monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
@@ -327,19 +333,19 @@ class TestFaults:
             with pytest.raises(
                 exceptions.TransientError, match="failed its TLS check: check verify"
             ) as caught:
-                door.pull(NOW - HOUR, NOW)
+                client.pull(NOW - HOUR, NOW)
             assert lines == []
         assert_tells_no_secret(caught.value)
 
     @pytest.mark.parametrize("where", ["connection", "environment"])
     def test_checks_against_a_bundle_of_ones_own(
-        self, door: Doors, connect: Any, certificate: Path, where: str, monkeypatch: pytest.MonkeyPatch
+        self, client: HookClient, connect: Any, certificate: Path, where: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A CA bundle in the connection wins over the one in the environment, which both doors honour."""
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate) if where == "environment" else "/no/such")
         with raw_server([EMPTY, EMPTY], certificate) as (url, lines):
             connect(host=url, extra={"verify": str(certificate)} if where == "connection" else {})
-            assert door.pull(NOW - HOUR, NOW) == []
+            assert client.pull(NOW - HOUR, NOW) == []
         assert len(lines) == 2
 
 
@@ -378,7 +384,7 @@ class TestProxy:
     )
     def test_asks_through_the_proxy(
         self,
-        door: Doors,
+        client: HookClient,
         connect: Any,
         certificate: Path,
         monkeypatch: pytest.MonkeyPatch,
@@ -393,7 +399,7 @@ class TestProxy:
             for name, value in environment.items():
                 monkeypatch.setenv(name, value.format(**named))
             connect(host=url, extra={"proxies": form.format(**named), "verify": str(certificate)})
-            assert door.pull(NOW - HOUR, NOW) == []
+            assert client.pull(NOW - HOUR, NOW) == []
         assert len(lines) == 2
         (head,) = proxy.heads
         assert head.startswith("CONNECT 127.0.0.1:")
@@ -401,13 +407,13 @@ class TestProxy:
 
     @pytest.mark.parametrize("verify", ["bundle", False])
     def test_checks_the_proxy_as_it_checks_binance(
-        self, door: Doors, connect: Any, certificate: Path, verify: Any
+        self, client: HookClient, connect: Any, certificate: Path, verify: Any
     ) -> None:
         """A proxy that is asked over TLS is checked by the same certificates."""
         verify = str(certificate) if verify else False
         with raw_server([EMPTY] * 2, certificate) as (url, lines), TunnelProxy(url, certificate) as proxy:
             connect(host=url, extra={"proxies": proxy.url, "verify": verify})
-            assert door.pull(NOW - HOUR, NOW) == []
+            assert client.pull(NOW - HOUR, NOW) == []
         assert len(lines) == 2
 
     @pytest.mark.parametrize(
@@ -419,7 +425,7 @@ class TestProxy:
         ],
     )
     def test_says_what_is_wrong_with_the_environments(
-        self, door: Doors, connect: Any, monkeypatch: pytest.MonkeyPatch, proxy: str, says: str
+        self, client: HookClient, connect: Any, monkeypatch: pytest.MonkeyPatch, proxy: str, says: str
     ) -> None:
         """A proxy that cannot be used is an error before any request, which does not repeat it."""
         monkeypatch.setenv("HTTPS_PROXY", proxy)
@@ -427,11 +433,11 @@ class TestProxy:
         with pytest.raises(
             exceptions.ConfigurationError, match=f"environment's HTTPS_PROXY {says}"
         ) as caught:
-            door.pull(NOW - HOUR, NOW)
+            client.pull(NOW - HOUR, NOW)
         assert "hush" not in str(caught.value)
 
     def test_asks_nobody_on_the_way_to_this_machine(
-        self, door: Doors, connect: Any, monkeypatch: pytest.MonkeyPatch
+        self, client: HookClient, connect: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A plain http address is asked directly: the environment's proxy would be given the API key."""
         monkeypatch.setenv("NO_PROXY", "")
@@ -439,12 +445,12 @@ class TestProxy:
             for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
                 monkeypatch.setenv(name, proxy)
             connect(host=url)
-            assert door.pull(NOW - HOUR, NOW) == []
+            assert client.pull(NOW - HOUR, NOW) == []
         assert (len(asked), lines) == (2, [])
 
 
 def test_sends_no_login_that_the_machine_keeps(
-    door: Doors, connect: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: HookClient, connect: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What `.netrc` has for the host is not sent along."""
     (tmp_path / "netrc").write_text("default login someone password something\n")
@@ -461,13 +467,13 @@ def test_sends_no_login_that_the_machine_keeps(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, args=(listener,), daemon=True).start()
         connect(host=f"http://127.0.0.1:{listener.getsockname()[1]}")
-        assert door.pull(NOW - HOUR, NOW) == []
+        assert client.pull(NOW - HOUR, NOW) == []
     assert len(heads) == 2
     assert not any(b"authorization" in head.lower() for head in heads)
 
 
 def test_reads_a_bundle_once(
-    door: Doors, connect: Any, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: HookClient, connect: Any, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many connections a process makes, the authorities are read once: that takes long."""
     bundle = tmp_path / "bundle.pem"
@@ -483,13 +489,13 @@ def test_reads_a_bundle_once(
     with raw_server([EMPTY] * 4, certificate) as (url, lines):
         connect(host=url, extra={"verify": str(bundle)})
         for _ in range(2):
-            assert door.pull(NOW - HOUR, NOW) == []
+            assert client.pull(NOW - HOUR, NOW) == []
     assert len(set(lines.ports)) == 2
     assert len(loads) == 1
 
 
 def test_reads_a_renewed_bundle(
-    door: Doors, connect: Any, certificate: Path, tmp_path: Path, clock: FakeClock
+    client: HookClient, connect: Any, certificate: Path, tmp_path: Path, clock: FakeClock
 ) -> None:
     """A CA bundle that is renewed in its place counts from the next pull on, without a restart."""
     bundle = tmp_path / "bundle.pem"
@@ -497,9 +503,9 @@ def test_reads_a_renewed_bundle(
     with raw_server([EMPTY, EMPTY], certificate) as (url, lines):
         connect(host=url, extra={"verify": str(bundle)})
         with pytest.raises(exceptions.TransientError, match="failed its TLS check"):
-            door.pull(NOW - HOUR, NOW)
+            client.pull(NOW - HOUR, NOW)
         bundle.write_bytes(certificate.read_bytes())
-        assert door.pull(NOW - HOUR, NOW) == []
+        assert client.pull(NOW - HOUR, NOW) == []
     assert len(lines) == 2
 
 
@@ -515,14 +521,14 @@ def test_reads_a_renewed_bundle(
     ],
 )
 def test_refuses_a_bundle_without_certificates(
-    door: Doors, connect: Any, monkeypatch: pytest.MonkeyPatch, extra: Any, environment: Any, says: str
+    client: HookClient, connect: Any, monkeypatch: pytest.MonkeyPatch, extra: Any, environment: Any, says: str
 ) -> None:
     """A CA bundle that is none is named, before any request."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     connect(host="https://127.0.0.1:9", extra=extra)
     with pytest.raises(exceptions.ConfigurationError, match=re.escape(says)):
-        door.pull(NOW - HOUR, NOW)
+        client.pull(NOW - HOUR, NOW)
 
 
 def test_the_session_reaches_the_connections_host_alone(exchange: Exchange, connect: Any) -> None:

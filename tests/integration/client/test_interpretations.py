@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_binance_loan.binance.fields import record_key
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
-from tests.conftest import Doors
+from tests.conftest import HookClient
 from tests.support.clock import NOW
 
 DAY_MS = 24 * 60 * 60 * 1000
@@ -44,8 +44,8 @@ def truth(exchange: Exchange) -> list[Key]:
     return [(one.start_ms, one.group_id) for one in exchange.liquidations()]
 
 
-def pull(door: Doors, **arguments: Any) -> list[Key]:
-    keys = [record_key(record) for record in door.pull(NOW - QUARTER, NOW, **arguments)]
+def pull(client: HookClient, **arguments: Any) -> list[Key]:
+    keys = [FORCE_LIQUIDATIONS.key(record) for record in client.pull(NOW - QUARTER, NOW, **arguments)]
     assert keys == sorted(keys)
     return [tuple(key) for key in keys]  # type: ignore[misc]
 
@@ -67,12 +67,14 @@ def pull(door: Doors, **arguments: Any) -> list[Key]:
     ],
     ids=lambda knobs: ",".join(f"{name}={value}" for name, value in knobs.items()) or "as is",
 )
-def test_reads_the_same_under_every_reading(door: Doors, busy: Exchange, knobs: dict[str, Any]) -> None:
+def test_reads_the_same_under_every_reading(
+    client: HookClient, busy: Exchange, knobs: dict[str, Any]
+) -> None:
     """What Binance counts, filters on, includes, sorts by and how it shapes its rows changes nothing."""
     if knobs.get("order") == "random":  # rows of one millisecond in a new order each time cannot be paged
         busy = thinned(busy)
     busy.behaviour = replace(busy.behaviour, **knobs)
-    assert pull(door) == truth(busy)
+    assert pull(client) == truth(busy)
 
 
 def thinned(exchange: Exchange) -> Exchange:
@@ -107,12 +109,12 @@ def all_at_once(exchange: Exchange) -> None:
 @pytest.mark.parametrize("at", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("move", [insert_newest, insert_between, close_one, change_one, all_at_once])
 def test_reads_a_list_that_moves(
-    door: Doors, busy: Exchange, move: Callable[[Exchange], None], at: int
+    client: HookClient, busy: Exchange, move: Callable[[Exchange], None], at: int
 ) -> None:
     """Whatever happens between two requests, what was there all the time comes, each once."""
     before = set(truth(busy))
     busy.schedule(at, move)
-    keys = pull(door)
+    keys = pull(client)
     assert len(keys) == len(set(keys))
     assert before <= set(keys) <= set(truth(busy))
 
@@ -151,13 +153,13 @@ def bursts(number: int, size: int, width_ms: int) -> list[int]:
     ],
 )
 def test_asks_no_more_than_it_must(
-    door: Doors, exchange: Exchange, starts: list[int], budget: float, total: Any
+    client: HookClient, exchange: Exchange, starts: list[int], budget: float, total: Any
 ) -> None:
     """The requests for each full page stay within bounds; a window that fits a page takes one."""
     exchange.behaviour.total = total
     for start_ms in sorted(set(starts)):
         exchange.add_liquidation(1, start_ms, start_ms + 1)
-    assert len(pull(door)) == len(set(starts))
+    assert len(pull(client)) == len(set(starts))
     pages = max(1, -(-len(set(starts)) // 100))
     listings = sum(request.path.endswith("/closed") for request in exchange.requests)
     assert listings == 1

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sandbox.faults import Fault
-from tests.conftest import Doors
+from tests.conftest import HookClient
 from tests.support.clock import NOW
 
 DAY = timedelta(days=1)
@@ -22,7 +22,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def test_a_long_pull_tells_how_far_it_is(
-    door: Doors, exchange: Exchange, capsys: pytest.CaptureFixture[str]
+    client: HookClient, exchange: Exchange, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first line comes after ten seconds, the next ones about ten seconds after one another."""
     start = NOW - 6 * 99 * DAY
@@ -30,7 +30,7 @@ def test_a_long_pull_tells_how_far_it_is(
         exchange.add_liquidation(1, int((start + day * DAY).timestamp() * 1000), 1)
     exchange.behaviour.used_weight = 100
     exchange.fail(*[WAIT_8_S, None] * 6)
-    assert len(door.pull(start, NOW, risk_units="active")) == 3
+    assert len(client.pull(start, NOW, risk_units="active")) == 3
     first, last = [(start + days * DAY).isoformat() for days in (100, 200)]
     assert told(capsys) == [
         f"2 records up to {first} in 2 parts, 2 requests in 16 s, 104 of the minute's weight used.",
@@ -40,23 +40,23 @@ def test_a_long_pull_tells_how_far_it_is(
 
 
 def test_a_long_part_of_a_pull_tells_too(
-    connect: Callable[..., None], door: Doors, exchange: Exchange, capsys: pytest.CaptureFixture[str]
+    connect: Callable[..., None], client: HookClient, exchange: Exchange, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A part that takes many requests is told of before it is read."""
     connect(extra={"max_concurrency": 1})
     exchange.fail(WAIT_8_S, None, WAIT_8_S)
     for number in range(150):
         exchange.add_liquidation(1, int(NOW.timestamp() * 1000) - 1000 * number - 1, 1)
-    door.pull(NOW - DAY, NOW, risk_units="active")
+    client.pull(NOW - DAY, NOW, risk_units="active")
     (line,) = told(capsys)
     assert line.startswith("0 records in 0 parts, 3 requests in 16 s")
 
 
 @pytest.mark.parametrize("faults", [[], [WAIT_8_S]], ids=["at once", "after a wait"])
 def test_a_short_pull_tells_nothing(
-    door: Doors, exchange: Exchange, capsys: pytest.CaptureFixture[str], faults: list[Fault]
+    client: HookClient, exchange: Exchange, capsys: pytest.CaptureFixture[str], faults: list[Fault]
 ) -> None:
     """A pull that is done within ten seconds leaves no line."""
     exchange.fail(*faults)
-    door.pull(NOW - DAY, NOW)
+    client.pull(NOW - DAY, NOW)
     assert told(capsys) == []
