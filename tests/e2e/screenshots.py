@@ -1,4 +1,4 @@
-"""Take the README's screenshots anew: `uv run python tests/e2e/screenshots.py`."""
+"""Take the screenshots of the documentation again: `uv run python tests/e2e/screenshots.py`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def main() -> None:
 def take(page: Page, name: str) -> None:
     """Take what a page shows, in few colours.
 
-    :raises ValueError: the image is too large for a README.
+    :raises ValueError: the image is too large for the documentation.
     """
     file = IMAGES / f"{name}.png"
     with Image.open(BytesIO(page.screenshot(animations="disabled"))) as image:

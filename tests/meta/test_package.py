@@ -21,7 +21,7 @@ import airflow_provider_binance_loan
 from airflow_provider_binance_loan import __version__
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, ApiKey, Exchange
 from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_connection
-from tests.support import readme
+from tests.support import docs
 
 pytestmark = pytest.mark.package
 
@@ -33,7 +33,7 @@ CLEAN = {name: value for name, value in os.environ.items() if not name.startswit
 def run(*command: str | Path, **environment: str) -> str:
     """Run a command outside of the repository's environment, and return what it prints."""
     done = subprocess.run(
-        command, env=CLEAN | environment, cwd=readme.ROOT, capture_output=True, text=True, check=False
+        command, env=CLEAN | environment, cwd=docs.ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -83,13 +83,13 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     info = f"{PACKAGE}-{__version__}.dist-info/"
     assert {name for name in files if not name.startswith(info)} == tracked(PACKAGE)
     assert f"{PACKAGE}/py.typed" in files
-    assert files[f"{info}licenses/LICENSE"] == (readme.ROOT / "LICENSE").read_bytes()
+    assert files[f"{info}licenses/LICENSE"] == (docs.ROOT / "LICENSE").read_bytes()
 
 
 def test_the_sdist_holds_what_it_takes_to_build_and_to_try(sdist: set[str]) -> None:
-    """The package, the examples, the tests and the licence are in it."""
+    """The package, the documentation, the examples, the tests and the licence are in it."""
     wanted = tracked(
-        PACKAGE, "example_dags", "tests", "LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml"
+        PACKAGE, "docs", "example_dags", "tests", "LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml"
     )
     assert wanted <= sdist
     assert sdist - wanted <= {"PKG-INFO", ".gitignore"}
@@ -185,11 +185,11 @@ def test_airflow_lists_it(airflow: Callable[..., str], listing: str, row: dict[s
     assert any(row.items() <= one.items() for one in rows), rows
 
 
-ADDS = [command for command in readme.commands() if command.startswith("airflow connections add")]
+ADDS = [command for command in docs.commands() if command.startswith("airflow connections add")]
 
 
 @pytest.mark.parametrize("add", ADDS, ids=range(len(ADDS)))
-def test_the_connections_of_the_readme_work(airflow: Callable[..., str], tmp_path: Path, add: str) -> None:
+def test_the_connections_that_are_shown_work(airflow: Callable[..., str], tmp_path: Path, add: str) -> None:
     """Each is stored by the command as it is shown, and Binance accepts it."""
     pem = tmp_path / "binance.pem"
     exchange = Exchange()
@@ -212,8 +212,8 @@ def test_the_connections_of_the_readme_work(airflow: Callable[..., str], tmp_pat
 
 
 def test_the_way_from_a_clone_to_a_bucket(tmp_path: Path, s3: Any) -> None:
-    """The commands of the README, pasted as they are, land the documented record in a bucket of one's own."""
-    (way,) = readme.blocks("bash")
+    """The commands of the page, pasted as they are, put the documented record into a bucket of one's own."""
+    (way,) = docs.blocks("bash")
     with SandboxServer(Exchange()) as server:
         told = run(
             "bash",
