@@ -66,7 +66,7 @@ from {PACKAGE}.triggers import BinanceLoanForceLiquidationEventTrigger
 ARCHITECTURE = docs.PAGES["docs/architecture.md"]
 PYTHON = [block for block in docs.BLOCKS if block.language == "python"]
 MANIFEST, EVENT, PAYLOAD, RECORD = "s3_uri", "group_ids", "group_id", "groupId"
-# Where the documentation may lead to: pages that exist.
+# The addresses that the documentation may link to: pages that exist.
 BINANCE = "https://developers.binance.com"
 REST_API = f"{BINANCE}/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api"
 ADDRESSES = {
@@ -111,7 +111,7 @@ def land(task: Any, dag: DAG) -> Any:
 
 @pytest.fixture
 def history(exchange: Exchange, connect: Any, s3: Any) -> Iterator[None]:
-    """What Binance's page shows, in a Binance that shares the operator's clock, and the bucket of the first DAG."""
+    """Binance's example, in a Binance on the operator's clock, and the bucket of the first DAG."""
     exchange.clock = time.time
     exchange.add_unit(6)
     example = next(one for one in Exchange().liquidations() if one.group_id == 6 and "startLtv" in one.fields)
@@ -138,7 +138,7 @@ def test_the_first_dag_leaves_the_manifest_that_is_shown(history: None, tmp_path
 
 
 def test_the_key_that_is_shown_is_parquet(history: None) -> None:
-    """The key that names the window is one that S3 takes, and its format is known by its end."""
+    """The key that names the window is valid in S3, and its ending selects the format."""
     block = python_block("s3_key = ")
     names: dict[str, Any] = {}
     exec(block, names)
@@ -150,7 +150,7 @@ def test_the_key_that_is_shown_is_parquet(history: None) -> None:
 def test_the_dag_that_is_started_by_an_asset_reads_its_event(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The task that loads what landed finds the manifest in the event."""
+    """The task that reads the new object finds the manifest in the event."""
     block = python_block("triggering_asset_events")
     dag = dags(block, tmp_path)["load"]
     task: Any = dag.get_task("load")
@@ -160,7 +160,7 @@ def test_the_dag_that_is_started_by_an_asset_reads_its_event(
 
 
 def test_the_sensor_and_the_operator_agree_on_what_is_shown(exchange: Exchange, connect: Any) -> None:
-    """The sensor's XCom is what is shown, and an operator that is given its window pulls that record."""
+    """The sensor returns the JSON that is shown, and an operator with its window pulls that record."""
     exchange.clock = time.time
     exchange.add_unit(6)
     start_ms = int(datetime(2026, 3, 1, 9, 17, tzinfo=UTC).timestamp() * 1000)
@@ -177,7 +177,7 @@ def test_the_sensor_and_the_operator_agree_on_what_is_shown(exchange: Exchange, 
 
 
 def test_the_record_that_is_shown_is_that_of_the_documented_example(history: None) -> None:
-    """The operator makes just this of Binance's example, and the differences are those of the table."""
+    """The operator returns this for Binance's example; the table shows what differs from the answer."""
     start, end = DOCUMENTED_HOUR
     (record,) = BinanceLoanForceLiquidationOperator(task_id="pull", start=start, end=end).execute({})
     assert record == shown(RECORD)
@@ -189,7 +189,7 @@ def test_the_record_that_is_shown_is_that_of_the_documented_example(history: Non
 
 
 def test_the_payload_that_is_shown_is_that_of_a_watcher(exchange: Exchange, connect: Any) -> None:
-    """The watcher's event is what is shown, and an operator that is given its window pulls that record."""
+    """The watcher fires the JSON that is shown, and an operator with its window pulls that record."""
     exchange.clock = time.time
     exchange.add_unit(6)
     start = datetime.fromisoformat(shown(PAYLOAD)["start"])
@@ -205,8 +205,8 @@ def test_the_payload_that_is_shown_is_that_of_a_watcher(exchange: Exchange, conn
     assert record["groupId"] == payload["group_id"]
 
 
-def test_no_json_is_shown_that_nothing_is_held_against() -> None:
-    """Each block is one of those above."""
+def test_every_json_block_is_checked() -> None:
+    """Each JSON block is one of those above."""
     assert len(docs.blocks("json")) == len({MANIFEST, EVENT, PAYLOAD, RECORD})
     assert [shown(key) for key in (MANIFEST, EVENT, PAYLOAD, RECORD)]
 
@@ -335,7 +335,7 @@ def check_program(*command: str) -> None:
             assert Path(sys.executable).with_name(program).is_file()
         case _:
             assert shlex.join(["uv", "run", *command]) in Path(".ci/run").read_text().splitlines(), (
-                "run by nobody"
+                "nothing runs this command"
             )
 
 
@@ -520,7 +520,7 @@ def test_the_table_of_costs(exchange: Exchange, connect: Any, clock: FakeClock) 
 
 
 def test_the_table_of_accounts() -> None:
-    """It follows from the weights."""
+    """The numbers follow from the weights."""
     rows = docs.table("One poll every", "no unit closed in the window", "five closed in the window")
     for every, *accounts in rows:
         polls_a_minute = 60 / int(every.removesuffix(" s"))
