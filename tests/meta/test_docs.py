@@ -546,15 +546,6 @@ def test_the_table_of_modules_is_in_the_order_of_imports() -> None:
                 assert place < tops.index(top) or tops[place] == top, f"{row} imports {imported}"
 
 
-def test_the_sandbox_and_the_discovery_stand_apart() -> None:
-    """Nothing imports the sandbox; neither it nor what Airflow discovers imports other modules."""
-    for path in package.paths():
-        if not path.endswith("/"):
-            folders = {re.sub(r"/.*", "/", imported) for imported in package.imports(path)}
-            apart = path.startswith("sandbox/") or path == "get_provider_info.py"
-            assert folders <= {"sandbox/"} if apart else "sandbox/" not in folders, path
-
-
 def test_the_tables_of_arguments() -> None:
     """Every argument is one that the class takes, and every option is one that the command takes."""
     for cls, *header in (
