@@ -473,7 +473,7 @@ def test_the_table_of_errors(mocker: Any) -> None:
     listed = set()
     for name, when, _, outcome in docs.table("Error", "When", "What to do", "The task"):
         error = getattr(exceptions, *docs.names(name))
-        mocker.patch.object(BinanceLoanHook, "iter_force_liquidations", side_effect=error("Oh."))
+        mocker.patch.object(BinanceLoanHook, "get_connection", side_effect=error("Oh."))
         with pytest.raises((AirflowFailException, error)) as raised:
             BinanceLoanForceLiquidationOperator(
                 task_id="pull", start=DOCUMENTED_HOUR[0], end=DOCUMENTED_HOUR[1]
