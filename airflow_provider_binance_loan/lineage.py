@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -14,6 +13,8 @@ from airflow.sdk.lineage import get_hook_lineage_collector
 from airflow_provider_binance_loan.binance.slicing import FORCE_LIQUIDATION_PATH
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from airflow.sdk import Context
 
     from airflow_provider_binance_loan.hooks import BinanceLoanHook

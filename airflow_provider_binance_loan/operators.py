@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -16,10 +15,12 @@ from airflow_provider_binance_loan.landing.s3 import Store, parse_s3_object
 from airflow_provider_binance_loan.landing.sink import Landing
 from airflow_provider_binance_loan.lineage import announce, note_input
 from airflow_provider_binance_loan.links import S3ObjectLink
-from airflow_provider_binance_loan.validation import require_bool, is_number, shown
+from airflow_provider_binance_loan.validation import is_number, require_bool, shown
 from airflow_provider_binance_loan.windows import Window, resolve_window
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
     import jinja2
     from airflow.sdk import Context
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +35,8 @@ from airflow_provider_binance_loan.validation import require_bool, require_secon
 from airflow_provider_binance_loan.windows import parse_instant, resolve_window
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from airflow.sdk import Context
 
 

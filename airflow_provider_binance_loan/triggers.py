@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from math import inf
 from random import uniform
@@ -35,6 +34,8 @@ from airflow_provider_binance_loan.watcher_state import FiredEvents, StateStore
 from airflow_provider_binance_loan.windows import parse_instant
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from airflow_provider_binance_loan.client.clock import Clock
 
 # Failed polls in a row, each of several attempts, after which a deferred sensor's trigger gives up.

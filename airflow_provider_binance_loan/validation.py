@@ -1,4 +1,4 @@
-"""Validation of what people write: a value is accepted, or the error says what to give and what was received."""
+"""Validation of what people write: a value is accepted, or the error says what to give."""
 
 from __future__ import annotations
 

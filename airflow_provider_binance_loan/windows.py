@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pendulum
 
 from airflow_provider_binance_loan.binance.time_range import DAY_MS, TimeRange, epoch_ms, utc_datetime
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.validation import require_duration, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # Binance's own default for a request without times.
 # https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/trade#get-risk-unit-force-liquidation-record

@@ -11,8 +11,9 @@ from functools import cached_property
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_binance_loan.binance.fields import Field, Page, fields_of, parse_page
+from airflow_provider_binance_loan.binance.fields import Field, fields_of
 from airflow_provider_binance_loan.binance.messages import Request
+from airflow_provider_binance_loan.binance.parser import Page, parse_page
 from airflow_provider_binance_loan.binance.time_range import DAY_MS, TimeRange
 
 if TYPE_CHECKING:

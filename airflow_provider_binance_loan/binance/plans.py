@@ -16,7 +16,8 @@ from airflow_provider_binance_loan.exceptions import TransientError
 
 if TYPE_CHECKING:
     from airflow_provider_binance_loan.binance.declaration import Listing
-    from airflow_provider_binance_loan.binance.fields import Page, Record
+    from airflow_provider_binance_loan.binance.fields import Record
+    from airflow_provider_binance_loan.binance.parser import Page
 
 # How often a list that changes is read before the plan gives up.
 MAX_PASSES = 5

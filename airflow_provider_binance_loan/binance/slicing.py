@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_binance_loan.binance.declaration import Dataset, Key
-    from airflow_provider_binance_loan.binance.fields import Page, Record
+    from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.messages import Request
+    from airflow_provider_binance_loan.binance.parser import Page
 
 # How many slices one round may hold.
 _MAX_SLICES = 32

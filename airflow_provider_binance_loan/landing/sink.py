@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,8 @@ from airflow_provider_binance_loan.landing.tables import PLACEHOLDER, TABLES, bu
 from airflow_provider_binance_loan.validation import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from airflow_provider_binance_loan.landing.formats import Content
     from airflow_provider_binance_loan.landing.parquet import Amounts
     from airflow_provider_binance_loan.windows import Window

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 # The tables of the details come first: once the liquidations are there, all of it is.
 TABLES = ("snapshots", "liabilities", "liquidations")
