@@ -1,10 +1,11 @@
-"""Rows to bytes: which format a key asks for, and a temporary file in that format. Knows nothing of S3."""
+"""Rows to bytes: the format that a key names, and a temporary file in that format."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
@@ -16,13 +17,12 @@ from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.validation import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from airflow_provider_binance_loan.landing.parquet import Amounts
+    from airflow_provider_binance_loan.landing.parquet import AmountTypes
+    from airflow_provider_binance_loan.landing.tables import Table
 
 FileFormat = Literal["jsonl", "jsonl.gz", "parquet"]
 
-# Those who read a lake call JSON Lines by three names.
+# JSON Lines has three names in the lakes of its readers.
 _SUFFIXES: dict[str, FileFormat] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -37,7 +37,7 @@ _SUFFIXES: dict[str, FileFormat] = {
 def parse_format(key: str, file_format: str | None) -> FileFormat:
     """Return the format that a key's suffix or `file_format` names.
 
-    :raises ConfigurationError: neither does, or each names another.
+    :raises ConfigurationError: neither names one, or they disagree.
     """
     by_suffix = next((kind for suffix, kind in _SUFFIXES.items() if key.lower().endswith(suffix)), None)
     for kind in dict.fromkeys(_SUFFIXES.values()):
@@ -46,46 +46,45 @@ def parse_format(key: str, file_format: str | None) -> FileFormat:
             if by_suffix == kind or (by_suffix is None and (not gzipped or kind == "jsonl.gz")):
                 return kind
             raise ConfigurationError(
-                f"file_format is {shown(file_format)}, and s3_key, {shown(key)}, means "
-                f"{by_suffix or 'gzip'!r}: make them agree."
+                f"Make file_format and the end of s3_key agree: file_format is {shown(file_format)}, and "
+                f"{shown(key)} means {by_suffix or 'gzip'!r}."
             )
     if file_format is not None:
         raise ConfigurationError(
-            f"file_format is {shown(file_format)}: give 'jsonl', 'jsonl.gz' or 'parquet', or leave it to "
-            "the key."
+            "Give file_format as 'jsonl', 'jsonl.gz' or 'parquet', or leave it out: it is "
+            f"{shown(file_format)}."
         )
     if by_suffix is None:
         raise ConfigurationError(
-            f"s3_key is {shown(key)}, whose end names no format: end it in one of {', '.join(_SUFFIXES)}, "
-            "or set file_format."
+            f"Set file_format, or end s3_key in {', '.join(_SUFFIXES)}: it is {shown(key)}."
         )
     return by_suffix
 
 
 class Writer(Protocol):
-    """What puts rows into a file in some format."""
+    """Writes rows to a file in some format."""
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Take a row."""
+        """Add a row."""
 
     def close(self) -> None:
-        """Write the end; the file stays open."""
+        """Write the end of the format; the file stays open."""
 
 
 class JsonLinesWriter:
     """Write each row as a line of JSON, digit for digit."""
 
     def __init__(self, file: IO[bytes], *, compress: bool) -> None:
-        # No name and no time in the header, so that the same rows are the same bytes.
+        # Without a name and a time in the header, so that the same rows are the same bytes.
         self._gzip = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) if compress else None
-        self._sink = self._gzip or file
+        self._file = self._gzip or file
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Take a row."""
-        self._sink.write(msgspec.json.encode(row) + b"\n")
+        """Add a row."""
+        self._file.write(msgspec.json.encode(row) + b"\n")
 
     def close(self) -> None:
-        """Write the end; the file stays open."""
+        """Write the end of the format; the file stays open."""
         if self._gzip:
             self._gzip.close()
 
@@ -104,19 +103,19 @@ class Content(NamedTuple):
 
 
 class Spool:
-    """A temporary file that rows are written to, and that nobody sees before it is whole.
+    """A temporary file that collects the rows of a table, and is read only once it is complete.
 
     :param file_format: the format.
-    :param table: which table the rows are of; `""` for whole records.
-    :param amounts: the types of the columns of amounts in Parquet.
+    :param table: the table that the rows are of.
+    :param amount_types: the type of each column of amounts, for Parquet.
     """
 
-    def __init__(self, file_format: FileFormat, table: str, amounts: Amounts) -> None:
+    def __init__(self, file_format: FileFormat, table: Table, amount_types: AmountTypes) -> None:
         self.file = TemporaryFile(prefix="binance-loan-")  # noqa: SIM115 - closed by __exit__
         self._rows = 0
         self._writer: Writer
         if file_format == "parquet":
-            self._writer = load_parquet().ParquetWriter(self.file, table, amounts)
+            self._writer = load_parquet().ParquetWriter(self.file, table, amount_types)
         else:
             self._writer = JsonLinesWriter(self.file, compress=file_format == "jsonl.gz")
 
@@ -124,17 +123,17 @@ class Spool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(Exception):  # a writer that is left open would complain when it is collected
+        with suppress(Exception):  # a writer that is left open would warn when it is collected
             self._writer.close()
         self.file.close()
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Take a row."""
+        """Add a row."""
         self._writer.write(row)
         self._rows += 1
 
     def finish(self) -> Content:
-        """Write the end, and return what the file holds; it is then to be read from its start."""
+        """Write the end of the format, rewind the file, and return what it holds."""
         self._writer.close()
         size = self.file.tell()
         self.file.seek(0)
@@ -148,12 +147,13 @@ def load_parquet() -> Any:
 
     :raises AirflowOptionalProviderFeatureException: pyarrow is not installed.
     """
-    # Arrow's own allocator takes some 20 MB more to hold the same; whoever chose one, or has Arrow, keeps it.
+    # Arrow's own allocator needs some 20 MB more for the same rows. A user's own choice stays, and so does
+    # the allocator of an Arrow that is already imported.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         from airflow_provider_binance_loan.landing import parquet
     except ImportError:
         raise AirflowOptionalProviderFeatureException(
-            "Parquet needs pyarrow: pip install 'airflow-provider-binance-loan[parquet]'"
+            "pip install 'airflow-provider-binance-loan[parquet]': Parquet needs pyarrow"
         ) from None
     return parquet

@@ -1,4 +1,4 @@
-"""Rows to Parquet, under Arrow schemas that never depend on the rows.
+"""Rows to Parquet, under Arrow schemas that depend on a dataset's declaration and never on the rows.
 
 Imports pyarrow, which is optional and large, so nothing imports this module before Parquet is wanted.
 """
@@ -6,7 +6,7 @@ Imports pyarrow, which is optional and large, so nothing imports this module bef
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from functools import partial
 from typing import IO, Any, Literal
@@ -14,120 +14,108 @@ from typing import IO, Any, Literal
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
+from airflow_provider_binance_loan.binance.fields import Field, FieldType, Record, walk_fields
 from airflow_provider_binance_loan.exceptions import ConfigurationError
+from airflow_provider_binance_loan.landing.tables import Table, unused_name
 from airflow_provider_binance_loan.validation import shown
 
 AmountType = Literal["decimal", "string"]
+#: The argument `parquet_amounts`: one type for all columns of amounts, or types by column.
 Amounts = AmountType | Mapping[str, AmountType]
+#: The type of each column of amounts.
+AmountTypes = Mapping[str, AmountType]
 
-# How many rows are held as Python's objects, which are large, and how many batches of them make a row group.
-# They decide the bytes of an object, so they must not depend on how the rows came.
-_BATCH_ROWS = 500
-_GROUP_BATCHES = 10
 # 20 digits before the point, and 18 after it, as many as the finest tokens have.
 _DECIMAL = pa.decimal128(38, 18)
 _SMALLEST = Decimal(1).scaleb(-18)
 _EXACT = Context(prec=38, traps=[Inexact, InvalidOperation])
 
-# What a column holds.
-_WHOLE, _TIME, _TEXT, _AMOUNT, _POSITION = "whole", "time", "text", "amount", "position"
 _TYPES = {
-    _WHOLE: pa.int64(),
-    _TIME: pa.timestamp("ms", tz="UTC"),
-    _TEXT: pa.string(),
-    _AMOUNT: _DECIMAL,
-    _POSITION: pa.int32(),
+    FieldType.INTEGER: pa.int64(),
+    FieldType.TIME: pa.timestamp("ms", tz="UTC"),
+    FieldType.TEXT: pa.string(),
+    FieldType.FLAG: pa.bool_(),
 }
-_REQUIRED = {"groupId", "liquidationStartTime", "position", "liquidationSnapshot", "snapshots", "liabilities"}
-
-_KEY = {"groupId": _WHOLE, "liquidationStartTime": _TIME}
-_SNAPSHOT = {
-    "subEmail": _TEXT,
-    "memberType": _TEXT,
-    "walletType": _TEXT,
-    "netEquity": _AMOUNT,
-    "maintainMargin": _AMOUNT,
-}
-_LIABILITY = {"assetName": _TEXT, "principal": _AMOUNT, "interest": _AMOUNT}
-_LIQUIDATION = {
-    "groupId": _WHOLE,
-    "startLtv": _AMOUNT,
-    "endLtv": _AMOUNT,
-    "liquidationStartTime": _TIME,
-    "liquidationEndTime": _TIME,
-    "totalNetEquity": _AMOUNT,
-    "totalMaintenanceMargin": _AMOUNT,
-    "totalLiability": _AMOUNT,
-}
-# The columns of each table, and of whole records, by their table's name: `""`. A mapping is a struct, and one
-# in a list is a list of structs.
-SHAPES: dict[str, dict[str, Any]] = {
-    "": {**_LIQUIDATION, "liquidationSnapshot": {"snapshots": [_SNAPSHOT], "liabilities": [_LIABILITY]}},
-    "liquidations": _LIQUIDATION,
-    "snapshots": {**_KEY, "position": _POSITION, **_SNAPSHOT},
-    "liabilities": {**_KEY, "position": _POSITION, **_LIABILITY},
-}
-AMOUNTS = tuple(
-    name for shape in (_LIQUIDATION, _SNAPSHOT, _LIABILITY) for name in shape if shape[name] == _AMOUNT
-)
+_POSITION = pa.int32()
 
 
 class _UnfitError(Exception):
-    """A value that its column cannot hold exactly."""
+    """An amount that its column cannot hold exactly."""
 
 
-def parse_amount_types(amounts: Amounts) -> dict[str, AmountType]:
-    """Return the type of each column of amounts, decimals where nothing is said.
+def parse_amount_types(fields: Sequence[Field], amounts: Amounts) -> dict[str, AmountType]:
+    """Return the type of each column of amounts; a column that is not mentioned is a decimal.
 
-    :raises ConfigurationError: it is neither a type nor types by the names of columns.
+    :param fields: the fields of a record.
+    :param amounts: as given on the task.
+    :raises ConfigurationError: it is neither a type nor types by column.
     """
-    types = dict(amounts) if isinstance(amounts, Mapping) else dict.fromkeys(AMOUNTS, amounts)
-    for name, kind in types.items():
-        if name not in AMOUNTS or kind not in ("decimal", "string"):
-            raise ConfigurationError(
-                f"parquet_amounts is {shown(amounts)}: give 'decimal', 'string', or one of these for each of "
-                f"some columns, of {', '.join(AMOUNTS)}."
-            )
-    return {name: types.get(name, "decimal") for name in AMOUNTS}
+    names = dict.fromkeys(field.name for field in walk_fields(fields) if field.type is FieldType.AMOUNT)
+    types = dict(amounts) if isinstance(amounts, Mapping) else {}
+    kinds = types.values() if isinstance(amounts, Mapping) else [amounts]
+    if any(name not in names for name in types) or any(kind not in ("decimal", "string") for kind in kinds):
+        raise ConfigurationError(
+            f"Give parquet_amounts as 'decimal', 'string', or one of these by column: it is {shown(amounts)}."
+            f" Columns of amounts are {', '.join(names)}."
+        )
+    default: AmountType = "string" if amounts == "string" else "decimal"
+    return {name: types.get(name, default) for name in names}
 
 
-def build_schema(table: str, amounts: Amounts = "decimal") -> pa.Schema:
-    """Return the schema of a table, or of whole records for `""`. It is the same for every window."""
-    return pa.schema(list(_fields(SHAPES[table], parse_amount_types(amounts))))
+def build_schema(table: Table, amount_types: AmountTypes) -> pa.Schema:
+    """Return the schema of a table."""
+    return pa.schema(list(_arrow_fields(table.columns, amount_types, table.positions)))
 
 
 class ParquetWriter:
-    """Write rows to a file, a row group at a time."""
+    """Write rows to a file, a row group at a time.
 
-    def __init__(self, file: IO[bytes], table: str, amounts: Amounts) -> None:
-        self._convert = _struct(SHAPES[table], parse_amount_types(amounts))
-        self._schema = build_schema(table, amounts)
+    :param file: the file; it stays open.
+    :param table: the table that the rows are of.
+    :param amount_types: the type of each column of amounts.
+    :param batch_rows: how many rows are held as Python objects, which are large.
+    :param group_batches: how many batches make a row group. Both numbers decide the bytes of the file, so
+        they must not depend on the rows.
+    """
+
+    def __init__(
+        self,
+        file: IO[bytes],
+        table: Table,
+        amount_types: AmountTypes,
+        *,
+        batch_rows: int = 500,
+        group_batches: int = 10,
+    ) -> None:
+        self._key = table.key
+        self._convert = _build_converter(table.columns, amount_types)
+        self._schema = build_schema(table, amount_types)
         self._writer = pq.ParquetWriter(file, self._schema)
-        self._rows: list[dict[str, Any]] = []
+        self._batch_rows = batch_rows
+        self._group_batches = group_batches
+        self._rows: list[Record] = []
         self._batches: list[pa.RecordBatch] = []
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Take a row.
+        """Add a row.
 
-        :raises ConfigurationError: an amount is one that its column cannot hold exactly.
+        :raises ConfigurationError: its column cannot hold an amount exactly.
         """
         try:
             self._rows.append(self._convert(row))
         except _UnfitError as error:
             name, value = error.args
-            whose = (
-                f"{name} of the record with groupId {row['groupId']} and liquidationStartTime "
-                f"{row['liquidationStartTime']} is {shown(value)}"
-            )
+            record = " and ".join(f"{column} {row[column]}" for column in self._key)
             raise ConfigurationError(
-                f"{whose}, which a {_DECIMAL} cannot hold exactly, so nothing was written: set "
-                f"parquet_amounts={{{name!r}: 'string'}}, or 'string' for all amounts."
+                f"Set parquet_amounts={{{name!r}: 'string'}}, or 'string' for all amounts: {name} is "
+                f"{shown(value)}, which {_DECIMAL} cannot hold exactly, in the record with {record}. "
+                "Nothing was written."
             ) from None
-        if len(self._rows) == _BATCH_ROWS:
+        if len(self._rows) == self._batch_rows:
             self._end_batch()
 
     def close(self) -> None:
-        """Write what is left and the footer; the file stays open."""
+        """Write the last rows and the footer; the file stays open."""
         self._end_batch()
         self._end_group()
         self._writer.close()
@@ -135,7 +123,7 @@ class ParquetWriter:
     def _end_batch(self) -> None:
         self._batches.append(pa.RecordBatch.from_pylist(self._rows, schema=self._schema))
         self._rows.clear()
-        if len(self._batches) == _GROUP_BATCHES:
+        if len(self._batches) == self._group_batches:
             self._end_group()
 
     def _end_group(self) -> None:
@@ -145,45 +133,57 @@ class ParquetWriter:
         self._batches.clear()
 
 
-def _fields(shape: Mapping[str, Any], amounts: Mapping[str, AmountType]) -> Iterator[pa.Field]:
-    for name, kind in shape.items():
-        if isinstance(kind, Mapping):
-            column = pa.struct(list(_fields(kind, amounts)))
-        elif isinstance(kind, list):
-            column = pa.list_(pa.struct(list(_fields(kind[0], amounts))))
-        else:
-            column = pa.string() if amounts.get(name) == "string" else _TYPES[kind]
-        yield pa.field(name, column, nullable=name not in _REQUIRED)
-    # The fields that Binance does not document, as JSON; null when there is none.
-    yield pa.field("extra", pa.string())
+def _by_name(fields: Sequence[Field]) -> dict[str, Field]:
+    return {field.name: field for field in fields}
 
 
-def _struct(
-    shape: Mapping[str, Any], amounts: Mapping[str, AmountType]
-) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """Return what makes of a row one whose values are those that Arrow takes for the shape."""
-    convert = {name: _converter(name, kind, amounts) for name, kind in shape.items()}
+def _arrow_fields(
+    columns: Mapping[str, Field], amount_types: AmountTypes, positions: Sequence[str] = ()
+) -> Iterator[pa.Field]:
+    for name, field in columns.items():
+        column = _POSITION if name in positions else _arrow_type(field, amount_types)
+        yield pa.field(name, column, nullable=not field.required)
+    # Undeclared fields, as JSON; null when there are none.
+    yield pa.field(unused_name("extra", columns), pa.string())
 
-    def to_struct(row: Mapping[str, Any]) -> dict[str, Any]:
-        converted = {name: to_column(row[name]) for name, to_column in convert.items()}
-        if len(row) > len(convert):
-            extra = {name: value for name, value in row.items() if name not in convert}
-            converted["extra"] = json.dumps(extra, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+def _arrow_type(field: Field, amount_types: AmountTypes) -> pa.DataType:
+    if field.type is FieldType.AMOUNT:
+        return pa.string() if amount_types[field.name] == "string" else _DECIMAL
+    if not field.fields:
+        return _TYPES[field.type]
+    struct = pa.struct(list(_arrow_fields(_by_name(field.fields), amount_types)))
+    return pa.list_(struct) if field.type is FieldType.LIST else struct
+
+
+def _build_converter(
+    columns: Mapping[str, Field], amount_types: AmountTypes
+) -> Callable[[Mapping[str, Any]], Record]:
+    """Return a function that converts a row to the values that Arrow accepts for its columns."""
+    converters = {name: _build_value_converter(field, amount_types) for name, field in columns.items()}
+    extra_name = unused_name("extra", columns)
+
+    def convert(row: Mapping[str, Any]) -> Record:
+        converted = {name: to_column(row[name]) for name, to_column in converters.items()}
+        if len(row) > len(converters):
+            extra = {name: value for name, value in row.items() if name not in converters}
+            text = json.dumps(extra, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+            converted[extra_name] = text
         return converted
 
-    return to_struct
+    return convert
 
 
-def _converter(name: str, kind: Any, amounts: Mapping[str, AmountType]) -> Callable[[Any], Any]:
-    if isinstance(kind, Mapping):
-        return _struct(kind, amounts)
-    if isinstance(kind, list):
-        to_struct = _struct(kind[0], amounts)
-        return lambda rows: [to_struct(row) for row in rows]
-    if amounts.get(name) == "decimal":
-        return partial(_to_decimal, name)
-    if name == "liquidationEndTime":
-        return lambda value: value or None  # of a liquidation that runs it is 0 or null
+def _build_value_converter(field: Field, amount_types: AmountTypes) -> Callable[[Any], Any]:
+    if field.fields:
+        convert = _build_converter(_by_name(field.fields), amount_types)
+        if field.type is FieldType.LIST:
+            return lambda items: [convert(item) for item in items]
+        return convert
+    if field.type is FieldType.AMOUNT and amount_types[field.name] == "decimal":
+        return partial(_to_decimal, field.name)
+    if field.type is FieldType.TIME and not field.required:
+        return lambda value: value or None  # Binance sends 0 for a time that has not come
     return lambda value: value
 
 

@@ -1,131 +1,168 @@
-"""Records to objects in S3: whole or not at all, and the same records always as the same bytes."""
+"""Records to objects in a destination: whole or not at all, and the same records always as the same bytes."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_binance_loan import __version__
-from airflow_provider_binance_loan.binance.fields import is_running
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.landing.formats import Spool, load_parquet, parse_format
-from airflow_provider_binance_loan.landing.s3 import S3Object, Store, parse_s3_object
-from airflow_provider_binance_loan.landing.tables import PLACEHOLDER, TABLES, build_rows, build_table_key
+from airflow_provider_binance_loan.landing.tables import (
+    PLACEHOLDER,
+    build_table_key,
+    flat_rows,
+    flat_tables,
+    whole_rows,
+    whole_table,
+)
 from airflow_provider_binance_loan.validation import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
+    from airflow_provider_binance_loan.binance.declaration import Dataset
+    from airflow_provider_binance_loan.binance.time_range import TimeRange
     from airflow_provider_binance_loan.landing.formats import Content
-    from airflow_provider_binance_loan.landing.parquet import Amounts
-    from airflow_provider_binance_loan.windows import Window
+    from airflow_provider_binance_loan.landing.parquet import Amounts, AmountTypes
+    from airflow_provider_binance_loan.landing.target import Destination
 
 
-def build_targets(target: S3Object, *, flatten: bool) -> dict[str, S3Object]:
-    """Return the object of each table, in the order in which they are uploaded; without tables it is `""`.
+class Sink:
+    """Writes the records of a window as one object, or as one for each flat table; all of them or none.
 
-    :raises ConfigurationError: the key has a place for the table's name, and there are no tables.
-    """
-    if flatten:
-        return {table: parse_s3_object(target.bucket, build_table_key(target.key, table)) for table in TABLES}
-    if PLACEHOLDER in target.key:
-        raise ConfigurationError(
-            f"s3_key is {shown(target.key)}, and there is one object: set flatten=True for one of each "
-            f"table, or leave out {PLACEHOLDER}."
-        )
-    return {"": target}
-
-
-class Landing:
-    """Land records as one object, or as one of each table.
-
-    :param store: where.
-    :param target: the object; with tables, what their objects are named after.
+    :param dataset: the dataset that the records are of.
+    :param destination: the object store.
+    :param key: the key of the object; with flat tables, what the keys of their objects are made from.
     :param file_format: the format; by the key's suffix when None.
-    :param flatten: whether to write three tables.
+    :param flatten: whether to write flat tables.
     :param amounts: the types of the columns of amounts in Parquet.
-    :param replace: whether to replace an object that is there.
-    :raises ConfigurationError: an argument is wrong, there is no such bucket, or an object is there and must
+    :param replace: whether to replace an object that exists.
+    :raises ConfigurationError: an argument is wrong, there is no such bucket, or an object exists that must
         not be replaced.
-    :raises AirflowOptionalProviderFeatureException: the format needs what is not installed.
+    :raises AirflowOptionalProviderFeatureException: the format needs a package that is not installed.
     """
 
     def __init__(
         self,
-        store: Store,
-        target: S3Object,
+        dataset: Dataset,
+        destination: Destination,
+        key: str,
         *,
         file_format: str | None = None,
         flatten: bool = False,
         amounts: Amounts = "decimal",
         replace: bool = True,
     ) -> None:
-        self._store = store
-        self._format = parse_format(target.key, file_format)
-        self._targets = build_targets(target, flatten=flatten)
-        # The object of the records, or of the table that has a row for each.
-        self._main, self.main = list(self._targets.items())[-1]
+        self._dataset = dataset
+        self._destination = destination
+        self._format = parse_format(key, file_format)
         self._flatten = flatten
-        self._amounts = amounts
         self._replace = replace
-        if self._format == "parquet":
-            load_parquet().parse_amount_types(amounts)
-        elif amounts != "decimal":
+        if not flatten and PLACEHOLDER in key:
             raise ConfigurationError(
-                f"parquet_amounts is {shown(amounts)}, and the format is {self._format!r}: leave it out."
+                f"Set flatten=True, or leave {PLACEHOLDER} out of s3_key, {shown(key)}: there is one object."
             )
-        store.check_bucket(target.bucket)
+        # In the order of the uploads: the table of the records is last, and complete only if all others are.
+        self._tables = flat_tables(dataset) if flatten else (whole_table(dataset),)
+        self._build_rows = flat_rows(dataset) if flatten else whole_rows
+        self._keys = {
+            table.name: build_table_key(key, table.name) if flatten else key for table in self._tables
+        }
+        self._amount_types = self._parse_amounts(amounts)
+        destination.check(self._keys.values())
         if not replace:
-            store.refuse_existing(self._targets.values())
+            self._refuse_existing()
 
-    def land(self, records: Iterable[Mapping[str, Any]], window: Window) -> dict[str, Any]:
-        """Upload the records and return what was written; nothing is uploaded before the last one is there.
+    @property
+    def console_url(self) -> str:
+        """The page of the object of the records in the object store's console; empty without one."""
+        return self._destination.console_url(self._keys[self._tables[-1].name])
 
-        :raises ConfigurationError: S3 does not allow it, or an amount does not fit its column.
+    def land(self, records: Iterable[Mapping[str, Any]], window: TimeRange) -> dict[str, Any]:
+        """Write the records of a window, and return the manifest of the objects.
+
+        All records are read before the first byte is uploaded.
+
+        :raises ConfigurationError: the object store refuses it, or a column cannot hold an amount exactly.
         """
-        running = 0
+        not_final = 0
         with ExitStack() as stack:
             spools = {
-                table: stack.enter_context(Spool(self._format, table, self._amounts))
-                for table in self._targets
+                table.name: stack.enter_context(Spool(self._format, table, self._amount_types))
+                for table in self._tables
             }
             for record in records:
-                running += is_running(record)
-                for table, row in build_rows(record) if self._flatten else (("", record),):
+                not_final += not self._dataset.is_final(record)
+                for table, row in self._build_rows(record):
                     spools[table].write(row)
             contents = {table: spool.finish() for table, spool in spools.items()}
             if not self._replace:
-                self._store.refuse_existing(self._targets.values())  # again, as the pull took its time
+                self._refuse_existing()  # again: one may have been written during the pull
             self._upload(spools, contents, window)
-        written = {table: self._describe(table, content) for table, content in contents.items()}
+        described = {table: self._describe(table, content) for table, content in contents.items()}
         return {
-            **written[self._main],
-            "running": running,
+            **described[self._tables[-1].name],
+            "running": not_final,
             "window_start": window.start.isoformat(),
             "window_end": window.end.isoformat(),
-            **({"tables": written} if self._flatten else {}),
+            **({"tables": described} if self._flatten else {}),
         }
 
-    def _upload(self, spools: Mapping[str, Spool], contents: Mapping[str, Content], window: Window) -> None:
-        """Upload all objects; when one fails, none is left that was not there before."""
+    def _parse_amounts(self, amounts: Amounts) -> AmountTypes:
+        if self._format == "parquet":
+            types: AmountTypes = load_parquet().parse_amount_types(self._dataset.fields, amounts)
+            return types
+        if amounts != "decimal":
+            raise ConfigurationError(
+                f"Leave out parquet_amounts, or write Parquet: it is {shown(amounts)}, and the format is "
+                f"{self._format!r}."
+            )
+        return {}
+
+    def _refuse_existing(self) -> None:
+        for key in self._keys.values():
+            if self._destination.exists(key):
+                raise ConfigurationError(
+                    f"Remove the object, or set replace=True: {self._destination.uri(key)} exists."
+                )
+
+    def _upload(
+        self, spools: Mapping[str, Spool], contents: Mapping[str, Content], window: TimeRange
+    ) -> None:
+        """Upload all objects. If one fails, those that did not exist before are removed again."""
         created = []
         try:
-            for table, target in self._targets.items():
-                if self._flatten and not self._store.holds(target):
-                    created.append(target)
-                self._store.upload(spools[table].file, target, _build_metadata(contents[table], window))
+            for table, key in self._keys.items():
+                if self._flatten and not self._may_exist(key):
+                    created.append(key)
+                self._destination.upload(spools[table].file, key, _build_metadata(contents[table], window))
         except BaseException:
-            for target in created:
-                self._store.remove(target)
+            for key in created:
+                with suppress(Exception):  # the first error is the one to show
+                    self._destination.remove(key)
             raise
 
+    def _may_exist(self, key: str) -> bool:
+        """Return whether an object exists; True if that cannot be found out."""
+        try:
+            return self._destination.exists(key)
+        except Exception:  # noqa: BLE001 - whatever the reason, an object that may be older is not removed
+            return True
+
     def _describe(self, table: str, content: Content) -> dict[str, Any]:
-        uri = self._targets[table].uri
-        return {"s3_uri": uri, "records": content.rows, "bytes": content.size, "sha256": content.sha256}
+        uri = self._destination.uri(self._keys[table])
+        return {
+            "uri": uri,
+            # Version 0.1.0 called the address this, when S3 was the only destination.
+            **({"s3_uri": uri} if uri.startswith("s3://") else {}),
+            "records": content.rows,
+            "bytes": content.size,
+            "sha256": content.sha256,
+        }
 
 
-def _build_metadata(content: Content, window: Window) -> dict[str, str]:
-    """Return what the object itself says of its content, for those who have nothing but the object."""
+def _build_metadata(content: Content, window: TimeRange) -> dict[str, str]:
+    """Return the metadata of an object, for readers who have no manifest."""
     return {
         "window-start": window.start.isoformat(),
         "window-end": window.end.isoformat(),

@@ -1,35 +1,95 @@
-"""A record as rows of three related tables, and the key of each table's object. Pure."""
+"""Records as rows of flat tables, and the key of each table's object. Pure.
+
+A flat table holds no list. The records are one table, `Dataset.table`, and each list of objects in them, at
+any depth, is a table of its own, named after its field. A row of a list carries the record's key fields;
+`position`, its place in its own list; and `<list>Position` for each list around that one. So a record
+
+    {"liquidationId": 55, "liquidationTransferRecord": [{"status": "CONFIRM", "assets": [{"amount": "0.5"}]}]}
+
+is a row in each of three tables:
+
+    transfers                  liquidationId=55
+    liquidationTransferRecord  liquidationId=55, position=0, status="CONFIRM"
+    assets                     liquidationId=55, liquidationTransferRecordPosition=0, position=0, amount="0.5"
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow_provider_binance_loan.binance.fields import Field, FieldType, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from airflow_provider_binance_loan.binance.declaration import Dataset
 
-# The tables of the details come first: once the liquidations are there, all of it is.
-TABLES = ("snapshots", "liabilities", "liquidations")
+#: What stands for the table's name in the key of an object.
 PLACEHOLDER = "{table}"
 
+#: Yields the rows of a record, each with the name of its table.
+RowBuilder = Callable[[Mapping[str, Any]], Iterator[tuple[str, Mapping[str, Any]]]]
 
-def build_rows(record: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the rows of a record, each with its table: the liquidation, its snapshots and its liabilities.
+_POSITION = Field("position", FieldType.INTEGER, required=True)
 
-    The rows of the details carry the record's natural key, and their `position` in the record's list. A field
-    of theirs that Binance does not document, and that has one of these names, gets an underscore after it.
+
+@dataclass(frozen=True)
+class Table:
+    """What the rows of an object look like.
+
+    :param name: the table's name; `""` for whole records.
+    :param columns: the field that each column holds, in their order.
+    :param key: the columns that hold the record's key fields.
+    :param positions: the columns that hold a place in a list, the outermost list first.
     """
-    rest = dict(record["liquidationSnapshot"])
-    details = {"snapshots": rest.pop("snapshots"), "liabilities": rest.pop("liabilities")}
-    liquidation = {name: value for name, value in record.items() if name != "liquidationSnapshot"}
-    # What is left are fields that Binance does not document.
-    yield "liquidations", liquidation | ({"liquidationSnapshot": rest} if rest else {})
-    key = {name: record[name] for name in ("groupId", "liquidationStartTime")}
-    for table, rows in details.items():
-        for position, fields in enumerate(rows):
-            row = {**key, "position": position}
-            for name, value in fields.items():
-                row[name if name not in row else f"{name}_"] = value
-            yield table, row
+
+    name: str
+    columns: Mapping[str, Field]
+    key: tuple[str, ...]
+    positions: tuple[str, ...] = ()
+
+
+def whole_table(dataset: Dataset) -> Table:
+    """Return the table of whole records, with all that is nested in them. Its name is empty."""
+    return Table("", _by_name(dataset.fields), tuple(_by_name(_key_fields(dataset))))
+
+
+def flat_tables(dataset: Dataset) -> tuple[Table, ...]:
+    """Return the flat tables of a dataset, inner lists before outer ones, and the table of the records last.
+
+    :raises ValueError: two tables have the same name.
+    """
+    key = _key_fields(dataset)
+    records = Table(dataset.table, _by_name(_flat_fields(dataset.fields)), tuple(_by_name(key)))
+    tables = (*_list_tables(dataset.fields, key, ()), records)
+    names = [table.name for table in tables]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Rename a table of {dataset.name}, as two have the same name: {', '.join(names)}.")
+    return tables
+
+
+def whole_rows(record: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the one row of :func:`whole_table`: the record as it is."""
+    yield "", record
+
+
+def flat_rows(dataset: Dataset) -> RowBuilder:
+    """Return a function that yields the rows of a record for :func:`flat_tables`; the record is not modified.
+
+    Undeclared fields stay in the row of the object that has them. A field in a list whose name is taken, by a
+    key field or a position, gets an underscore after its name.
+    """
+    key = tuple(_by_name(_key_fields(dataset)))
+    split = _build_splitter(dataset.fields)
+
+    def build_rows(record: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        row, lists = split(record)
+        yield dataset.table, row
+        place = {name: record[name] for name in key}
+        for found in lists:
+            yield from _list_rows(found, place)
+
+    return build_rows
 
 
 def build_table_key(key: str, table: str) -> str:
@@ -43,3 +103,94 @@ def build_table_key(key: str, table: str) -> str:
     *folders, name = key.split("/")
     at = next((index for index, folder in enumerate(folders) if "=" in folder), len(folders))
     return "/".join([*folders[:at], table, *folders[at:], name])
+
+
+def unused_name(name: str, taken: Container[str]) -> str:
+    """Return a name with as many underscores after it as it needs to be unlike those that are taken."""
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _key_fields(dataset: Dataset) -> tuple[Field, ...]:
+    return tuple(field for field in dataset.fields if field.name in dataset.key_fields)
+
+
+def _by_name(fields: Sequence[Field]) -> dict[str, Field]:
+    return {field.name: field for field in fields}
+
+
+def _flat_fields(fields: Sequence[Field]) -> tuple[Field, ...]:
+    """Return fields without the lists in them, and without the objects that hold nothing but lists."""
+    flat = []
+    for field in fields:
+        if field.type is FieldType.OBJECT:
+            inner = _flat_fields(field.fields)
+            flat += [replace(field, fields=inner)] if inner else []
+        elif field.type is not FieldType.LIST:
+            flat.append(field)
+    return tuple(flat)
+
+
+def _list_tables(fields: Sequence[Field], key: Sequence[Field], outer: tuple[str, ...]) -> Iterator[Table]:
+    for field in fields:
+        if field.type is FieldType.OBJECT:
+            yield from _list_tables(field.fields, key, outer)
+        elif field.type is FieldType.LIST:
+            yield from _list_tables(field.fields, key, (*outer, _outer_position(field.name)))
+            positions = (*outer, _POSITION.name)
+            columns = _by_name(key) | dict.fromkeys(positions, _POSITION)
+            for own in _flat_fields(field.fields):
+                columns[unused_name(own.name, columns)] = own
+            yield Table(field.name, columns, tuple(_by_name(key)), positions)
+
+
+def _outer_position(table: str) -> str:
+    return f"{table}Position"
+
+
+class _FoundList(NamedTuple):
+    """A list that was found in an object, its table, and what splits its items."""
+
+    table: str
+    items: Sequence[Mapping[str, Any]]
+    split: _Splitter
+
+
+# Returns the row of an object, without its lists, and these lists.
+_Splitter = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], list[_FoundList]]]
+
+
+def _build_splitter(fields: Sequence[Field]) -> _Splitter:
+    lists = [(field.name, _build_splitter(field.fields)) for field in fields if field.type is FieldType.LIST]
+    objects = [
+        (field.name, _build_splitter(field.fields), bool(_flat_fields(field.fields)))
+        for field in fields
+        if field.type is FieldType.OBJECT
+    ]
+
+    if not lists and not objects:
+        return lambda values: (values, [])
+
+    def split(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[_FoundList]]:
+        row = dict(values)
+        found = [_FoundList(name, row.pop(name), split_item) for name, split_item in lists]
+        for name, split_object, stays in objects:
+            inner_row, inner_found = split_object(row[name] if stays else row.pop(name))
+            found += inner_found
+            if inner_row:  # also undeclared fields of an object that otherwise holds nothing but lists
+                row[name] = inner_row
+        return row, found
+
+    return split
+
+
+def _list_rows(found: _FoundList, outer: Mapping[str, Any]) -> Iterator[tuple[str, Record]]:
+    for position, item in enumerate(found.items):
+        fields, lists = found.split(item)
+        row = {**outer, _POSITION.name: position}
+        for name, value in fields.items():
+            row[unused_name(name, row) if name in row else name] = value
+        yield found.table, row
+        for inner in lists:
+            yield from _list_rows(inner, {**outer, _outer_position(found.table): position})
