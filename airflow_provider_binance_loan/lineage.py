@@ -1,8 +1,9 @@
-"""What Airflow is told of a pull: where the records came from, and which assets hold them now."""
+"""What a pull reports to Airflow: where its records came from, and the objects that hold them now."""
 
 from __future__ import annotations
 
 import string
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -10,36 +11,34 @@ from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.definitions.asset import AssetRef
 from airflow.sdk.lineage import get_hook_lineage_collector
 
-from airflow_provider_binance_loan.binance.slicing import FORCE_LIQUIDATION_PATH
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from airflow.sdk import Context
 
+    from airflow_provider_binance_loan.binance.declaration import Dataset
+    from airflow_provider_binance_loan.binance.time_range import TimeRange
     from airflow_provider_binance_loan.hooks import BinanceLoanHook
-    from airflow_provider_binance_loan.windows import Window
 
 
-def note_input(hook: BinanceLoanHook, window: Window) -> None:
-    """Note the endpoint, as the connection's account sees it, as an input of the task."""
+def add_input(hook: BinanceLoanHook, dataset: Dataset, window: TimeRange) -> None:
+    """Report a dataset, as the connection's account sees it, as an input of the task."""
     account = quote(str(hook.binance_loan_conn_id), safe="", errors="replace")
     get_hook_lineage_collector().add_input_asset(
         context=hook,
-        uri=f"binance://{account}{FORCE_LIQUIDATION_PATH}",
+        uri=f"binance://{account}{dataset.path}",
         asset_extra={"window_start": window.start.isoformat(), "window_end": window.end.isoformat()},
     )
 
 
-def announce(context: Context, outlets: Iterable[Any], manifest: dict[str, Any]) -> None:
-    """Give the manifest to the events of the task's assets; an alias gets the object as its asset."""
+def add_to_asset_events(context: Context, outlets: Iterable[Any], manifest: Mapping[str, Any]) -> None:
+    """Add a manifest to the events of the task's assets; an alias gets the object as its asset."""
     for outlet in outlets:
         if isinstance(outlet, (Asset, AssetRef)):
             context["outlet_events"][outlet].extra.update(manifest)
         elif isinstance(outlet, AssetAlias):
-            context["outlet_events"][outlet].add(Asset(_to_asset_uri(manifest["s3_uri"])), extra=manifest)
+            asset = Asset(_asset_uri(manifest["uri"]))
+            context["outlet_events"][outlet].add(asset, extra=dict(manifest))
 
 
-def _to_asset_uri(s3_uri: str) -> str:
-    # Airflow takes ASCII alone, and refuses the events of all outlets when one is otherwise.
-    return quote(s3_uri, safe=string.punctuation)
+def _asset_uri(uri: str) -> str:
+    # Airflow accepts ASCII only, and a single other address makes it refuse the events of all outlets.
+    return quote(uri, safe=string.punctuation)

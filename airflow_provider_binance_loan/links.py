@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class S3ObjectLink(BaseOperatorLink):
-    """Lead to the object in the AWS console. Airflow keeps the address in XCom when the task has ended."""
+    """Link to the object in the AWS console. Airflow keeps its address in XCom once the task has ended."""
 
     name = "S3 object"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
-        """Return the address, empty when the task landed nothing."""
+        """Return the address of the object; empty if the task wrote none."""
         return getattr(operator, "s3_object_url", "")

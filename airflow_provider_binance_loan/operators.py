@@ -1,80 +1,91 @@
-"""The operator: a run's window of force-liquidation records, to XCom or to S3."""
+"""The operators: a run's window of a dataset, to XCom or to objects in S3."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import chain, islice
+from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+import pendulum
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from airflow_provider_binance_loan.exceptions import ConfigurationError, RequestRefusedError
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
+from airflow_provider_binance_loan.binance.risk_units import parse_risk_units
+from airflow_provider_binance_loan.exceptions import ConfigurationError, PermanentError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
-from airflow_provider_binance_loan.landing.s3 import Store, parse_s3_object
-from airflow_provider_binance_loan.landing.sink import Landing
-from airflow_provider_binance_loan.lineage import announce, note_input
+from airflow_provider_binance_loan.landing.s3 import S3Destination
+from airflow_provider_binance_loan.landing.s3_arguments import parse_s3_location
+from airflow_provider_binance_loan.landing.sink import Sink
+from airflow_provider_binance_loan.landing.xcom import collect_for_xcom, require_max_xcom_records
+from airflow_provider_binance_loan.lineage import add_input, add_to_asset_events
 from airflow_provider_binance_loan.links import S3ObjectLink
-from airflow_provider_binance_loan.validation import is_number, require_bool, shown
-from airflow_provider_binance_loan.windows import Window, resolve_window
+from airflow_provider_binance_loan.validation import require_bool, shown
+from airflow_provider_binance_loan.windows import resolve_window
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-
     import jinja2
     from airflow.sdk import Context
 
+    from airflow_provider_binance_loan.binance.declaration import Dataset
+    from airflow_provider_binance_loan.binance.fields import Record
+    from airflow_provider_binance_loan.binance.risk_units import RiskUnits
+    from airflow_provider_binance_loan.binance.time_range import TimeRange
     from airflow_provider_binance_loan.landing.formats import FileFormat
     from airflow_provider_binance_loan.landing.parquet import Amounts
+    from airflow_provider_binance_loan.windows import ResolvedWindow
 
-# Airflow's database holds each XCom as one value.
-_MOST_IN_XCOM = 1_000_000
+# They are of no use without `s3_key`.
+_S3_ARGUMENTS = ("s3_bucket", "file_format", "flatten", "encrypt", "acl_policy", "s3_extra_args")
 
 
-class BinanceLoanForceLiquidationOperator(BaseOperator):
-    """Pull the force-liquidation records of the run's window.
+class BinanceLoanDatasetOperator(BaseOperator):
+    """Pull the run's window of a dataset: the base of the operators, which add the attribute `dataset`.
 
-    The run for the data interval from 2026-03-01 09:00 to 10:00 UTC pulls every liquidation that started at
-    or after 09:00 and before 10:00, of active and of closed risk units, each once. Without `s3_key` the list
-    of records goes to XCom, `[]` when there are none. With it the records go to S3, as JSON Lines or Parquet,
-    and XCom gets a manifest: `s3_uri`, `records`, how many of those were still `running`, `bytes`, `sha256`,
-    `window_start` and `window_end`; with `flatten` also `tables`. The same records give the same bytes.
+    Without `s3_key` the list of records goes to XCom, `[]` when there are none. With it the records go to S3,
+    as JSON Lines or Parquet, and XCom gets a manifest: `uri` (the same as `s3_uri`), `records`, how many of
+    those are still `running`, `bytes`, `sha256`, `window_start` and `window_end`; with `flatten` also
+    `tables`. The same records give the same bytes.
 
-    Without `start` and `end` the window is the run's data interval; where that has no width, it reaches back
-    to the last successful run's; where there is none, it is the seven days up to the run. Templates of the
-    other arguments may name it, as `window_start` and `window_end`, datetimes in UTC: a key that ends in
+    Without `start` and `end` the window is the run's data interval; where that has no width, it starts at the
+    end of the last successful run's; where there is none, it is the seven days before the run. Templates of
+    the other arguments may use it, as `window_start` and `window_end`, datetimes in UTC: a key that ends in
     `dt={{ window_start | ds }}/records.parquet` works in every kind of run.
 
     :param start: where the window starts, a datetime or ISO 8601 text, with time zone; empty for the run's
         own. (templated)
     :param end: where it ends; likewise. (templated)
-    :param lookback: how much earlier to start, to fetch again liquidations that were still running last
-        time: their figures change until `liquidationEndTime` is set. `window_start` is then earlier as well.
-    :param risk_units: `"all"`, also those closed by now; `"active"`, those active now; or ids, as a list or
-        separated by commas. (templated)
+    :param lookback: how much earlier to start, to fetch again records that were not final last time.
+        `window_start` is then earlier as well.
+    :param risk_units: `"all"`, also those that are closed by now; `"active"`, those that are active now; or
+        ids, as a list or separated by commas. (templated)
     :param s3_bucket: the bucket, when `s3_key` is not a whole URL. (templated)
     :param s3_key: a key in `s3_bucket`, or a whole `s3://bucket/key`. (templated)
     :param file_format: `"jsonl"`, `"jsonl.gz"` or `"parquet"`, where the key does not end in `.jsonl`,
         `.ndjson` or `.json`, each with or without `.gz`, or in `.parquet`.
-    :param flatten: whether to write three tables, `liquidations`, `snapshots` and `liabilities`, and not one
-        object of nested records. The table's name takes the place of `{table}` in the key; without that it is
-        a folder before the first `name=value` folder, or else before the file.
+    :param flatten: whether to write flat tables, each as an object, and not one object of nested records. The
+        table's name takes the place of `{table}` in the key; without that it is a folder before the first
+        `name=value` folder, or else before the file.
     :param parquet_amounts: `"decimal"`, which is `decimal128(38, 18)` and fails the task on an amount that it
         cannot hold exactly; `"string"`, digit for digit; or one of these for each of some columns, such as
         `{"interest": "string"}`.
-    :param replace: whether to overwrite the object; when False and it is there, the task fails before any
+    :param replace: whether to overwrite the object; when False and it exists, the task fails before any
         request to Binance.
     :param skip_if_empty: whether to write nothing, and skip the task, when there are no records. By default
-        an object without records is written, which tells an empty window from one that was never pulled.
+        an object without records is written, so that an empty window differs from one that was never pulled.
     :param encrypt: whether S3 encrypts the object with keys of its own (AES256).
     :param acl_policy: a canned ACL for the object.
-    :param s3_extra_args: what else boto3 takes for an upload, such as `{"StorageClass": "STANDARD_IA",
+    :param s3_extra_args: further arguments of boto3's upload, such as `{"StorageClass": "STANDARD_IA",
         "Tagging": "team=risk"}`. (templated)
     :param aws_conn_id: the connection for S3. (templated)
     :param verify: certificate checks of the S3 endpoint: True, False, or the path of a CA bundle.
     :param max_xcom_records: how many records may go to XCom; with more the task fails and writes nothing.
     :param binance_loan_conn_id: the connection that holds the credit account's API key. (templated)
     """
+
+    dataset: ClassVar[Dataset]
 
     template_fields: Sequence[str] = (
         "start",
@@ -135,8 +146,13 @@ class BinanceLoanForceLiquidationOperator(BaseOperator):
         self.binance_loan_conn_id = binance_loan_conn_id
         self.s3_object_url = ""
 
+    @cached_property
+    def hook(self) -> BinanceLoanHook:
+        """The hook that reads the records."""
+        return BinanceLoanHook(self.binance_loan_conn_id)
+
     def execute(self, context: Context) -> list[dict[str, Any]] | dict[str, Any]:
-        """Pull the window and return the records, or the manifest of the object they are in.
+        """Pull the window and return the records, or the manifest of the object that holds them.
 
         :raises AirflowFailException: an argument or the connection is wrong, or Binance or S3 refuses the
             request or the key; a retry could not help, and might lead to a ban.
@@ -144,17 +160,67 @@ class BinanceLoanForceLiquidationOperator(BaseOperator):
         :raises BinanceLoanError: anything else; Airflow retries the task as the DAG says.
         """
         try:
-            for name in ("flatten", "replace", "skip_if_empty", "encrypt"):
-                require_bool(getattr(self, name), name)
-            window = self._window(context)
-            self.log.info("Window [%s, %s): %s.", window.start, window.end, window.rule)
-            if self.s3_key is None:
-                return self._to_xcom(window)
-            manifest = self._to_s3(window, self.s3_key)
+            return self._pull(context)
         except PermanentError as error:
-            raise AirflowFailException(str(error)) from error
-        announce(context, self.outlets, manifest)
+            # The error's own traceback would say the same again.
+            raise AirflowFailException(str(error)) from None
+
+    def _pull(self, context: Context) -> list[Any] | dict[str, Any]:
+        self._require_arguments()
+        risk_units = parse_risk_units(self.risk_units)
+        window, rule = self._resolve_window(context)
+        self.log.info("Window %s: %s.", window, rule)
+        if self.s3_key is None:
+            records = collect_for_xcom(self._read(window, risk_units), self.max_xcom_records)
+            self.log.info("Pulled %s.", _count(len(records)))
+            return records
+        sink = self._open_sink(self.s3_key)
+        manifest = sink.land(self._read(window, risk_units), window)
+        self.s3_object_url = sink.console_url
+        self.log.info("Landed %s in %s.", _count(manifest["records"]), manifest["uri"])
+        add_to_asset_events(context, self.outlets, manifest)
         return manifest
+
+    def _require_arguments(self) -> None:
+        for name in ("flatten", "replace", "skip_if_empty", "encrypt"):
+            require_bool(getattr(self, name), name)
+        if self.s3_key is not None:
+            return
+        for name in _S3_ARGUMENTS:
+            if value := getattr(self, name):
+                raise ConfigurationError(f"Add s3_key: {name} is {shown(value)} without it.")
+        require_max_xcom_records(self.max_xcom_records)
+
+    def _read(self, window: TimeRange, risk_units: RiskUnits) -> Iterator[Record]:
+        add_input(self.hook, self.dataset, window)
+        records = self.hook.iter_window(self.dataset, window, risk_units)
+        first = next(records, None)
+        if first is None and self.skip_if_empty:
+            raise AirflowSkipException("The window holds no records, and skip_if_empty is set.")
+        return chain(() if first is None else (first,), records)
+
+    def _open_sink(self, s3_key: str) -> Sink:
+        bucket, key = parse_s3_location(self.s3_bucket, s3_key)
+        destination = S3Destination(
+            bucket,
+            aws_conn_id=self.aws_conn_id,
+            verify=self.verify,
+            encrypt=self.encrypt,
+            acl_policy=self.acl_policy,
+            extra_args=self.s3_extra_args,
+        )
+        return Sink(
+            self.dataset,
+            destination,
+            key,
+            file_format=self.file_format,
+            flatten=self.flatten,
+            amounts=self.parquet_amounts,
+            replace=self.replace,
+        )
+
+    def _resolve_window(self, context: Context) -> ResolvedWindow:
+        return resolve_window(context, start=self.start, end=self.end, lookback=self.lookback)
 
     def _do_render_template_fields(
         self,
@@ -164,71 +230,36 @@ class BinanceLoanForceLiquidationOperator(BaseOperator):
         jinja_env: jinja2.Environment,
         seen_oids: set[int],
     ) -> None:
-        # What Airflow calls for plain and for mapped tasks alike. The window's own fields come first, so that
-        # all others may name the window.
+        # Airflow calls this for plain and for mapped tasks alike. The window's own arguments are rendered
+        # first, so that all others may use the window.
         if parent is self:
             super()._do_render_template_fields(self, ("start", "end"), context, jinja_env, seen_oids)
             try:
-                window = self._window(context)
+                window, _ = self._resolve_window(context)
             except ConfigurationError:
-                return  # `execute` comes upon it again, and fails the task with what is wrong
-            cast("dict[str, Any]", context).update(window_start=window.start, window_end=window.end)
+                return  # `execute` raises it again, where it fails the task
+            cast("dict[str, Any]", context).update(
+                window_start=pendulum.instance(window.start), window_end=pendulum.instance(window.end)
+            )
             template_fields = [name for name in template_fields if name not in {"start", "end"}]
         wants_s3 = self.s3_key is not None
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
-        if wants_s3 and self.s3_key is None:  # as a native object; XCom is not what was asked for
+        if wants_s3 and self.s3_key is None:  # rendered as a native object; the records must not go to XCom
             self.s3_key = "None"
 
-    def _window(self, context: Context) -> Window:
-        return resolve_window(context, start=self.start, end=self.end, lookback=self.lookback)
 
-    def _to_xcom(self, window: Window) -> list[dict[str, Any]]:
-        for name in ("s3_bucket", "file_format", "flatten", "encrypt", "acl_policy", "s3_extra_args"):
-            if value := getattr(self, name):
-                raise ConfigurationError(f"{name} is {shown(value)} without s3_key: add the key.")
-        if not is_number(self.max_xcom_records, 0, _MOST_IN_XCOM, whole=True):
-            raise ConfigurationError(
-                f"max_xcom_records is {shown(self.max_xcom_records)}: "
-                f"give a whole number from 0 to {_MOST_IN_XCOM}."
-            )
-        records: list[Any] = list(islice(self._records(window), self.max_xcom_records + 1))
-        if len(records) > self.max_xcom_records:
-            raise ConfigurationError(
-                f"The window holds more than max_xcom_records={self.max_xcom_records} records, too many for "
-                "XCom: set s3_key to land them in S3."
-            )
-        self.log.info("Pulled %d records.", len(records))
-        return records
+class BinanceLoanForceLiquidationOperator(BinanceLoanDatasetOperator):
+    """Pull the force-liquidation records of the run's window.
 
-    def _to_s3(self, window: Window, key: str) -> dict[str, Any]:
-        target = parse_s3_object(self.s3_bucket, key)
-        store = Store(
-            self.aws_conn_id,
-            self.verify,
-            encrypt=self.encrypt,
-            acl_policy=self.acl_policy,
-            extra_args=self.s3_extra_args,
-        )
-        landing = Landing(
-            store,
-            target,
-            file_format=self.file_format,
-            flatten=self.flatten,
-            amounts=self.parquet_amounts,
-            replace=self.replace,
-        )
-        manifest = landing.land(self._records(window), window)
-        self.s3_object_url = store.console_url(landing.main)
-        self.log.info("Landed %(records)d records in %(s3_uri)s.", manifest)
-        return manifest
+    The run for the data interval from 2026-03-01 09:00 to 10:00 UTC pulls every liquidation that started at
+    or after 09:00 and before 10:00, of active and of closed risk units, each once. Of those that are still
+    running the figures change until `liquidationEndTime` is set; `lookback` fetches them again. The flat
+    tables are `liquidations`, `snapshots` and `liabilities`. The arguments, and what is returned, are those
+    of :class:`BinanceLoanDatasetOperator`.
+    """
 
-    def _records(self, window: Window) -> Iterator[Any]:
-        hook = BinanceLoanHook(self.binance_loan_conn_id)
-        note_input(hook, window)
-        records = hook.iter_force_liquidations(window.start, window.end, risk_units=self.risk_units)
-        first = next(records, None)
-        if first is not None:
-            return chain((first,), records)
-        if self.skip_if_empty:
-            raise AirflowSkipException("The window holds no records, and skip_if_empty is set.")
-        return iter(())
+    dataset = FORCE_LIQUIDATIONS
+
+
+def _count(records: int) -> str:
+    return f"{records} record{'' if records == 1 else 's'}"

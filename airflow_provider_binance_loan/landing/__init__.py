@@ -1,1 +1,1 @@
-"""Landing: records written to objects, whole or not at all."""
+"""Landing: the records of a dataset, to XCom or to objects in a destination, all of them or none."""
