@@ -1,4 +1,4 @@
-"""What Airflow's discovery reads of this package. Pure data: imports nothing but the version."""
+"""The description of this provider that Airflow reads at discovery. Pure data: imports only the version."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from airflow_provider_binance_loan import __version__
 
 _PACKAGE = "airflow_provider_binance_loan"
 _INTEGRATION = "Binance Institutional Loan"
+_EXTERNAL_DOC = (
+    "https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/trade"
+)
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -20,7 +23,7 @@ def get_provider_info() -> dict[str, Any]:
         "integrations": [
             {
                 "integration-name": _INTEGRATION,
-                "external-doc-url": "https://developers.binance.com/docs/institutional_loan",
+                "external-doc-url": _EXTERNAL_DOC,
                 "tags": ["service"],
             }
         ],
@@ -35,8 +38,8 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-class-name": f"{_PACKAGE}.hooks.BinanceLoanHook",
                 "hook-name": _INTEGRATION,
                 "ui-field-behaviour": {
-                    # The port stays: for a stored connection without one the test button sends 0, and Airflow
-                    # refuses to send stored secrets to another port than theirs.
+                    # The port is shown: for a stored connection without one the test button sends 0, and
+                    # Airflow refuses to send stored secrets to another port than theirs.
                     "hidden-fields": ["schema"],
                     "relabeling": {"login": "API key", "password": "HMAC secret", "host": "Base URL"},
                     "placeholders": {
@@ -73,13 +76,13 @@ def get_provider_info() -> dict[str, Any]:
                         "schema": {"type": ["number", "null"], "minimum": 1, "maximum": 600},
                     },
                     "max_wait": {
-                        "label": "Longest wait (s)",
-                        "description": "How long Binance may hold a request back, up to 3600; 60 when empty.",
+                        "label": "Longest wait for a rate limit (s)",
+                        "description": "How long Binance may ask to wait, up to 3600; 60 when empty.",
                         "schema": {"type": ["number", "null"], "minimum": 0, "maximum": 3600},
                     },
                     "max_concurrency": {
-                        "label": "Requests side by side",
-                        "description": "In pulls of many pages, from 1 to 32; 16 when empty.",
+                        "label": "Concurrent requests",
+                        "description": "Of one pull of many pages, from 1 to 32; 16 when empty.",
                         "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 32},
                     },
                     "proxies": {

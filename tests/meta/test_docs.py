@@ -33,13 +33,16 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from airflow_provider_binance_loan import exceptions
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.messages import Request, Response
-from airflow_provider_binance_loan.client.settings import DEFAULT_HOST, EXTRAS, to_settings
-from airflow_provider_binance_loan.client.throttle import _EASY_SHARE, _WEIGHT_LIMIT
+from airflow_provider_binance_loan.client.base import DEFAULT_RETRY_POLICY
+from airflow_provider_binance_loan.client.settings import EXTRAS, parse_connection
+from airflow_provider_binance_loan.client.throttle import FREE_SHARE, WEIGHT_LIMIT
+from airflow_provider_binance_loan.client.urls import DEFAULT_HOST
 from airflow_provider_binance_loan.exceptions import BinanceLoanError
 from airflow_provider_binance_loan.get_provider_info import get_provider_info
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
-from airflow_provider_binance_loan.landing.formats import to_format
+from airflow_provider_binance_loan.landing.formats import parse_format
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 from airflow_provider_binance_loan.sandbox.cli import _parser
 from airflow_provider_binance_loan.sandbox.exchange import Behaviour, Exchange
@@ -47,8 +50,9 @@ from airflow_provider_binance_loan.sandbox.faults import Fault
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
 from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationEventTrigger
-from tests.conftest import DATA, NOW, FakeClock
-from tests.support import docs, package
+from tests.conftest import DATA
+from tests.support import docs, fields_table, package
+from tests.support.clock import NOW, FakeClock
 from tests.support.package import PACKAGE
 
 DISTRIBUTION = metadata("airflow-provider-binance-loan")
@@ -134,7 +138,7 @@ def test_the_first_dag_leaves_the_manifest_that_is_shown(history: None, tmp_path
     assert PYTHON[0].page == "README.md"
     ((_, dag),) = dags(PYTHON[0].text, tmp_path).items()
     manifest = land(dag.get_task("land"), dag)
-    assert {"uri": manifest["s3_uri"]} | manifest | {"sha256": "…"} == shown(MANIFEST)
+    assert manifest | {"sha256": "…"} == shown(MANIFEST)
 
 
 def test_the_key_that_is_shown_is_parquet(history: None) -> None:
@@ -221,12 +225,12 @@ def test_the_table_of_fields() -> None:
         *(f"liquidationSnapshot.{name}.{field}" for name in snapshot for field in snapshot[name][0]),
     ]
     rows = docs.table("Field", "Type", "Meaning")
-    listed = [docs.names(row[0])[0] for row in rows]
-    assert sorted(listed) == sorted(fields)
-    order = sorted(fields, key=listed.index)
-    for prefix in ("", "liquidationSnapshot.", *(f"liquidationSnapshot.{name}." for name in snapshot)):
-        level = [name for name in order if re.fullmatch(rf"{re.escape(prefix)}\w+", name)]
-        assert level == [name for name in fields if name in level]
+    assert sorted(docs.names(row[0])[0] for row in rows) == sorted(fields)
+
+
+def test_the_table_of_fields_is_that_of_the_declaration() -> None:
+    """Each field has its type and its meaning from the declaration of the dataset, in the same order."""
+    assert docs.table("Field", "Type", "Meaning") == list(fields_table.rows(FORCE_LIQUIDATIONS.fields))
 
 
 def test_the_task_that_uses_the_hook_finds_the_record(history: None, tmp_path: Path) -> None:
@@ -411,9 +415,9 @@ def test_names_the_versions_of_the_metadata() -> None:
 
 
 def test_the_table_of_extras() -> None:
-    """Each extra that an installer knows is in the table."""
+    """It has the extras that an installer knows."""
     listed = {docs.names(row[0])[0] for row in docs.table("Extra", "Adds")}
-    assert set(DISTRIBUTION.get_all("Provides-Extra") or []) <= listed
+    assert set(DISTRIBUTION.get_all("Provides-Extra") or []) == listed
 
 
 def test_the_table_of_classes() -> None:
@@ -440,15 +444,15 @@ def test_the_table_of_formats() -> None:
     for cell, _ in docs.table("The key ends in, or `file_format`", "Holds"):
         *named, file_format = docs.names(cell)
         ends = [end + named[0] for end in ends] if cell.startswith("the same") else named
-        assert {to_format("part" + end, None) for end in ends} == {file_format.strip('"')}
-        assert to_format("part", file_format.strip('"')) == file_format.strip('"')
+        assert {parse_format("part" + end, None) for end in ends} == {file_format.strip('"')}
+        assert parse_format("part", file_format.strip('"')) == file_format.strip('"')
 
 
 def test_the_table_of_the_connection() -> None:
     """It has each field that is read, and the default of each that has one."""
     rows = docs.table("Field", "Meaning", "Default")
     assert [row[0] for row in rows[:3]] == ["login", "password", "host, port"]
-    settings = to_settings(
+    settings = parse_connection(
         Connection(conn_id="some", conn_type="binance_loan", login="key", password="secret")
     )
     assert (settings.base_url, rows[2][2]) == (DEFAULT_HOST, f"`{DEFAULT_HOST}`")
@@ -493,6 +497,18 @@ def test_the_table_of_errors(mocker: Any) -> None:
     assert is_covered(BinanceLoanError)
 
 
+def test_the_table_of_retries() -> None:
+    """The numbers are those of the default policy, and every attribute is one that an error has."""
+    policy = DEFAULT_RETRY_POLICY
+    rules = dict(docs.table("Retry rule", "Value"))
+    assert f"up to {policy.max_attempts} for" in rules["Attempts"]
+    assert f"within {policy.deadline_s:g} s" in rules["Attempts"]
+    assert f"from {policy.min_wait_s:g} s to {policy.max_wait_s:g} s" in rules["Wait between two"]
+    error = exceptions.RateLimitedError("Wait.")
+    for row in docs.table("Attribute", "Holds"):
+        assert all(hasattr(error, name) for name in docs.names(row[0]))
+
+
 def test_the_table_of_costs(exchange: Exchange, connect: Any, clock: FakeClock) -> None:
     """A pull makes as many requests to either endpoint as the table says."""
 
@@ -524,7 +540,7 @@ def test_the_table_of_accounts() -> None:
     rows = docs.table("One poll every", "no unit closed in the window", "five closed in the window")
     for every, *accounts in rows:
         polls_a_minute = 60 / int(every.removesuffix(" s"))
-        easy = _WEIGHT_LIMIT * _EASY_SHARE
+        easy = WEIGHT_LIMIT * FREE_SHARE
         assert [int(number) for number in accounts] == [int(easy / polls_a_minute / cost) for cost in (1, 6)]
 
 

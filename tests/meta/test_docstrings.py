@@ -95,7 +95,8 @@ def test_a_function_documents_its_parameters(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in CLASSES if name.endswith(("Operator", "Sensor"))])
 def test_a_template_says_that_it_is_one(name: str) -> None:
     """The parameters that are marked as templated are the template fields."""
-    text = re.sub(r"\s+", " ", CLASSES[name].__doc__ or "")
+    documentation = " ".join(base.__doc__ or "" for base in CLASSES[name].__mro__ if base in CLASSES.values())
+    text = re.sub(r"\s+", " ", documentation)
     marked = [
         found
         for found, rest in re.findall(r":param (\w+): (.*?)(?= :param|$)", text)

@@ -65,7 +65,7 @@ def test_the_form_has_the_bounds_of_the_hook(bound: str, connect: Any) -> None:
             connect(extra={name: field["schema"][bound]})
             BinanceLoanHook().get_conn().close()
             connect(extra={name: field["schema"][bound] + step})
-            with pytest.raises(ConfigurationError, match=f": {name} is "):
+            with pytest.raises(ConfigurationError, match=f"^Give {name} as "):
                 BinanceLoanHook().get_conn()
 
 

@@ -19,11 +19,6 @@ def paths() -> set[str]:
     return folders | {path.as_posix() for path in files if path.name != "__init__.py"}
 
 
-def modules() -> list[str]:
-    """Return the full names of all modules."""
-    return sorted(f"{PACKAGE}.{path.rstrip('/').removesuffix('.py').replace('/', '.')}" for path in paths())
-
-
 def imports(path: str) -> set[str]:
     """Return the modules of the package that a module imports when it runs, as paths like :func:`paths`."""
     known = paths()

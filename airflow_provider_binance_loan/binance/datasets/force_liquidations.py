@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 class Snapshot(TypedDict):
     """One wallet of one account of the risk unit. Amounts are decimal strings."""
 
-    subEmail: Annotated[str | None, FieldType.TEXT, "the account's e-mail address"]
+    subEmail: Annotated[str | None, FieldType.TEXT, "e-mail address of the account"]
     memberType: Annotated[str | None, FieldType.TEXT, "`CREDIT` or `COLLATERAL`"]
     walletType: Annotated[str | None, FieldType.TEXT, "`PORTFOLIO_MARGIN`, `SPOT` or `CROSS_MARGIN`"]
     netEquity: Annotated[str | None, FieldType.AMOUNT, "net equity in the wallet"]
-    maintainMargin: Annotated[str | None, FieldType.AMOUNT, "maintenance margin required"]
+    maintainMargin: Annotated[str | None, FieldType.AMOUNT, "maintenance margin that the wallet requires"]
 
 
 class Liability(TypedDict):
     """One outstanding loan of the risk unit. Amounts are decimal strings, in units of the asset."""
 
     assetName: Annotated[str | None, FieldType.TEXT, "for example `USDT`"]
-    principal: Annotated[str | None, FieldType.AMOUNT, "outstanding principal"]
-    interest: Annotated[str | None, FieldType.AMOUNT, "outstanding interest"]
+    principal: Annotated[str | None, FieldType.AMOUNT, "outstanding principal, in units of the asset"]
+    interest: Annotated[str | None, FieldType.AMOUNT, "outstanding interest, in units of the asset"]
 
 
 class LiquidationSnapshot(TypedDict):
     """The wallets and the loans of the risk unit; both are always lists, empty where Binance sent none."""
 
-    snapshots: Annotated[list[Snapshot], "its wallets"]
-    liabilities: Annotated[list[Liability], "its loans"]
+    snapshots: Annotated[list[Snapshot], "one entry for each wallet of each account"]
+    liabilities: Annotated[list[Liability], "one entry for each loan"]
 
 
 class ForceLiquidation(TypedDict):
@@ -45,18 +45,16 @@ class ForceLiquidation(TypedDict):
     """
 
     groupId: Annotated[int, FieldType.INTEGER, "the risk unit"]
-    startLtv: Annotated[str | None, FieldType.AMOUNT, "its loan-to-value when the liquidation began"]
-    endLtv: Annotated[
-        str | None, FieldType.AMOUNT, "its latest loan-to-value; changes while the liquidation runs"
+    startLtv: Annotated[str | None, FieldType.AMOUNT, "LTV when the liquidation started"]
+    endLtv: Annotated[str | None, FieldType.AMOUNT, "latest LTV; changes while the liquidation runs"]
+    liquidationStartTime: Annotated[int, FieldType.TIME, "when the liquidation started"]
+    liquidationEndTime: Annotated[int | None, FieldType.TIME, "when it ended; null or 0 while it runs"]
+    totalNetEquity: Annotated[str | None, FieldType.AMOUNT, "net equity of the risk unit"]
+    totalMaintenanceMargin: Annotated[
+        str | None, FieldType.AMOUNT, "maintenance margin that the risk unit requires"
     ]
-    liquidationStartTime: Annotated[int, FieldType.TIME, "when the liquidation began"]
-    liquidationEndTime: Annotated[
-        int | None, FieldType.TIME, "when it ended; null or 0 while the liquidation runs"
-    ]
-    totalNetEquity: Annotated[str | None, FieldType.AMOUNT, "net equity of all wallets"]
-    totalMaintenanceMargin: Annotated[str | None, FieldType.AMOUNT, "maintenance margin of all wallets"]
     totalLiability: Annotated[str | None, FieldType.AMOUNT, "outstanding principal and interest"]
-    liquidationSnapshot: Annotated[LiquidationSnapshot, "the wallets and the loans"]
+    liquidationSnapshot: Annotated[LiquidationSnapshot, "the wallets and the loans of the risk unit"]
 
 
 def is_finished(record: Mapping[str, Any]) -> bool:
