@@ -1,16 +1,17 @@
-"""Records as Binance's rows come out of parsing, for what lands them."""
+"""Liquidations as they are after parsing, for the tests of landing."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
-from airflow_provider_binance_loan.binance.fields import parse_liquidations
-from airflow_provider_binance_loan.windows import Window, resolve_window
-from tests.conftest import DATA
-from tests.support.clock import NOW
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
+from airflow_provider_binance_loan.binance.time_range import TimeRange, parse_window
+from tests.support.clock import HOUR, NOW
 
-WINDOW: Window = resolve_window({}, start="2026-03-01T11:00:00Z", end=NOW)
+DATA = Path(__file__).parents[1] / "data"
+WINDOW: TimeRange = parse_window(NOW - HOUR, NOW)
 
 
 def record(group_id: int = 6, start_ms: int = 1_772_364_000_123, **fields: Any) -> dict[str, Any]:
@@ -47,11 +48,11 @@ def snapshot(wallet: str, equity: str | None) -> dict[str, Any]:
 
 
 def parsed(row: dict[str, Any]) -> dict[str, Any]:
-    return parse_liquidations({"rows": [row]}).rows[0]
+    return FORCE_LIQUIDATIONS.parse({"rows": [row]}).rows[0]
 
 
 def running(group_id: int = 7, **fields: Any) -> dict[str, Any]:
-    """A liquidation that runs, of which Binance says as little as it may."""
+    """A running liquidation, with as few fields as Binance may send."""
     return parsed({"groupId": group_id, "liquidationStartTime": 1_772_364_000_124} | fields)
 
 
@@ -66,8 +67,8 @@ def records() -> list[dict[str, Any]]:
     return [documented(), record(), running(), running(8, liquidationEndTime=0)]
 
 
-def with_unknown_fields() -> dict[str, Any]:
-    """A record with fields that Binance does not document, in every place where there may be some."""
+def with_undeclared_fields() -> dict[str, Any]:
+    """A record with fields that Binance does not document, in every object that may have some."""
     known = record()["liquidationSnapshot"]
     return record(
         fee="1.50",

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
 
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.landing.formats import (
     Content,
@@ -21,13 +22,17 @@ from airflow_provider_binance_loan.landing.formats import (
     load_parquet,
     parse_format,
 )
+from airflow_provider_binance_loan.landing.parquet import parse_amount_types
+from airflow_provider_binance_loan.landing.tables import whole_table
 from tests.support.records import records
 
+WHOLE = whole_table(FORCE_LIQUIDATIONS)
+AMOUNTS = parse_amount_types(FORCE_LIQUIDATIONS.fields, "decimal")
 FORMATS: tuple[FileFormat, ...] = ("jsonl", "jsonl.gz", "parquet")
 
 
 def spool(file_format: FileFormat, rows: Iterable[dict[str, Any]]) -> tuple[bytes, Content]:
-    with Spool(file_format, "", "decimal") as file:
+    with Spool(file_format, WHOLE, AMOUNTS) as file:
         for row in rows:
             file.write(row)
         content = file.finish()
@@ -56,26 +61,26 @@ def test_finds_the_format(key: str, file_format: str | None, found: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("key", "file_format", "says"),
+    ("key", "file_format", "names"),
     [
-        (
-            "a",
-            None,
-            r"s3_key is 'a', whose end names no format: end it in one of \.jsonl, .* set file_format",
-        ),
-        ("a.csv", None, "'a.csv', whose end names no format"),
-        ("jsonl", None, "names no format"),
-        ("a.parquet.gz", None, "names no format"),
-        ("a.jsonl", "csv", "file_format is 'csv': give 'jsonl', 'jsonl.gz' or 'parquet'"),
-        ("a.jsonl", "", "file_format is ''"),
-        ("a.jsonl", "parquet", "file_format is 'parquet', and s3_key, 'a.jsonl', means 'jsonl': make them"),
-        ("a.jsonl", "jsonl.gz", "make them agree"),
+        ("a", None, ["s3_key", "'a'", "file_format", ".jsonl", ".ndjson.gz", ".parquet"]),
+        ("a.csv", None, ["s3_key", "'a.csv'", "file_format"]),
+        ("jsonl", None, ["s3_key", "'jsonl'", "file_format"]),
+        ("a.parquet.gz", None, ["s3_key", "'a.parquet.gz'", "file_format"]),
+        ("a.jsonl", "csv", ["file_format", "'csv'", "'jsonl'", "'jsonl.gz'", "'parquet'"]),
+        ("a.jsonl", "", ["file_format", "''", "'jsonl'", "'jsonl.gz'", "'parquet'"]),
+        ("a.jsonl", "parquet", ["file_format", "'parquet'", "s3_key", "'a.jsonl'", "'jsonl'", "agree"]),
+        ("a.jsonl", "jsonl.gz", ["file_format", "'jsonl.gz'", "s3_key", "'a.jsonl'", "'jsonl'", "agree"]),
+        ("a.gz", "jsonl", ["file_format", "'jsonl'", "s3_key", "'a.gz'", "'gzip'", "agree"]),
     ],
 )
-def test_refuses_a_format_that_nobody_can_tell(key: str, file_format: str | None, says: str) -> None:
-    """An unknown format and a contradiction are errors that say what came and what there is."""
-    with pytest.raises(ConfigurationError, match=says):
+def test_refuses_an_unknown_format_and_a_contradiction(
+    key: str, file_format: str | None, names: list[str]
+) -> None:
+    """The error names both arguments, what was received, and the formats there are."""
+    with pytest.raises(ConfigurationError) as caught:
         parse_format(key, file_format)
+    assert [name for name in names if name not in str(caught.value)] == []
 
 
 @pytest.mark.parametrize("rows", [records(), []], ids=["records", "none"])
@@ -107,22 +112,22 @@ def test_writes_the_same_bytes_again(file_format: FileFormat, mocker: Any) -> No
 def test_leaves_no_file_when_the_rows_break_off(
     file_format: FileFormat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that nobody finished is closed, and what wrote it does not complain when it is collected."""
-    complaints: list[object] = []
-    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
-    with Spool(file_format, "", "decimal") as file:
+    """An unfinished file is closed, and its writer does not warn when it is collected."""
+    warned: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", warned.append)
+    with Spool(file_format, WHOLE, AMOUNTS) as file:
         file.write(records()[0])
     assert file.file.closed
     del file
     gc.collect()
-    assert complaints == []
+    assert warned == []
 
 
 def test_names_the_extra_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pyarrow the error says how to install it, and JSON Lines need none."""
     package = "airflow_provider_binance_loan"
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    # As if nobody had imported it before.
+    # As if it had not been imported before.
     monkeypatch.delitem(sys.modules, f"{package}.landing.parquet", raising=False)
     monkeypatch.delattr(f"{package}.landing.parquet", raising=False)
     with pytest.raises(

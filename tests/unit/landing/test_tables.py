@@ -1,29 +1,118 @@
-"""Tables: a record becomes related rows without losing anything, and each table has one prefix."""
+"""Flat tables: a record becomes related rows without losing anything, and each table has one prefix."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from dataclasses import replace
+from typing import Annotated, Any, TypedDict
 
 import pytest
 
-from airflow_provider_binance_loan.landing.tables import TABLES, build_rows, build_table_key
-from tests.support.records import record, records, running, with_unknown_fields
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
+from airflow_provider_binance_loan.binance.declaration import Dataset
+from airflow_provider_binance_loan.binance.fields import FieldType
+from airflow_provider_binance_loan.landing.tables import (
+    build_table_key,
+    flat_rows,
+    flat_tables,
+    whole_rows,
+    whole_table,
+)
+from tests.support.records import record, records, running, with_undeclared_fields
+from tests.support.transfers import TRANSFERS, transfer_records
+
+Rows = dict[str, list[dict[str, Any]]]
 
 
-def tables_of(*some: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    rows = defaultdict(list)
+def rows_of(dataset: Dataset, *some: dict[str, Any]) -> Rows:
+    rows: Rows = defaultdict(list)
+    build = flat_rows(dataset)
     for one in some:
-        for table, row in build_rows(one):
-            rows[table].append(row)
+        for table, row in build(one):
+            rows[table].append(dict(row))
     return rows
 
 
-def test_makes_three_tables_of_a_record() -> None:
-    """The details carry the record's key and their position, and their fields as they were."""
+class Item(TypedDict):
+    """An item whose fields have the names of the columns that a list's table has anyway."""
+
+    id: Annotated[str | None, FieldType.TEXT, ""]
+    position: Annotated[str | None, FieldType.AMOUNT, ""]
+
+
+class Inner(TypedDict):
+    """An object with a field of its own beside its list."""
+
+    state: Annotated[str | None, FieldType.TEXT, ""]
+    items: Annotated[list[Item], ""]
+
+
+class Outer(TypedDict):
+    """A record with an object that does not consist of lists only."""
+
+    id: Annotated[int, FieldType.INTEGER, ""]
+    inner: Annotated[Inner, ""]
+    size: Annotated[str | None, FieldType.AMOUNT, ""]
+
+
+OUTER = replace(TRANSFERS, name="outer", table="outer", record=Outer, key_fields=("id",))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "columns"),
+    [
+        (
+            FORCE_LIQUIDATIONS,
+            {
+                "snapshots": "groupId liquidationStartTime position subEmail memberType walletType netEquity "
+                "maintainMargin",
+                "liabilities": "groupId liquidationStartTime position assetName principal interest",
+                "liquidations": "groupId startLtv endLtv liquidationStartTime liquidationEndTime "
+                "totalNetEquity totalMaintenanceMargin totalLiability",
+            },
+        ),
+        (
+            TRANSFERS,
+            {
+                "assets": "liquidationId liquidationTransferRecordPosition position assetName amount",
+                "liquidationTransferRecord": "liquidationId position transferTime fromUid fromAccountType "
+                "toUid toAccountType status",
+                "liquidation_transfers": "liquidationId",
+            },
+        ),
+        (OUTER, {"items": "id position id_ position_", "outer": "id inner size"}),
+    ],
+    ids=lambda value: value.name if isinstance(value, Dataset) else "",
+)
+def test_derives_the_tables_from_the_declaration(dataset: Dataset, columns: dict[str, str]) -> None:
+    """Each list is a table with the record's key and a position; inner ones come first, the records last."""
+    tables = flat_tables(dataset)
+    assert {table.name: " ".join(table.columns) for table in tables} == columns
+    assert [table.name for table in tables] == list(columns)
+    for table in tables:
+        assert set(table.key) == set(dataset.key_fields)
+        assert list(table.columns)[: len(table.key)] == list(table.key) or table is tables[-1]
+
+
+def test_has_one_table_of_whole_records() -> None:
+    """Its name is empty, its columns are the record's fields, and its rows the records themselves."""
+    table = whole_table(FORCE_LIQUIDATIONS)
+    assert (table.name, tuple(table.columns.values())) == ("", FORCE_LIQUIDATIONS.fields)
+    assert (table.key, table.positions) == (("groupId", "liquidationStartTime"), ())
+    assert list(whole_rows(record())) == [("", record())]
+
+
+def test_refuses_two_tables_of_one_name() -> None:
+    """A declaration whose tables would be mixed up is an error of whoever writes it."""
+    with pytest.raises(ValueError, match="Rename a table of liquidation_transfers"):
+        flat_tables(replace(TRANSFERS, table="assets"))
+
+
+def test_makes_three_tables_of_a_liquidation() -> None:
+    """The rows of lists carry the record's key and their position, and their fields as they were."""
     one = record()
-    rows = tables_of(one)
-    assert set(rows) == set(TABLES)
+    rows = rows_of(FORCE_LIQUIDATIONS, one)
+    assert set(rows) == {"liquidations", "snapshots", "liabilities"}
     key = {"groupId": 6, "liquidationStartTime": 1_772_364_000_123}
     nested = one.pop("liquidationSnapshot")
     assert rows["liquidations"] == [one]
@@ -33,14 +122,50 @@ def test_makes_three_tables_of_a_record() -> None:
         ]
 
 
+def test_places_a_list_within_a_list() -> None:
+    """The rows of an inner list carry the position of each list around them."""
+    rows = rows_of(TRANSFERS, *transfer_records())
+    assert rows["liquidation_transfers"] == [{"liquidationId": number} for number in (56, 55, 54)]
+    places = [(row["liquidationId"], row["position"]) for row in rows["liquidationTransferRecord"]]
+    assert places == [(56, 0), (56, 1), (55, 0)]
+    assert rows["liquidationTransferRecord"][2]["note"] == "late"
+    assert [list(row.values()) for row in rows["assets"]] == [
+        [56, 0, 0, "USDT", "17750.6316"],
+        [56, 0, 1, "BTC", "0.000000000000000001"],
+        [56, 1, 0, "BTC", "0.00000000"],
+    ]
+
+
+def test_keeps_an_object_in_the_row_of_its_record() -> None:
+    """An object keeps its place and loses only its lists; field names that are taken get an underscore."""
+    items = [{"id": "x", "position": "0.5"}]
+    one = {"id": 1, "inner": {"state": "on", "items": items, "why": 2}, "size": "3"}
+    rows = rows_of(OUTER, one)
+    assert rows["outer"] == [{"id": 1, "inner": {"state": "on", "why": 2}, "size": "3"}]
+    assert list(rows["outer"][0]) == ["id", "inner", "size"]
+    assert rows["items"] == [{"id": 1, "position": 0, "id_": "x", "position_": "0.5"}]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "some"),
+    [(FORCE_LIQUIDATIONS, [record(), with_undeclared_fields()]), (TRANSFERS, transfer_records())],
+    ids=["liquidations", "transfers"],
+)
+def test_leaves_the_record_as_it_is(dataset: Dataset, some: list[dict[str, Any]]) -> None:
+    """Building rows does not modify the record."""
+    before = repr(some)
+    rows_of(dataset, *some)
+    assert repr(some) == before
+
+
 def test_makes_one_row_of_a_record_without_details() -> None:
-    """A liquidation of which Binance says nothing more is a row of the liquidations alone."""
-    assert list(tables_of(running())) == ["liquidations"]
+    """A liquidation with empty lists is a row of the table of liquidations alone."""
+    assert list(rows_of(FORCE_LIQUIDATIONS, running())) == ["liquidations"]
 
 
-def test_puts_together_what_it_took_apart() -> None:
+def test_liquidations_can_be_put_together_again() -> None:
     """Joined by the key and in order of position, the rows are the records again."""
-    rows = tables_of(*records())
+    rows = rows_of(FORCE_LIQUIDATIONS, *records())
     again = []
     for liquidation in rows["liquidations"]:
         lists: dict[str, list[Any]] = {"snapshots": [], "liabilities": []}
@@ -55,9 +180,27 @@ def test_puts_together_what_it_took_apart() -> None:
     assert again == records()
 
 
-def test_keeps_fields_that_nobody_documents() -> None:
+def test_transfers_can_be_put_together_again() -> None:
+    """The positions of each level place the rows of lists within lists."""
+    rows = rows_of(TRANSFERS, *transfer_records())
+    again = {
+        row["liquidationId"]: row | {"liquidationTransferRecord": []} for row in rows["liquidation_transfers"]
+    }
+    for row in rows["liquidationTransferRecord"]:
+        outer = again[row.pop("liquidationId")]["liquidationTransferRecord"]
+        assert row.pop("position") == len(outer)
+        outer.append(row | {"assets": []})
+    for row in rows["assets"]:
+        outer = again[row.pop("liquidationId")]["liquidationTransferRecord"]
+        inner = outer[row.pop("liquidationTransferRecordPosition")]["assets"]
+        assert row.pop("position") == len(inner)
+        inner.append(row)
+    assert list(again.values()) == transfer_records()
+
+
+def test_keeps_undeclared_fields() -> None:
     """They stay where they were; one that has the name of a key gets an underscore, and both are kept."""
-    rows = tables_of(with_unknown_fields())
+    rows = rows_of(FORCE_LIQUIDATIONS, with_undeclared_fields())
     (liquidation,) = rows["liquidations"]
     assert liquidation["fee"] == "1.50"
     assert liquidation["extra"] == {"b": [1, None], "a": "żółć"}
