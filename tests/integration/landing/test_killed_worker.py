@@ -1,7 +1,7 @@
 """A worker that is killed at any point of a run: the object is whole or as it was, and the rerun is the same.
 
-Each run is a process of its own, forked from one that has imported Airflow. Its traffic goes over wires that
-are cut at a given byte, so that it stands still, and there it is killed.
+Each run is a process of its own, forked from one that has imported Airflow. Its traffic goes through relays
+that stop at a given byte. The run then makes no progress, and is killed there.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ FORKS.set_forkserver_preload(
 
 @dataclass(frozen=True)
 class Run:
-    """How a run ended, and how far it had come.
+    """How a run ended, and how far it got.
 
-    :param exit_code: the process's; a signal's number, negative, when one ended it.
+    :param exit_code: the exit code of the process; the negative number of the signal that ended it.
     :param read: how many bytes went to Binance and back.
     :param spooled: how many bytes of records are left on the worker's disk.
     :param sent: how many bytes went to S3 and back.
@@ -66,7 +66,7 @@ class Run:
 
 
 class Place:
-    """A Binance and a bucket, and runs between them."""
+    """Runs between a local Binance and a bucket."""
 
     def __init__(self, binance_url: str, s3_url: str) -> None:
         self._binance_url, self._s3_url = binance_url, s3_url
@@ -93,7 +93,7 @@ class Place:
     def run(
         self, key: str, *, read: float = math.inf, spooled: float = math.inf, sent: float = math.inf
     ) -> Run:
-        """Run the task in a process, and kill it once it has come as far as one of the numbers says."""
+        """Run the task in a process, and kill it once it reaches one of the given numbers of bytes."""
         with (
             Relay(self._binance_url, read) as binance,
             Relay(self._s3_url, sent) as s3,
@@ -116,7 +116,7 @@ class Place:
 def size(pid: int | None, disk: Path) -> int:
     """Return how much a process holds in files of a folder, with or without a name."""
     total = 0
-    with suppress(OSError):  # the worker is done
+    with suppress(OSError):  # the worker has ended
         for opened in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
                 if str(opened.readlink()).startswith(str(disk)):
@@ -125,7 +125,7 @@ def size(pid: int | None, disk: Path) -> int:
 
 
 def land(binance_url: str, s3_url: str, disk: Path, key: str) -> None:
-    """Do in a worker what the task does."""
+    """Run the task, in the worker."""
     in_parts = {"multipart_threshold": PART_BYTES, "multipart_chunksize": PART_BYTES}
     extra = {
         "endpoint_url": s3_url,
@@ -157,7 +157,7 @@ def place(s3_url: str) -> Iterator[Place]:
 
 @pytest.fixture(scope="module", params=["in_parts.jsonl", "in_one.jsonl.gz"])
 def undisturbed(request: pytest.FixtureRequest, place: Place) -> tuple[str, bytes, Run]:
-    """The key, the object and the figures of a run that nothing disturbs."""
+    """The key, the object and the figures of a run that is not killed."""
     run = place.run(request.param)
     body = place.get(request.param)
     assert body is not None
@@ -168,7 +168,7 @@ def undisturbed(request: pytest.FixtureRequest, place: Place) -> tuple[str, byte
 
 @pytest.fixture(scope="module")
 def asked(place: Place) -> int:
-    """How many bytes pass between a worker and S3 before Binance is asked: whether there is a bucket."""
+    """How many bytes pass between a worker and S3 before Binance is asked: whether the bucket exists."""
     return place.run("asked.jsonl", read=0).sent
 
 
@@ -201,14 +201,14 @@ def test_leaves_the_object_whole_or_as_it_was(
     most = {"read": run.read, "spooled": len(whole), "sent": run.sent - LAST_ANSWER_BYTES}[stage]
     least = asked if stage == "sent" else 0
     point = least + int((most - least) * random.Random(request.node.name).uniform(earliest, latest))
-    # A worker that has spooled too fast to be caught does not get further.
+    # A worker that spools too fast to be killed in time is stopped before the upload.
     limits = {"spooled": point, "sent": asked} if stage == "spooled" else {stage: point}
 
     killed = place.run(key, **limits)
     assert killed.exit_code == -signal.SIGKILL
     assert killed.sent == (point if stage == "sent" else asked)
     assert point <= getattr(killed, stage) <= most
-    # When S3 answers, the object is there, though the worker may not live to hear it.
+    # When S3 answers, the object exists, even if the worker is killed before it has read the answer.
     assert place.get(key) in ([whole] if earliest == 1 else [whole, older])
 
     assert place.run(key).exit_code == 0

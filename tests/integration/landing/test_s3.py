@@ -1,9 +1,10 @@
-"""The store: where an object lands, what it carries, and what S3's refusals mean."""
+"""The destination S3: what an object carries, and what S3's refusals mean."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,43 +18,36 @@ from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
 from botocore.exceptions import ClientError
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError, TransientError
-from airflow_provider_binance_loan.landing.s3 import S3Object, Store, parse_s3_object
+from airflow_provider_binance_loan.landing.s3 import S3Destination
 
-TARGET = S3Object("lake", "a/b.jsonl")
-
-
-@pytest.mark.parametrize(
-    ("bucket", "key", "target"),
-    [
-        ("lake", "a/b.jsonl", S3Object("lake", "a/b.jsonl")),
-        (None, "s3://lake/a/b.jsonl", S3Object("lake", "a/b.jsonl")),
-        ("", "s3://lake/a", S3Object("lake", "a")),
-    ],
-)
-def test_finds_the_object(bucket: str | None, key: str, target: S3Object) -> None:
-    """The object is named by a bucket and a key, or by a whole URL."""
-    assert parse_s3_object(bucket, key) == target
+KEY = "a/b.jsonl"
 
 
 @pytest.mark.parametrize(
     ("bucket", "says"),
     [
-        ("nowhere", "There is no bucket 'nowhere': create it, or mend s3_bucket or s3_key"),
-        ("no bucket", "s3_bucket is 'no bucket', which is no name of a bucket"),
+        ("nowhere", "Create the bucket 'nowhere', or correct s3_bucket or s3_key"),
+        ("no bucket", "Correct s3_bucket or s3_key: 'no bucket' is not a valid name"),
     ],
 )
 def test_says_that_there_is_no_bucket(s3: Any, bucket: str, says: str) -> None:
-    """A bucket that is not there, or cannot be, is an error before anything is uploaded; another is none."""
-    Store().check_bucket("lake")
+    """A bucket that does not exist, or cannot, is an error before anything is uploaded; another is none."""
+    S3Destination("lake").check([KEY])
     with pytest.raises(ConfigurationError, match=says):
-        Store().check_bucket(bucket)
+        S3Destination(bucket).check([KEY])
+
+
+def test_refuses_a_key_that_s3_does_not_accept(s3: Any) -> None:
+    """Each key is checked before anything is uploaded."""
+    with pytest.raises(ConfigurationError, match=r"s3_key .*1024 bytes"):
+        S3Destination("lake").check([KEY, "a" * 1025])
 
 
 @pytest.mark.parametrize("verify", ["", "/no/such", 5])
 def test_says_what_is_wrong_with_verify(s3: Any, verify: Any) -> None:
-    """What certificates are checked against is a switch, or a file that is there."""
-    with pytest.raises(ConfigurationError, match=f"verify is {verify!r}: give True, False, or the path"):
-        Store(verify=verify)
+    """Certificate checks are a switch, or a file that exists."""
+    with pytest.raises(ConfigurationError, match=f"Give verify as True, False .*: it is {verify!r}"):
+        S3Destination("lake", verify=verify)
 
 
 @pytest.mark.parametrize(
@@ -62,46 +56,51 @@ def test_says_what_is_wrong_with_verify(s3: Any, verify: Any) -> None:
 def test_says_what_is_wrong_with_the_aws_connection(
     s3: Any, monkeypatch: pytest.MonkeyPatch, extra: dict[str, str]
 ) -> None:
-    """A connection that no client can be made of is named."""
-    connection = {"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra}
+    """A connection that boto3 cannot make a client of is named, without its secret."""
+    connection = {"conn_type": "aws", "login": "testing", "password": "s3-secret", "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
-    with pytest.raises(
-        ConfigurationError, match="aws_conn_id is 'aws_default', of which no client can be made"
-    ):
-        Store()
+    with pytest.raises(ConfigurationError, match="Correct the AWS connection") as caught:
+        S3Destination("lake")
+    assert caught.value.conn_id == "aws_default"
+    assert "s3-secret" not in str(caught.value)
 
 
 def test_says_that_there_are_no_credentials(
     s3: Any, s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Who has no key is told so; it is tried again, since a machine's role may give one a moment later."""
+    """Missing credentials are a transient error, as a machine's role may provide them a moment later."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     extra = {"endpoint_url": s3_url, "region_name": "us-east-1"}
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": extra}))
-    with pytest.raises(TransientError, match="No AWS credentials were found by aws_conn_id 'aws_default'"):
-        Store().check_bucket("lake")
+    with pytest.raises(TransientError, match="there are no AWS credentials") as caught:
+        S3Destination("lake").check([KEY])
+    assert caught.value.conn_id == "aws_default"
 
 
 def test_says_that_the_bucket_is_gone(s3: Any) -> None:
-    """A bucket that goes away before the upload is the same error."""
-    with pytest.raises(ConfigurationError, match="There is no bucket 'gone'"):
-        Store().upload(io.BytesIO(b"x"), S3Object("gone", "a"), {})
+    """A bucket that is removed before the upload is the same error."""
+    with pytest.raises(ConfigurationError, match="Create the bucket 'gone'"):
+        S3Destination("gone").upload(io.BytesIO(b"x"), "a", {})
 
 
-def test_refuses_an_object_that_exists(s3: Any) -> None:
-    """An object that is there is named; one that is not is no fault."""
-    Store().refuse_existing([TARGET])
-    s3.put_object(Bucket="lake", Key=TARGET.key, Body=b"")
-    with pytest.raises(ConfigurationError, match=r"s3://lake/a/b\.jsonl exists: remove it, or let replace=T"):
-        Store().refuse_existing([S3Object("lake", "other"), TARGET])
+def test_finds_out_whether_an_object_exists(s3: Any) -> None:
+    """An object exists once it is written, and no more once it is removed."""
+    lake = S3Destination("lake")
+    assert not lake.exists(KEY)
+    s3.put_object(Bucket="lake", Key=KEY, Body=b"")
+    assert (lake.exists(KEY), lake.exists("other")) == (True, False)
+    lake.remove(KEY)
+    assert not lake.exists(KEY)
+    assert lake.uri(KEY) == "s3://lake/a/b.jsonl"
 
 
-def test_gives_an_object_what_the_arguments_say(s3: Any) -> None:
-    """Encryption, ACL, storage class, tags and the user's own metadata arrive, beside ours."""
-    store = Store(
+def test_applies_the_arguments_to_the_object(s3: Any) -> None:
+    """Encryption, ACL, storage class, tags and the user's own metadata arrive; ours overrides the latter."""
+    lake = S3Destination(
+        "lake",
         encrypt=True,
         acl_policy="public-read",
         extra_args={
@@ -110,15 +109,15 @@ def test_gives_an_object_what_the_arguments_say(s3: Any) -> None:
             "Metadata": {"owner": "risk", "records": "theirs"},
         },
     )
-    store.upload(io.BytesIO(b"body"), TARGET, {"records": "1"})
-    found = s3.get_object(Bucket="lake", Key=TARGET.key)
+    lake.upload(io.BytesIO(b"body"), KEY, {"records": "1"})
+    found = s3.get_object(Bucket="lake", Key=KEY)
     assert found["Body"].read() == b"body"
     assert found["ServerSideEncryption"] == "AES256"
     assert found["StorageClass"] == "STANDARD_IA"
     assert found["Metadata"] == {"owner": "risk", "records": "1"}
-    tags = s3.get_object_tagging(Bucket="lake", Key=TARGET.key)["TagSet"]
+    tags = s3.get_object_tagging(Bucket="lake", Key=KEY)["TagSet"]
     assert {tag["Key"]: tag["Value"] for tag in tags} == {"team": "risk", "tier": "gold"}
-    grants = s3.get_object_acl(Bucket="lake", Key=TARGET.key)["Grants"]
+    grants = s3.get_object_acl(Bucket="lake", Key=KEY)["Grants"]
     assert "READ" in {grant["Permission"] for grant in grants if grant["Grantee"]["Type"] == "Group"}
 
 
@@ -127,24 +126,24 @@ def test_gives_an_object_what_the_arguments_say(s3: Any) -> None:
     [
         (
             {"extra_args": {"storageclass": "GLACIER"}},
-            "s3_extra_args has 'storageclass', .*give some of .*ACL",
+            "Remove 'storageclass' from s3_extra_args: .*ACL",
         ),
-        ({"extra_args": ["StorageClass"]}, r"s3_extra_args is \['StorageClass'\]: give a dict"),
+        ({"extra_args": ["StorageClass"]}, r"Give s3_extra_args as a dict .*: it is \['StorageClass'\]"),
         (
             {"encrypt": True, "extra_args": {"ServerSideEncryption": "aws:kms"}},
-            "encrypt=True means AES256, and s3_extra_args has ServerSideEncryption='aws:kms': give one",
+            "Leave out encrypt, or ServerSideEncryption of s3_extra_args: .* is 'aws:kms'",
         ),
     ],
 )
-def test_refuses_arguments_that_no_upload_takes(s3: Any, arguments: dict[str, Any], says: str) -> None:
-    """An upload's argument that boto3 does not know is an error before there is anything to upload."""
+def test_refuses_arguments_that_no_upload_has(s3: Any, arguments: dict[str, Any], says: str) -> None:
+    """An argument that boto3's uploads do not have is an error before there is anything to upload."""
     with pytest.raises(ConfigurationError, match=says):
-        Store(**arguments)
+        S3Destination("lake", **arguments)
 
 
 @pytest.fixture
 def writer(s3: Any, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Let the connection be one that may do what is given, on the objects of the bucket, and no more."""
+    """Limit the connection to the given actions on the objects of the bucket."""
     iam = boto3.client(
         "iam",
         endpoint_url=s3_url,
@@ -166,7 +165,7 @@ def writer(s3: Any, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
             "extra": {"endpoint_url": s3_url, "region_name": "us-east-1"},
         }
         monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
-        # From now on the server asks who comes.
+        # From now on the server checks credentials.
         requests.post(f"{s3_url}/moto-api/reset-auth", data="0", timeout=10).raise_for_status()
 
     yield allow
@@ -178,33 +177,43 @@ def writer(s3: Any, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
 
 
 def test_needs_no_more_than_to_write(writer: Callable[..., None]) -> None:
-    """One who may write and nothing else, not even look for the bucket, can land."""
+    """A role that may write and nothing else, not even list the bucket, can land."""
     writer("s3:PutObject")
-    store = Store()
-    store.check_bucket("lake")
-    store.upload(io.BytesIO(b"x"), TARGET, {})
+    lake = S3Destination("lake")
+    lake.check([KEY])
+    lake.upload(io.BytesIO(b"x"), KEY, {})
     with pytest.raises(ClientError, match="403"):
-        store._s3.check_for_key(TARGET.key, TARGET.bucket)
+        lake._hook.check_for_key(KEY, "lake")
 
 
 def test_says_that_it_may_not_write(writer: Callable[..., None]) -> None:
-    """Who may only read is told what to allow, and the object that did not come is named."""
+    """A role that may only read is an error that says what to allow, and names object and connection."""
     writer("s3:GetObject")
-    says = (
-        r"S3 does not let the AWS connection write s3://lake/a/b\.jsonl \(AccessDenied: .*allow s3:PutObject"
-    )
-    with pytest.raises(ConfigurationError, match=says):
-        Store().upload(io.BytesIO(b"x"), TARGET, {})
+    says = r"Allow s3:PutObject.*: S3 refused PutObject of s3://lake/a/b\.jsonl \(AccessDenied: "
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        S3Destination("lake").upload(io.BytesIO(b"x"), KEY, {})
+    assert caught.value.conn_id == "aws_default"
 
 
-def test_says_that_it_may_not_look(writer: Callable[..., None]) -> None:
-    """Who may not look cannot be promised that nothing is replaced."""
+def test_says_that_it_may_not_find_out_what_exists(writer: Callable[..., None]) -> None:
+    """A role that may not read cannot be promised that nothing is replaced."""
     writer("s3:PutObject")
-    with pytest.raises(
-        ConfigurationError, match=r"tell whether there is s3://lake/a/b\.jsonl \(403.*replace=True"
-    ):
-        Store().refuse_existing([TARGET])
-    assert Store().holds(TARGET)
+    says = r"Allow s3:GetObject and s3:ListBucket, or set replace=True: .* s3://lake/a/b\.jsonl \(403"
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        S3Destination("lake").exists(KEY)
+    assert caught.value.conn_id == "aws_default"
+
+
+def test_says_that_the_key_is_wrong(writer: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that S3 does not know is an error that names the connection, and does not hold the secret."""
+    writer("s3:PutObject")
+    connection = json.loads(os.environ["AIRFLOW_CONN_AWS_DEFAULT"])
+    connection |= {"login": "AKIAUNKNOWN", "password": "s3-secret"}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+    with pytest.raises(ConfigurationError, match="Correct the key of the AWS connection") as caught:
+        S3Destination("lake").upload(io.BytesIO(b"x"), KEY, {})
+    assert caught.value.conn_id == "aws_default"
+    assert "s3-secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -212,26 +221,26 @@ def test_says_that_it_may_not_look(writer: Callable[..., None]) -> None:
     [
         (
             {"extra_args": {"StorageClass": "NONE"}},
-            r"refuses to write .*InvalidStorageClass.*mend s3_extra_args",
+            "Correct s3_extra_args or acl_policy: S3 refused PutObject .*InvalidStorageClass",
         ),
         (
             {"extra_args": {"Tagging": "a=" + "b" * 300}},
-            r"refuses to write .*InvalidTag.*mend s3_extra_args",
+            "Correct s3_extra_args or acl_policy: S3 refused PutObject .*InvalidTag",
         ),
     ],
 )
 def test_says_which_argument_s3_refuses(s3: Any, arguments: dict[str, Any], says: str) -> None:
-    """What only S3 itself can tell of an argument is no fault that passes."""
+    """An argument that only S3 itself can judge is an error that no retry can help."""
     with pytest.raises(ConfigurationError, match=says):
-        Store(**arguments).upload(io.BytesIO(b"x"), TARGET, {})
+        S3Destination("lake", **arguments).upload(io.BytesIO(b"x"), KEY, {})
 
 
-def test_leaves_what_may_pass_as_it_is(s3: Any, mocker: Any) -> None:
+def test_leaves_errors_that_may_pass_as_they_are(s3: Any, mocker: Any) -> None:
     """Any other error of S3's is raised as it is, so that Airflow retries."""
     busy = ClientError({"Error": {"Code": "SlowDown", "Message": "Please reduce"}}, "PutObject")
     mocker.patch.object(S3Hook, "load_file_obj", side_effect=busy)
     with pytest.raises(ClientError, match="SlowDown"):
-        Store().upload(io.BytesIO(b"x"), TARGET, {})
+        S3Destination("lake").upload(io.BytesIO(b"x"), KEY, {})
 
 
 @pytest.mark.parametrize(
@@ -243,10 +252,10 @@ def test_leaves_what_may_pass_as_it_is(s3: Any, mocker: Any) -> None:
     ],
 )
 def test_knows_the_page_of_an_object(monkeypatch: pytest.MonkeyPatch, region: str, page: str) -> None:
-    """The console's address has the partition, the region, and the key with its signs escaped."""
+    """The console's address has the partition, the region, and the key, escaped."""
     connection = {"conn_type": "aws", "login": "a", "password": "b", "extra": {"region_name": region}}
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
-    url = Store().console_url(S3Object("lake", "dt=2026-03-01/a b&c.jsonl"))
+    url = S3Destination("lake").console_url("dt=2026-03-01/a b&c.jsonl")
     assert url == f"{page}dt%3D2026-03-01%2Fa%20b%26c.jsonl"
 
 
@@ -254,4 +263,4 @@ def test_names_the_extra_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> Non
     """Without the amazon provider the error says how to install it."""
     monkeypatch.setitem(sys.modules, "airflow.providers.amazon.aws.hooks.s3", None)
     with pytest.raises(AirflowOptionalProviderFeatureException, match=r"pip install '.*binance-loan\[s3\]'"):
-        Store()
+        S3Destination("lake")

@@ -1,4 +1,4 @@
-"""Landing: what is in S3 is what was read, whole, always the same bytes, in each format and as tables."""
+"""Landing in S3: objects hold the records, whole, always as the same bytes, in each format and as tables."""
 
 from __future__ import annotations
 
@@ -16,18 +16,24 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_provider_binance_loan import __version__
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.exceptions import ConfigurationError
-from airflow_provider_binance_loan.landing.s3 import S3Object, Store
-from airflow_provider_binance_loan.landing.sink import Landing
-from airflow_provider_binance_loan.landing.tables import TABLES, build_rows
-from tests.support.records import WINDOW, record, records, running, with_unknown_fields
+from airflow_provider_binance_loan.landing.s3 import S3Destination
+from airflow_provider_binance_loan.landing.sink import Sink
+from airflow_provider_binance_loan.landing.tables import flat_rows, flat_tables
+from tests.support.records import WINDOW, record, records, running, with_undeclared_fields
 
 PLAIN = ["a.jsonl", "a.jsonl.gz", "a.parquet"]
-SOME = [*records(), with_unknown_fields()]
+SOME = [*records(), with_undeclared_fields()]
+TABLES = [table.name for table in flat_tables(FORCE_LIQUIDATIONS)]
+
+
+def open_sink(key: str, *, bucket: str = "lake", **arguments: Any) -> Sink:
+    return Sink(FORCE_LIQUIDATIONS, S3Destination(bucket), key, **arguments)
 
 
 def land(key: str, some: list[dict[str, Any]], **arguments: Any) -> dict[str, Any]:
-    return Landing(Store(), S3Object("lake", key), **arguments).land(iter(some), WINDOW)
+    return open_sink(key, **arguments).land(iter(some), WINDOW)
 
 
 def keys(s3: Any) -> list[str]:
@@ -56,7 +62,7 @@ def read(s3: Any, uri: str, tmp_path: Path) -> list[dict[str, Any]]:
 
 
 def from_parquet(value: Any) -> Any:
-    """What Parquet holds, with the fields that nobody documents at their place again."""
+    """A record from Parquet, with its undeclared fields back in their objects."""
     if isinstance(value, list):
         return [from_parquet(item) for item in value]
     if not isinstance(value, dict):
@@ -66,7 +72,7 @@ def from_parquet(value: Any) -> Any:
 
 
 def by_number(value: Any, name: str = "") -> Any:
-    """A record with its documented amounts as numbers, and without an end while it runs."""
+    """A record with its declared amounts as numbers, and without an end while it is running."""
     if isinstance(value, list):
         return [by_number(item) for item in value]
     if isinstance(value, dict):
@@ -93,6 +99,7 @@ def test_lands_the_records(s3: Any, tmp_path: Path, key: str, some: list[dict[st
     assert found == ([by_number(one) for one in some] if key.endswith(".parquet") else some)
     data = body(s3, manifest["s3_uri"])
     assert manifest == {
+        "uri": f"s3://lake/{key}",
         "s3_uri": f"s3://lake/{key}",
         "records": len(some),
         "running": 2 if some else 0,
@@ -112,11 +119,13 @@ def test_lands_three_tables(s3: Any, tmp_path: Path, key: str, some: list[dict[s
     assert set(manifest["tables"]) == set(TABLES)
     assert keys(s3) == [f"loans/{table}/dt=2026-03-01/{key}" for table in sorted(TABLES)]
     for table, described in manifest["tables"].items():
+        build_rows = flat_rows(FORCE_LIQUIDATIONS)
         rows = [row for one in some for name, row in build_rows(one) if name == table]
         found = read(s3, described["s3_uri"], tmp_path)
         assert found == ([by_number(row) for row in rows] if key.endswith(".parquet") else rows)
         data = body(s3, described["s3_uri"])
         assert described == {
+            "uri": f"s3://lake/loans/{table}/dt=2026-03-01/{key}",
             "s3_uri": f"s3://lake/loans/{table}/dt=2026-03-01/{key}",
             "records": len(rows),
             "bytes": len(data),
@@ -133,8 +142,8 @@ def test_puts_the_tables_where_the_key_says(s3: Any) -> None:
     assert keys(s3) == [f"{table}/dt=2026-03-01/a.parquet" for table in sorted(TABLES)]
 
 
-def test_an_empty_table_takes_a_full_one(s3: Any, tmp_path: Path) -> None:
-    """The objects of an empty and of a full window are one table to those who read them together."""
+def test_empty_and_full_objects_are_one_table(s3: Any, tmp_path: Path) -> None:
+    """The objects of an empty and of a full window can be read together as one table."""
     for number, some in enumerate(([], SOME, [])):
         manifest = land(f"{number}.parquet", some)
         (tmp_path / f"{number}.parquet").write_bytes(body(s3, manifest["s3_uri"]))
@@ -144,7 +153,7 @@ def test_an_empty_table_takes_a_full_one(s3: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flatten", [False, True], ids=["records", "tables"])
-def test_tells_with_the_object_what_it_holds(s3: Any, *, flatten: bool) -> None:
+def test_describes_the_object_in_its_metadata(s3: Any, *, flatten: bool) -> None:
     """An object carries its window, its count, its hash and the version that wrote it."""
     land("a.parquet", SOME, flatten=flatten)
     for key in keys(s3):
@@ -193,85 +202,85 @@ def test_lands_nothing_when_the_records_break_off(s3: Any, key: str, *, flatten:
         raise RuntimeError("halfway")
 
     with pytest.raises(RuntimeError, match="halfway"):
-        Landing(Store(), S3Object("lake", key), flatten=flatten).land(breaks_off(), WINDOW)
+        open_sink(key, flatten=flatten).land(breaks_off(), WINDOW)
     assert keys(s3) == []
 
 
 def test_lands_nothing_when_an_amount_does_not_fit(s3: Any) -> None:
-    """A single amount that its column cannot hold leaves no object, and the one that was there as it was."""
+    """A single amount that its column cannot hold leaves the bucket as it was."""
     land("a.parquet", [record()])
     before = body(s3, "s3://lake/a.parquet")
     some = [record(), running(totalLiability="1e-19")]
     with pytest.raises(
-        ConfigurationError, match=r"totalLiability of the record with groupId 7 .* is '0.0000000000000000001'"
+        ConfigurationError, match=r"totalLiability is '0.0000000000000000001', .* record with groupId 7 "
     ):
         land("a.parquet", some)
     assert body(s3, "s3://lake/a.parquet") == before
     assert land("a.parquet", some, amounts="string")["records"] == 2
 
 
-class Breaks(Store):
-    """A store whose upload of one object fails."""
+class FailingDestination(S3Destination):
+    """A bucket to which the upload of one table fails."""
 
-    broken = "liquidations"
+    def __init__(self, table: str) -> None:
+        super().__init__("lake")
+        self._table = table
 
-    def upload(self, file: Any, target: S3Object, metadata: Any) -> None:
-        if self.broken in target.key:
+    def upload(self, file: Any, key: str, metadata: Any) -> None:
+        if self._table in key:
             raise RuntimeError("on the way")
-        super().upload(file, target, metadata)
+        super().upload(file, key, metadata)
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_leaves_none_of_the_tables_when_one_does_not_arrive(s3: Any, table: str) -> None:
-    """What was uploaded before the failure is removed again, unless it replaced something."""
-    store = Breaks()
-    store.broken = table
+def test_leaves_none_of_the_tables_when_one_upload_fails(s3: Any, table: str) -> None:
+    """Objects that were uploaded before the failure are removed again, unless they replaced something."""
+    lake = FailingDestination(table)
     s3.put_object(Bucket="lake", Key=f"{TABLES[0]}/old.parquet", Body=b"old")
     with pytest.raises(RuntimeError, match="on the way"):
-        Landing(store, S3Object("lake", "new.parquet"), flatten=True).land(SOME, WINDOW)
+        Sink(FORCE_LIQUIDATIONS, lake, "new.parquet", flatten=True).land(SOME, WINDOW)
     assert keys(s3) == [f"{TABLES[0]}/old.parquet"]
     with pytest.raises(RuntimeError, match="on the way"):
-        Landing(store, S3Object("lake", "old.parquet"), flatten=True).land(SOME, WINDOW)
+        Sink(FORCE_LIQUIDATIONS, lake, "old.parquet", flatten=True).land(SOME, WINDOW)
     assert keys(s3) == [f"{TABLES[0]}/old.parquet"]
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_refuses_when_one_of_the_tables_exists(s3: Any, table: str) -> None:
-    """Without replacing, each of the three is looked for."""
+    """Without replacing, each of the three is checked."""
     s3.put_object(Bucket="lake", Key=f"{table}/a.parquet", Body=b"old")
     with pytest.raises(ConfigurationError, match=rf"s3://lake/{table}/a\.parquet exists"):
         land("a.parquet", SOME, flatten=True, replace=False)
 
 
-def test_refuses_an_object_that_came_meanwhile(s3: Any) -> None:
-    """An object that somebody else wrote during the pull is not replaced."""
-    landing = Landing(Store(), S3Object("lake", "a.jsonl"), replace=False)
+def test_refuses_an_object_that_was_written_during_the_pull(s3: Any) -> None:
+    """An object that someone else wrote during the pull is not replaced."""
+    sink = open_sink("a.jsonl", replace=False)
     s3.put_object(Bucket="lake", Key="a.jsonl", Body=b"theirs")
     with pytest.raises(ConfigurationError, match=r"s3://lake/a\.jsonl exists"):
-        landing.land(SOME, WINDOW)
+        sink.land(SOME, WINDOW)
     assert body(s3, "s3://lake/a.jsonl") == b"theirs"
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"key": "a.csv"}, "names no format"),
+        ({"key": "a.csv"}, "Set file_format, or end s3_key in "),
         (
             {"key": "{table}/a.jsonl"},
-            r"s3_key is '\{table\}/a.jsonl', and there is one object: set flatten=True",
+            r"Set flatten=True, .* s3_key, '\{table\}/a.jsonl'",
         ),
-        ({"key": "a.parquet", "amounts": "float"}, "parquet_amounts is 'float'"),
-        ({"bucket": "nowhere"}, "There is no bucket 'nowhere'"),
+        ({"key": "a.parquet", "amounts": "float"}, "parquet_amounts .* is 'float'"),
+        ({"bucket": "nowhere"}, "Create the bucket 'nowhere'"),
     ],
 )
-def test_refuses_what_cannot_be_landed(s3: Any, arguments: dict[str, Any], says: str) -> None:
-    """What is wrong is found before there are any records."""
-    target = S3Object(arguments.pop("bucket", "lake"), arguments.pop("key", "a.jsonl"))
+def test_refuses_wrong_arguments(s3: Any, arguments: dict[str, Any], says: str) -> None:
+    """A wrong argument is an error before there are any records."""
     with pytest.raises(ConfigurationError, match=says):
-        Landing(Store(), target, **arguments)
+        open_sink(**{"key": "a.jsonl", **arguments})
 
 
 def test_refuses_a_table_whose_key_is_too_long(s3: Any) -> None:
-    """The table's name counts: what S3 would refuse after the pull is refused before it."""
-    with pytest.raises(ConfigurationError, match="1024 bytes at the most"):
+    """The table's name counts: a key that S3 would refuse after the pull is refused before it."""
+    with pytest.raises(ConfigurationError, match="1024 bytes at most"):
         land("a" * 1009 + ".jsonl", [], flatten=True)

@@ -1,0 +1,32 @@
+"""The operator and its context, as the tests of operators, lineage and links run it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
+
+from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
+from airflow_provider_binance_loan.sandbox.exchange import Exchange
+from tests.support.clock import HOUR, NOW
+
+START_MS = int((NOW - HOUR).timestamp() * 1000)
+
+
+def context(start: datetime = NOW - HOUR, end: datetime = NOW) -> Any:
+    """The context of a run with a data interval."""
+    return {
+        "dag_run": SimpleNamespace(run_after=end),
+        "data_interval_start": start,
+        "data_interval_end": end,
+    }
+
+
+def operator(**arguments: Any) -> BinanceLoanForceLiquidationOperator:
+    return BinanceLoanForceLiquidationOperator(task_id="pull", **arguments)
+
+
+def fill(exchange: Exchange, count: int) -> None:
+    """Add finished liquidations, a millisecond apart, from the start of the context's data interval."""
+    for number in range(count):
+        exchange.add_liquidation(1, START_MS + number, START_MS + number + 1)
