@@ -116,6 +116,14 @@ def client(client_kind: str, connect: object, clock: FakeClock) -> HookClient:
     return HookClient(client_kind, clock=clock)
 
 
+def assert_holds_no_secret(error: BaseException | None) -> None:
+    """Neither the error nor any that it was raised from holds the key, the secret or a signature."""
+    while error:
+        text = f"{error!s} {error!r} {vars(error)}"
+        assert not any(part in text for part in (SANDBOX_API_KEY, SANDBOX_API_SECRET, "signature="))
+        error = error.__cause__ or error.__context__
+
+
 @pytest.fixture(autouse=True)
 def own_throttles() -> None:
     """Start without what other tests were told: a port may be used again, on the same clock."""

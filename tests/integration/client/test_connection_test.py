@@ -1,4 +1,4 @@
-"""The connection test: one sentence that says which thing is wrong, within seconds."""
+"""The connection test: one sentence that says what is wrong, within seconds."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.support.raw import EMPTY, raw_server
 KEY, SECRET = "k" * 64, "s" * 64
 ACCEPTED = "Binance accepts the key for the institutional loan records of its account."
 CLOSED = "/sapi/v1/margin/loan-groups/closed"
+UNUSED = "http://127.0.0.1:9"
 
 
 def test_says_that_the_key_is_accepted(exchange: Exchange, connect: Any, clock: FakeClock) -> None:
@@ -33,7 +34,7 @@ def test_says_that_the_key_is_accepted(exchange: Exchange, connect: Any, clock: 
         ),
     ],
 )
-def test_warns_of_a_key_that_may_too_much(
+def test_warns_of_a_key_that_may_do_too_much(
     exchange: Exchange, connect: Any, clock: FakeClock, key: dict[str, Any], warning: str
 ) -> None:
     """A key that may withdraw, or works from anywhere, is accepted with a warning."""
@@ -42,48 +43,64 @@ def test_warns_of_a_key_that_may_too_much(
     assert BinanceLoanHook(clock=clock).test_connection() == (True, ACCEPTED + warning)
 
 
-def test_accepts_a_key_whose_restrictions_are_not_told(
+def test_accepts_a_key_whose_restrictions_are_unknown(
     exchange: Exchange, connect: Any, clock: FakeClock
 ) -> None:
-    """What cannot be read of the key's permissions is said, and does not make the key wrong."""
+    """Permissions that cannot be read are stated as unknown, and the key is accepted."""
     exchange.fail(Fault("error", 400, -1002, "No.", path="apiRestrictions"))
     accepted, text = BinanceLoanHook(clock=clock).test_connection()
     assert accepted
-    assert text.startswith(f"{ACCEPTED} What else the key may do is not known: /sapi/v1/account/apiRes")
+    assert text.startswith(f"{ACCEPTED} What else the key may do is unknown: Check the key's permissions")
+    assert text.endswith("(HTTP 400, code -1002, /sapi/v1/account/apiRestrictions).")
 
 
 @pytest.mark.parametrize(
-    ("key", "fields", "faults", "says"),
+    ("key", "fields", "faults", "advice", "fact"),
     [
-        ({}, {"host": "http://127.0.0.1:9"}, [], f"http://127.0.0.1:9{CLOSED} could not be reached"),
-        ({}, {"host": "api..binance.com"}, [], "host is not a host name"),
-        ({}, {"login": ""}, [], "login is empty: put the API key there."),
-        ({}, {"login": "short"}, [], "code -2015: Invalid API-key, IP, or permissions for action; check the"),
+        ({}, {"host": UNUSED}, [], "Check the host, the network and", f"{UNUSED} could not be reached"),
+        ({}, {"host": "api..binance.com"}, [], "Give host as a host name or a base URL", "it is neither"),
+        ({}, {"login": ""}, [], "Put the API key into login", "it is empty."),
+        ({}, {"login": "short"}, [], "Check the API key, its permission to read", "HTTP 401, code -2015"),
         (
             {},
             {},
             [Fault("error", 401, -2014, "Bad.")],
-            "code -2014: Bad; check the API key in the conn",
+            "Check the API key in the connection's login: Binance says 'Bad'",
+            "HTTP 401, code -2014",
         ),
-        ({}, {"password": "x" * 64}, [], "code -1022: Signature for this request is not valid; check that"),
-        ({"ip_allowed": False}, {}, [], "its permission to read, and its list of allowed IP addresses"),
-        ({"can_read": False}, {}, [], "its permission to read, and its list of allowed IP addresses"),
-        ({"account": "parent"}, {}, [], "the key must be the credit account's own"),
+        (
+            {},
+            {"password": "x" * 64},
+            [],
+            "Check that the secret or private key belongs to the API key",
+            "Binance says 'Signature for this request is not valid' (HTTP 400, code -1022",
+        ),
+        ({"ip_allowed": False}, {}, [], "its permission to read, and its list of allowed IP", "code -2015"),
+        ({"can_read": False}, {}, [], "its permission to read, and its list of allowed IP", "code -2015"),
+        ({"account": "parent"}, {}, [], "Use the credit account's own key", "code -3"),
         (
             {},
             {},
             [Fault("error", 418, -1003, "IP banned until 1772370000000.")],
-            "this IP address is banned until 2026-03-01T13:00:00",
+            "Wait until 2026-03-01T13:00:00",
+            "Binance has banned this IP address",
         ),
-        ({}, {}, [Fault("error", 429, -1003, "Wait.", retry_after=30)], "wait until 2026-03-01T12:00:30"),
+        (
+            {},
+            {},
+            [Fault("error", 429, -1003, "Wait.", retry_after=30)],
+            "Wait until 2026-03-01T12:00:30",
+            "Binance limits this IP address, and says 'Wait' (HTTP 429, code -1003",
+        ),
         (
             {},
             {},
             [Fault("error", 400, -1021, "Clock."), None, Fault("error", 400, -1021, "Clock.")],
-            "this machine's clock is 0.0 s behind",
+            "Set this machine's clock, 0.0 s behind",
+            "HTTP 400, code -1021",
         ),
-        ({}, {}, [Fault("html", 404)], "check the host: Binance has no test network for these endpoints"),
-        ({}, {}, [Fault("html", 403)], "Binance's web firewall refuses this IP address or region"),
+        ({}, {}, [Fault("html", 404)], "Check the host, as Binance has no test network", "HTTP 404"),
+        ({}, {}, [Fault("html", 403)], "Use another IP address or region", "web firewall refuses this one"),
     ],
 )
 def test_says_what_is_wrong(
@@ -93,16 +110,19 @@ def test_says_what_is_wrong(
     key: dict[str, Any],
     fields: dict[str, Any],
     faults: list[Fault | None],
-    says: str,
+    advice: str,
+    fact: str,
 ) -> None:
-    """Each thing that may be wrong has its sentence, on one line, after a few seconds at the most."""
+    """Each mistake has its sentence, on one line, advice first, after a few seconds at most."""
     exchange.add_key(ApiKey(KEY, SECRET, **key))
     exchange.fail(*faults)
     connect(**{"login": KEY, "password": SECRET, **fields})
     accepted, text = BinanceLoanHook(clock=clock).test_connection()
-    assert (accepted, says in text) == (False, True), text
+    assert not accepted
+    assert 0 <= text.find(advice) < text.find(fact), text
     assert "\n" not in text
     assert "binance_loan_default" not in text  # the form's test button makes up an id
+    assert exchange.requests == [] or f"{CLOSED})." in text
     assert sum(clock.waits) <= 5
 
 
@@ -115,4 +135,5 @@ def test_says_that_the_certificate_is_wrong(
         connect(host=url)
         accepted, text = BinanceLoanHook(clock=clock).test_connection()
     assert (accepted, lines) == (False, [])
-    assert "failed its TLS check: check verify" in text
+    assert text.startswith("Check verify, the host, and what intercepts its certificates: ")
+    assert f"failed its TLS check ({CLOSED})." in text

@@ -1,4 +1,4 @@
-"""Every reading of Binance's page, over HTTP and through both doors: the same records, at a known cost."""
+"""Every interpretation of Binance's page, over HTTP and in both clients: the same records at a known cost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Key = tuple[int, int]
 
 @pytest.fixture
 def busy(exchange: Exchange) -> Exchange:
-    """A quarter with a crowd, a burst, a spread and a closed unit; each liquidation ended within it."""
+    """A quarter with a dense millisecond, a burst, a spread and a closed unit; each liquidation ends in it."""
     dice = random.Random(3)
     for group in range(3, 151):
         exchange.add_unit(group)
@@ -40,7 +40,7 @@ def busy(exchange: Exchange) -> Exchange:
     return exchange
 
 
-def truth(exchange: Exchange) -> list[Key]:
+def keys_of_all(exchange: Exchange) -> list[Key]:
     return [(one.start_ms, one.group_id) for one in exchange.liquidations()]
 
 
@@ -67,22 +67,21 @@ def pull(client: HookClient, **arguments: Any) -> list[Key]:
     ],
     ids=lambda knobs: ",".join(f"{name}={value}" for name, value in knobs.items()) or "as is",
 )
-def test_reads_the_same_under_every_reading(
+def test_reads_the_same_under_every_interpretation(
     client: HookClient, busy: Exchange, knobs: dict[str, Any]
 ) -> None:
-    """What Binance counts, filters on, includes, sorts by and how it shapes its rows changes nothing."""
+    """The records are the same whatever Binance counts, filters on, includes and sorts by."""
     if knobs.get("order") == "random":  # rows of one millisecond in a new order each time cannot be paged
-        busy = thinned(busy)
+        thin_out(busy)
     busy.behaviour = replace(busy.behaviour, **knobs)
-    assert pull(client) == truth(busy)
+    assert pull(client) == keys_of_all(busy)
 
 
-def thinned(exchange: Exchange) -> Exchange:
-    """Take the crowd away, but for fifty of it."""
-    crowd = [one for one in exchange.liquidations() if one.start_ms == START_MS + 50 * DAY_MS]
-    for one in crowd[50:]:
+def thin_out(exchange: Exchange) -> None:
+    """Keep fifty records of the dense millisecond."""
+    dense = [one for one in exchange.liquidations() if one.start_ms == START_MS + 50 * DAY_MS]
+    for one in dense[50:]:
         exchange._list.remove(one)
-    return exchange
 
 
 def insert_newest(exchange: Exchange) -> None:
@@ -102,21 +101,21 @@ def change_one(exchange: Exchange) -> None:
 
 
 def all_at_once(exchange: Exchange) -> None:
-    for move in (insert_newest, insert_between, close_one, change_one):
-        move(exchange)
+    for change in (insert_newest, insert_between, close_one, change_one):
+        change(exchange)
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 5, 8])
-@pytest.mark.parametrize("move", [insert_newest, insert_between, close_one, change_one, all_at_once])
-def test_reads_a_list_that_moves(
-    client: HookClient, busy: Exchange, move: Callable[[Exchange], None], at: int
+@pytest.mark.parametrize("change", [insert_newest, insert_between, close_one, change_one, all_at_once])
+def test_reads_a_list_that_changes(
+    client: HookClient, busy: Exchange, change: Callable[[Exchange], None], at: int
 ) -> None:
-    """Whatever happens between two requests, what was there all the time comes, each once."""
-    before = set(truth(busy))
-    busy.schedule(at, move)
+    """Whatever changes between two requests, every record that existed throughout is returned, each once."""
+    before = set(keys_of_all(busy))
+    busy.schedule(at, change)
     keys = pull(client)
     assert len(keys) == len(set(keys))
-    assert before <= set(keys) <= set(truth(busy))
+    assert before <= set(keys) <= set(keys_of_all(busy))
 
 
 def evenly(count: int) -> list[int]:
@@ -152,7 +151,7 @@ def bursts(number: int, size: int, width_ms: int) -> list[int]:
         "50 hours of 200",
     ],
 )
-def test_asks_no_more_than_it_must(
+def test_sends_no_more_requests_than_needed(
     client: HookClient, exchange: Exchange, starts: list[int], budget: float, total: Any
 ) -> None:
     """The requests for each full page stay within bounds; a window that fits a page takes one."""

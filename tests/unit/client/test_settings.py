@@ -1,4 +1,4 @@
-"""The connection: what each field may hold, and the sentence for what it may not."""
+"""Settings: what each field of a connection may hold, and what is masked in logs."""
 
 from __future__ import annotations
 
@@ -42,21 +42,16 @@ def settings(**fields: Any) -> Settings:
         ({"host": "http://[::1]:8099"}, "http://[::1]:8099"),
     ],
 )
-def test_finds_the_address(fields: dict[str, Any], base_url: str) -> None:
-    """The host may be a name or a base URL, with the port in it or beside it."""
+def test_builds_the_base_url(fields: dict[str, Any], base_url: str) -> None:
+    """The host may be a name or a base URL, with the port in it or in its own field."""
     assert settings(**fields).base_url == base_url
 
 
 def test_has_defaults_for_all_that_is_optional() -> None:
     """A key and a secret are enough."""
     made = settings()
-    assert (made.recv_window, made.timeout, made.proxy, made.verify, made.max_concurrency) == (
-        5000,
-        15,
-        None,
-        True,
-        16,
-    )
+    assert (made.recv_window, made.timeout, made.max_wait, made.max_concurrency) == (5000, 15, 60, 16)
+    assert (made.proxy, made.verify, made.conn_id) == (None, True, "c")
     assert made.credentials.api_key == KEY
 
 
@@ -69,13 +64,13 @@ def test_has_defaults_for_all_that_is_optional() -> None:
     ],
 )
 def test_takes_numbers_as_the_form_stores_them(extra: dict[str, Any]) -> None:
-    """Numbers and switches may come as text."""
+    """Numbers and switches may be texts."""
     made = settings(extra=extra)
     assert (made.recv_window, made.timeout, made.max_concurrency, made.verify) == (100, 2.5, 3, False)
 
 
 def test_takes_untouched_fields_as_unset() -> None:
-    """The form stores what nobody filled in as null, or as an empty text."""
+    """The form stores a field that nobody filled in as null, or as an empty text."""
     untouched = settings(extra={"recv_window": None, "timeout": "", "private_key": None, "verify": None})
     plain = settings()
     assert (untouched.recv_window, untouched.timeout, untouched.verify) == (
@@ -107,21 +102,21 @@ def test_takes_a_ca_bundle(tmp_path: Path) -> None:
 
 
 def test_shows_no_secret_in_its_repr() -> None:
-    """Settings can be printed by accident without telling anything."""
-    assert repr(settings()) == "Settings(base_url='https://api.binance.com')"
+    """Settings can be printed by accident without showing a secret."""
+    assert repr(settings()) == "Settings(conn_id='c', base_url='https://api.binance.com')"
 
 
 @pytest.mark.parametrize(
     "form", [PEM, PEM.replace("\n", "\\n"), PEM.replace("\n", " "), PEM.replace("\n", "")]
 )
 def test_masks_every_secret_in_every_form(form: str, mocker: Any) -> None:
-    """The masker is told the key, the secret and the passphrase, and a PEM whole and line by line."""
-    told = mocker.patch("airflow_provider_binance_loan.client.redaction.mask_secret")
+    """The masker is given the key, the secret and the passphrase, and a PEM whole and line by line."""
+    masker = mocker.patch("airflow_provider_binance_loan.client.redaction.mask_secret")
     settings(password="the-hmac-secret", extra={"proxies": "http://user:the-proxy-secret@proxy"})
     settings(password=None, extra={"private_key": form})
     with pytest.raises(ConfigurationError, match="is not encrypted"):
         settings(password=None, extra={"private_key": form, "private_key_passphrase": "the-passphrase"})
-    masked = {call.args[0] for call in told.call_args_list}
+    masked = {call.args[0] for call in masker.call_args_list}
     assert {KEY, SECRET, "the-proxy-secret", "the-passphrase", form, PEM} <= masked
     assert PEM.splitlines()[1] in masked
     assert "PRIVATE" not in masked
