@@ -30,8 +30,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 import airflow_provider_binance_loan
-from airflow_provider_binance_loan.client import base as doors
-from airflow_provider_binance_loan.client import redaction as masking
+from airflow_provider_binance_loan.client import base, redaction
+from airflow_provider_binance_loan.client.throttle import shared_throttle
 from airflow_provider_binance_loan.exceptions import BinanceLoanError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
@@ -63,7 +63,7 @@ FORMS = {
     "wrapped in lines": base64.encodebytes(PEM.encode()).decode(),
 }
 
-# Each with a sign of it that no other text has; a PEM is known by its lines.
+# Texts that give a secret away; those of a PEM are its lines.
 SECRETS = [API_KEY, SECRET, PASSPHRASE, *PEM.splitlines()[1:-1], *PLAIN_PEM.splitlines()[1:-1]]
 
 CONNECTIONS: dict[str, dict[str, Any]] = {
@@ -80,7 +80,7 @@ class Seen:
     others: list[str] = field(default_factory=list)
 
     def error(self, error: BaseException) -> None:
-        """Take in an error, what it came from, and the variables of our frames on its way."""
+        """Collect an error, those that it was raised from, and the variables of our frames on its way."""
         for each in _chain(error):
             self.others += [str(each), repr(each), repr(vars(each)), repr(each.args)]
             self.others += traceback.format_exception(each)
@@ -89,7 +89,7 @@ class Seen:
                     self.others += [f"{name} = {value!r}" for name, value in frame.f_locals.items()]
 
     def show(self, *values: Any) -> None:
-        """Take in values by their `repr`."""
+        """Collect values by their `repr`."""
         self.others += [repr(value) for value in values]
 
     def leaks(self, exchange: Exchange, secrets: list[str]) -> list[str]:
@@ -109,7 +109,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 @pytest.fixture
 def seen() -> Iterator[Seen]:
-    """What all loggers say at DEBUG, before any masking by Airflow; and what a test adds."""
+    """What all loggers log at DEBUG, before Airflow masks anything, and what a test adds."""
     seen = Seen()
     formatter = logging.Formatter()
 
@@ -158,10 +158,10 @@ def context() -> Any:
 
 
 def run_everything(seen: Seen, clock: FakeClock) -> None:
-    """Go through every public way, and take in what it gives or raises."""
+    """Call everything that is public, and collect what it returns or raises."""
     hook = BinanceLoanHook(clock=clock)
     seen.show(hook, vars(hook))
-    ways: list[Callable[[], Any]] = [
+    calls: list[Callable[[], Any]] = [
         lambda: hook.get_force_liquidations(NOW - HOUR, NOW),
         lambda: asyncio.run(hook.aget_force_liquidations(NOW - HOUR, NOW)),
         hook.test_connection,
@@ -169,9 +169,10 @@ def run_everything(seen: Seen, clock: FakeClock) -> None:
         lambda: BinanceLoanForceLiquidationSensor(task_id="wait", timeout=0).execute(context()),
         lambda: BinanceLoanForceLiquidationSensor(task_id="wait", deferrable=True).execute(context()),
     ]
-    for way in ways:
+    for call in calls:
+        shared_throttle.cache_clear()  # a ban that one call met would keep the others from sending anything
         try:
-            seen.show(way())
+            seen.show(call())
         except TaskDeferred as deferred:
             seen.show(deferred.trigger.serialize(), deferred.kwargs)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is searched
@@ -180,8 +181,8 @@ def run_everything(seen: Seen, clock: FakeClock) -> None:
 
 @pytest.fixture
 def hooks_on_the_fake_clock(mocker: Any, clock: FakeClock) -> None:
-    """Operators and sensors make their hooks themselves."""
-    mocker.patch("airflow_provider_binance_loan.hooks.Clock", return_value=clock)
+    """Let the hooks that operators and sensors create go by the fake clock."""
+    mocker.patch("airflow_provider_binance_loan.hooks.SYSTEM_CLOCK", clock)
 
 
 FAILING = {name: case for name, case in CASES.items() if case.faults}
@@ -322,21 +323,21 @@ def test_nothing_is_seen_of_a_trigger(
         ("/bucket/key?X-Amz-Signature=ab", "/bucket/key?X-Amz-Signature=ab"),  # not this package's
     ],
 )
-def test_cuts_signatures_out_of_what_is_logged(said: str, left: str) -> None:
-    """A signature goes wherever an HTTP client logs it, in a quoted address as well; the rest stays."""
+def test_removes_signatures_from_logs(said: str, left: str) -> None:
+    """A signature is removed wherever an HTTP client logs it, also in a quoted address; the rest stays."""
     record = logging.LogRecord("httpx", logging.DEBUG, "", 0, "HTTP: %s", (said,), None)
-    assert masking._without_signature(record)
+    assert redaction._remove_signature(record)
     assert record.getMessage() == f"HTTP: {left}"
 
 
 def test_would_see_a_signature(
     seen: Seen, connected: Any, exchange: Exchange, clock: FakeClock, mocker: Any
 ) -> None:
-    """Without the cut in the HTTP clients' logs, this search finds signatures there."""
-    loggers = [logging.getLogger(name) for name in masking._HTTP_LOGGERS]
+    """Without the filter on the HTTP clients' loggers, this search finds signatures in their logs."""
+    loggers = [logging.getLogger(name) for name in redaction._HTTP_LOGGERS]
     for logger in loggers:
-        logger.removeFilter(masking._without_signature)
-    mocker.patch.object(doors, "hide_signatures")
+        logger.removeFilter(redaction._remove_signature)
+    mocker.patch.object(base, "hide_signatures")
     run_everything(seen, clock)
     assert seen.leaks(exchange, SECRETS)
 

@@ -25,7 +25,7 @@ Key = tuple[int, int]
 
 @pytest.fixture
 def busy(exchange: Exchange) -> Exchange:
-    """A quarter with a dense millisecond, a burst, a spread and a closed unit; each liquidation ends in it."""
+    """A quarter with a dense millisecond, a burst, a spread and a closed unit."""
     dice = random.Random(3)
     for group in range(3, 151):
         exchange.add_unit(group)

@@ -18,7 +18,7 @@ from airflow_provider_binance_loan.exceptions import ConfigurationError, Transie
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_KEY, Exchange
 from tests.conftest import HookClient, assert_holds_no_secret, new_certificate
-from tests.support.clock import HOUR, NOW, FakeClock
+from tests.support.clock import HOUR, NOW
 from tests.support.raw import EMPTY, raw_server
 from tests.support.relay import TunnelProxy
 
