@@ -7,60 +7,18 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
 import pytest
 
-from airflow_provider_binance_loan.binance.declaration import Dataset
-from airflow_provider_binance_loan.binance.fields import FieldType, Record
+from airflow_provider_binance_loan.binance.fields import Record
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.reader import read_window
 from airflow_provider_binance_loan.binance.time_range import DAY_MS, TimeRange
 from tests.support.plans import PlanRunner
+from tests.support.transfers import TRANSFERS
 
 START_MS = 1_772_366_400_000
-
-
-class TransferredAsset(TypedDict):
-    """An amount that was transferred."""
-
-    assetName: Annotated[str | None, FieldType.TEXT, "for example `USDT`"]
-    amount: Annotated[str | None, FieldType.AMOUNT, "the amount"]
-
-
-class Transfer(TypedDict):
-    """A transfer of collateral."""
-
-    transferTime: Annotated[int | None, FieldType.TIME, "when it was made"]
-    status: Annotated[str | None, FieldType.TEXT, "its status"]
-    assets: Annotated[list[TransferredAsset], "what was transferred"]
-
-
-class TransferRecord(TypedDict):
-    """The transfers of one liquidation."""
-
-    liquidationId: Annotated[int, FieldType.INTEGER, "the liquidation"]
-    liquidationTransferRecord: Annotated[list[Transfer], "its transfers"]
-
-
-def latest_transfer_ms(record: Mapping[str, Any]) -> int | None:
-    """Return the time of the latest transfer; None without transfers."""
-    times = [transfer["transferTime"] for transfer in record["liquidationTransferRecord"]]
-    return max((time for time in times if time), default=None)
-
-
-TRANSFERS = Dataset(
-    name="liquidation_transfers",
-    path="/sapi/v1/margin/loan-group/force-liquidation-transfer-record",
-    source="https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/"
-    "transfer#query-risk-unit-forced-liquidation-transfer-records",
-    record=TransferRecord,
-    key_fields=("liquidationId",),
-    table="liquidation_transfers",
-    time_ms=latest_transfer_ms,
-    by_risk_unit=False,
-)
 
 
 def history(count: int, seed: int) -> list[tuple[int, Record]]:
