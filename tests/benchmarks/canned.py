@@ -1,8 +1,8 @@
-"""A Binance whose answers are kept ready, so that the client is what is measured, and not the server.
+"""A Binance with prepared answers, so that the client is measured, and not the server.
 
-It checks each signature, and answers the documented pages of the records of a stretch of time. An answer is
-written and zipped when it is asked for the first time, and then kept: measure from the second time on. There
-is no limit of weight, which would be all that is seen.
+It checks each signature, and answers the documented pages of the records of a time range. An answer is
+written and compressed at its first request, and then kept: measure from the second pull on. Weight is not
+limited, as the limit would be all that is measured.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _HEAD = (
 
 
 def canned(records: int, length: timedelta) -> Callable[[str, str], bytes]:
-    """Return what answers a path and a signed query."""
+    """Return the function that answers a path and a signed query."""
     from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, write_json
 
     exchange = filled(records, length)
@@ -55,8 +55,8 @@ def canned(records: int, length: timedelta) -> Callable[[str, str], bytes]:
             raise ValueError(query)
         if path.endswith("/closed"):
             return no_units
-        asked = {name: int(value) for name, (value,) in parse_qs(payload).items()}
-        return page(asked["startTime"], asked["endTime"], asked["current"], asked["size"])
+        params = {name: int(value) for name, (value,) in parse_qs(payload).items()}
+        return page(params["startTime"], params["endTime"], params["current"], params["size"])
 
     return answer
 
@@ -67,7 +67,7 @@ def _answer(body: bytes) -> bytes:
 
 
 class _Protocol(asyncio.Protocol):
-    """One connection; an answer leaves as long after its request as a round trip takes."""
+    """One connection; an answer is sent a round trip after its request."""
 
     def __init__(
         self, answer: Callable[[str, str], bytes], round_trip_s: float, counts: dict[str, int]
@@ -99,7 +99,7 @@ class _Protocol(asyncio.Protocol):
 
 
 def serve_canned(ready: Connection, records: int, length: timedelta, round_trips_s: list[float]) -> None:
-    """Serve the records under a URL for each round trip, and tell the URLs."""
+    """Serve the records under a URL for each round trip, and send the URLs."""
 
     async def serve() -> None:
         answer, loop = canned(records, length), asyncio.get_running_loop()

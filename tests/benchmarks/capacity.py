@@ -1,10 +1,10 @@
-"""What the servers of the other benchmarks can do, to show that they are not what is measured there.
+"""How much the servers of the other benchmarks can do, to show that these measure the clients.
 
     uv run python -m tests.benchmarks.capacity
 
-Eight connections ask a server for the same full page of a hundred records, again and again, and only count
-the bytes; then clients pull from it. All are told apart by the CPU time that they took, server and client
-each on its own: how many records a second one core of it could do.
+Eight connections request the same full page of a hundred records, again and again, and only count the bytes;
+then clients pull from the server. The table compares CPU time, the server's and each client's on its own: how
+many records a second one core of it could do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tests.benchmarks.canned import serve_canned
-from tests.benchmarks.clients import AIOHTTP, ASYNC, ONE, PATH, PLAIN, WIDE, headers, page_query
+from tests.benchmarks.clients import AIOHTTP, ASYNC, CONCURRENCY, PATH, PLAIN, SEQUENTIAL, headers, page_query
 from tests.benchmarks.pull import pull_once
 from tests.benchmarks.stage import END, PAGE_SIZE, process, row, serve_sandbox
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 RECORDS = 5_000
 LENGTH = timedelta(days=90)
-# The sandbox allows a weight of 12,000 a minute, as Binance does, and clients slow down at four fifths.
+# The sandbox allows a weight of 12,000 a minute, as Binance does, and clients slow down beyond four fifths.
 REQUESTS = 1_000
 ROUNDS = 3
-CLIENTS = (PLAIN, AIOHTTP, ONE, ASYNC)
+CLIENTS = (PLAIN, AIOHTTP, SEQUENTIAL, ASYNC)
 WIDTHS = (9, 16, *(max(18, len(name)) for name in CLIENTS))
 
 
-def serve_and_tell(ready: Connection, serve: Callable[..., None], *arguments: Any) -> None:
-    """Serve in this process, and tell the URLs, and then whenever asked the CPU seconds that it took."""
+def serve_and_report(ready: Connection, serve: Callable[..., None], *arguments: Any) -> None:
+    """Serve in this process, and report the URLs, then the CPU seconds used whenever asked."""
     ours, theirs = Pipe()
     threading.Thread(target=serve, args=(theirs, *arguments), daemon=True).start()
     ready.send(ours.recv())
@@ -46,14 +46,14 @@ def serve_and_tell(ready: Connection, serve: Callable[..., None], *arguments: An
     ours.send("stop")
 
 
-async def ask(url: str, requests: int) -> None:
-    """Ask for a full page so many times, on several connections."""
+async def request_pages(url: str, requests: int) -> None:
+    """Request a full page so many times, on several connections."""
     address = urlsplit(url)
     end_ms = int(END.timestamp() * 1000)
-    asked = page_query(end_ms - int(LENGTH.total_seconds() * 1000), end_ms, 1)
+    query = page_query(end_ms - int(LENGTH.total_seconds() * 1000), end_ms, 1)
     lines = {"Host": address.netloc, "Accept-Encoding": "gzip, deflate", **headers()}
     head = "\r\n".join(f"{name}: {value}" for name, value in lines.items())
-    request = f"GET {PATH}?{asked} HTTP/1.1\r\n{head}\r\n\r\n".encode()
+    request = f"GET {PATH}?{query} HTTP/1.1\r\n{head}\r\n\r\n".encode()
 
     async def connect(times: int) -> None:
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
@@ -65,11 +65,11 @@ async def ask(url: str, requests: int) -> None:
             await reader.readexactly(int(length))
         writer.close()
 
-    await asyncio.gather(*(connect(requests // WIDE) for _ in range(WIDE)))
+    await asyncio.gather(*(connect(requests // CONCURRENCY) for _ in range(CONCURRENCY)))
 
 
 def measure(name: str, serve: Callable[..., None], *arguments: Any) -> None:
-    with process(serve_and_tell, serve, RECORDS, LENGTH, *arguments) as server:
+    with process(serve_and_report, serve, RECORDS, LENGTH, *arguments) as server:
         urls: list[str] = server.recv()
 
         def cpu_s() -> float:
@@ -78,7 +78,7 @@ def measure(name: str, serve: Callable[..., None], *arguments: Any) -> None:
 
         def capacity() -> float:
             before_s = cpu_s()
-            asyncio.run(ask(urls[0], REQUESTS))
+            asyncio.run(request_pages(urls[0], REQUESTS))
             return REQUESTS * PAGE_SIZE / (cpu_s() - before_s)
 
         def speed(client: str) -> float:

@@ -1,4 +1,4 @@
-"""What is measured: ways to pull a window, ours and what others write. Each runs in a process of its own.
+"""The measured ways to pull a window: ours, and what others write. Each runs in a process of its own.
 
 A client is made from a URL, and is called with the window; it returns the records, or their number.
 """
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     Pull = Callable[[int, int], list[Any] | int]
 
 PATH = "/sapi/v1/margin/loan-group/force-liquidation"
-WIDE = 8
+CONCURRENCY = 8
 
 
-# What others write. They count pages until a short one comes, check nothing, and take amounts as floats.
+# What others write. They count pages up to a short one, check nothing, and parse amounts as floats.
 
 
 def page_query(start_ms: int, end_ms: int, page: int) -> str:
@@ -70,8 +70,8 @@ def requests_loop(url: str) -> Pull:
     return pull
 
 
-async def read_wide(get: Callable[[int], Any]) -> list[Any]:
-    """Read pages side by side, each reader taking the next one, until a short one comes."""
+async def read_concurrently(get: Callable[[int], Any]) -> list[Any]:
+    """Read pages concurrently, each reader taking the next one, up to a short one."""
     pages, rows, done = itertools.count(1), [], False
 
     async def read() -> None:
@@ -81,7 +81,7 @@ async def read_wide(get: Callable[[int], Any]) -> list[Any]:
             rows.extend(found)
             done = done or len(found) < PAGE_SIZE
 
-    await asyncio.gather(*(read() for _ in range(WIDE)))
+    await asyncio.gather(*(read() for _ in range(CONCURRENCY)))
     return rows
 
 
@@ -96,7 +96,7 @@ def httpx_loop(url: str) -> Pull:
                 answer.raise_for_status()
                 return answer.json()["rows"]  # type: ignore[no-any-return]
 
-            return await read_wide(get)
+            return await read_concurrently(get)
 
     return lambda start_ms, end_ms: asyncio.run(pull(start_ms, end_ms))
 
@@ -111,7 +111,7 @@ def aiohttp_loop(url: str) -> Pull:
                 async with session.get(f"{url}{PATH}?{page_query(start_ms, end_ms, page)}") as answer:
                     return (await answer.json())["rows"]  # type: ignore[no-any-return]
 
-            return await read_wide(get)
+            return await read_concurrently(get)
 
     return lambda start_ms, end_ms: asyncio.run(pull(start_ms, end_ms))
 
@@ -148,7 +148,7 @@ def instant(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
-def sync_door(url: str) -> Pull:
+def sync_client(url: str) -> Pull:
     from airflow_provider_binance_loan.hooks import BinanceLoanHook
 
     return lambda start_ms, end_ms: BinanceLoanHook().get_force_liquidations(
@@ -156,14 +156,14 @@ def sync_door(url: str) -> Pull:
     )
 
 
-def one_after_another(url: str) -> Pull:
-    """Return the synchronous door with nothing side by side, as the plain loop has it."""
+def sequential_client(url: str) -> Pull:
+    """Return the synchronous client with one request at a time, as in the plain loop."""
     name = "AIRFLOW_CONN_BINANCE_LOAN_DEFAULT"
     os.environ[name] = json.dumps(json.loads(os.environ[name]) | {"extra": {"max_concurrency": 1}})
-    return sync_door(url)
+    return sync_client(url)
 
 
-def async_door(url: str) -> Pull:
+def async_client(url: str) -> Pull:
     from airflow_provider_binance_loan.hooks import BinanceLoanHook
 
     return lambda start_ms, end_ms: asyncio.run(
@@ -172,7 +172,7 @@ def async_door(url: str) -> Pull:
 
 
 def landing(suffix: str, *, flatten: bool = False) -> Callable[[str], Pull]:
-    """Return the client that lands in S3, as a task does."""
+    """Return the client that lands records in S3, as a task does."""
 
     def client(url: str) -> Pull:
         from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
@@ -193,9 +193,9 @@ def landing(suffix: str, *, flatten: bool = False) -> Callable[[str], Pull]:
     return client
 
 
-PLAIN, HTTPX, AIOHTTP = "requests loop", "httpx loop, 8 wide", "aiohttp loop, 8 wide"
+PLAIN, HTTPX, AIOHTTP = "requests loop", "httpx loop, 8 at once", "aiohttp loop, 8 at once"
 SYNC, ASYNC = "ours, sync", "ours, async"
-ONE = "ours, sync, max_concurrency 1"
+SEQUENTIAL = "ours, sync, max_concurrency 1"
 NESTED = {f"ours, to {suffix} in S3": landing(suffix) for suffix in (".jsonl", ".jsonl.gz", ".parquet")}
 LANDINGS: dict[str, Callable[[str], Pull]] = {
     **NESTED,
@@ -207,8 +207,8 @@ CLIENTS: dict[str, Callable[[str], Pull]] = {
     HTTPX: httpx_loop,
     AIOHTTP: aiohttp_loop,
     "HttpOperator": http_operator,
-    ONE: one_after_another,
-    SYNC: sync_door,
-    ASYNC: async_door,
+    SEQUENTIAL: sequential_client,
+    SYNC: sync_client,
+    ASYNC: async_client,
     **NESTED,
 }

@@ -1,10 +1,10 @@
-"""Pull a window of records: ours against what others write, side by side in one run.
+"""Pull a window of records: ours against what others write, in one run.
 
     uv run python -m tests.benchmarks.pull [RECORDS …]
 
 All read the same records from the same server, without and with a round trip of 20 ms, in turn; the table
 shows medians of the rounds, and ratios of records a second within a round. The others count pages and check
-nothing; ours cuts time, and so makes more requests.
+nothing; ours slices time, and so sends more requests.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Sample(NamedTuple):
 
 
 def run(ready: Connection, name: str, urls: list[str], length: timedelta, s3_url: str) -> None:
-    """Pull from one of the URLs whenever told to, and report; at the end, what memory it took."""
+    """Pull from each URL that is received, and report the duration, the CPU time and the memory used."""
     end_ms = int(END.timestamp() * 1000)
     set_up_airflow(urls[0], s3_url)
-    import airflow.sdk  # noqa: F401 - all of them run in a task
+    import airflow.sdk  # noqa: F401 - every client runs in a task
 
     client = {**CLIENTS, **LANDINGS}[name]
     client(urls[0])(end_ms - 60_000, end_ms)  # imports, and the first connections
@@ -65,7 +65,7 @@ def run(ready: Connection, name: str, urls: list[str], length: timedelta, s3_url
 
 
 def pull_once(name: str, urls: list[str], length: timedelta, records: int, s3_url: str = "") -> Any:
-    """Pull once, in a process of its own, and return the seconds, the CPU seconds and the MB that it took."""
+    """Pull once, in a process of its own, and return the seconds, the CPU seconds and the MB used."""
     with process(run, name, urls, length, s3_url) as client:
         client.recv()
         client.send(urls[0])
@@ -75,7 +75,7 @@ def pull_once(name: str, urls: list[str], length: timedelta, records: int, s3_ur
 
 
 def counted(url: str) -> dict[str, int]:
-    """Return what the server counted since it was asked last."""
+    """Return what the server has counted since the last call."""
     with urlopen(url + COUNTS_PATH) as answer:
         return json.loads(gzip.decompress(answer.read()))  # type: ignore[no-any-return]
 

@@ -1,11 +1,11 @@
-"""Window after window of a local Binance with faults, and at the end every record in S3, once, to the digit.
+"""Pull window after window from a sandbox with faults; at the end S3 has every record once, digit for digit.
 
     uv run python -m tests.benchmarks.soak [--minutes 30] [--fault-rate 0.1] [--seed 1]
 
 Ten seconds stand for an hour. Each window is pulled when it has ended, in turn by the operator and by the
-hook's asynchronous door, and a task that fails is run again, as Airflow would. What happens on the exchange
-is drawn from the seed beforehand: a few liquidations every second, bursts of several hundred, crowds of more
-than a page in one millisecond, and units that open and close. Ends with 1 when anything is wrong.
+hook's asynchronous client, and a task that fails is run again, as Airflow would. What happens on the exchange
+is drawn from the seed beforehand: a few liquidations every second, bursts of several hundred, more than a
+page within one millisecond, and units that open and close. It exits with 1 when anything is wrong.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ set_up_airflow("http://127.0.0.1:9")  # before Airflow is imported
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
+from airflow_provider_binance_loan.binance.time_range import TimeRange
 from airflow_provider_binance_loan.exceptions import (
     BadResponseError,
     BinanceLoanError,
@@ -40,28 +42,27 @@ from airflow_provider_binance_loan.exceptions import (
     TransientError,
 )
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
-from airflow_provider_binance_loan.landing.s3 import Store, parse_s3_object
-from airflow_provider_binance_loan.landing.sink import Landing
+from airflow_provider_binance_loan.landing.s3 import S3Destination
+from airflow_provider_binance_loan.landing.sink import Sink
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 from airflow_provider_binance_loan.sandbox.exchange import Behaviour, Exchange, Liquidation, Unit, write_json
 from airflow_provider_binance_loan.sandbox.faults import Fault
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
-from airflow_provider_binance_loan.windows import resolve_window
 
 WINDOW_MS = 10_000
 UNITS = 150  # that live all the time: more than a page of them can start in one millisecond
-MOST_TRIES = 20
+MAX_TRIES = 20
 RETRY_DELAY_S = 5
-# An answer takes so long, at the most, until it has told a client to wait.
-ON_ITS_WAY_MS = 300
-SETTLED = 12  # windows until the process should need no more memory, but for what the exchange keeps
-MOST_GROWTH_MB = 96
+# The longest time until a client has read an answer that asks it to wait.
+IN_TRANSIT_MS = 300
+SETTLED = 12  # windows after which only what the exchange keeps should need more memory
+MAX_GROWTH_MB = 96
 
 Key = tuple[int, int]
 
 
-class Watched(Exchange):
-    """An exchange that notes what it met, in little memory."""
+class CountingExchange(Exchange):
+    """An exchange that counts faults and requests, in little memory."""
 
     def __init__(self, seed: int, fault_rate: float) -> None:
         super().__init__(seed, behaviour=Behaviour(fault_rate=fault_rate), history=False)
@@ -69,7 +70,7 @@ class Watched(Exchange):
         self.statuses: Counter[int] = Counter()
         self.sent_twice = self.sent_early = 0
         self._queries: set[int] = set()
-        self._told_ms = self._until_ms = 0
+        self._limited_ms = self._until_ms = 0
 
     def next_fault(self, path: str) -> Fault | None:
         fault = super().next_fault(path)
@@ -78,7 +79,7 @@ class Watched(Exchange):
             self.faults[f"{fault.kind} {fault.status}" if named else fault.kind] += 1
             if fault.retry_after:
                 now_ms = self.now_ms()
-                self._told_ms, self._until_ms = now_ms, now_ms + 1000 * fault.retry_after
+                self._limited_ms, self._until_ms = now_ms, now_ms + 1000 * fault.retry_after
         return fault
 
     def log(self, request: Any) -> None:
@@ -89,19 +90,19 @@ class Watched(Exchange):
         self._queries.add(hash(request.query))
         self.sent_twice += len(self._queries) == known
         signed_ms = int(dict(request.params)["timestamp"])
-        self.sent_early += signed_ms > self._told_ms + ON_ITS_WAY_MS and request.at_ms < self._until_ms
+        self.sent_early += signed_ms > self._limited_ms + IN_TRANSIT_MS and request.at_ms < self._until_ms
 
 
 def add(exchange: Exchange, dice: random.Random, unit: Unit, at_ms: int) -> None:
-    """Put a liquidation on a unit; it is seen from the moment it starts, and ends with the unit."""
+    """Add a liquidation of a unit; it is visible from its start on, and ends with the unit."""
     end_ms = at_ms + dice.choice((1, 500, 5_000, 60_000))
     with suppress(ValueError):  # one of that unit starts just then
         exchange.add_liquidation(unit.group_id, at_ms, min(end_ms, unit.close_ms or end_ms))
 
 
 def draw(exchange: Exchange, dice: random.Random, start_ms: int, windows: int) -> set[int]:
-    """Put on the exchange all that will happen, and return which windows hold a crowd."""
-    crowded = set()
+    """Add all that will happen, and return the windows with more than a page in one millisecond."""
+    dense = set()
     units = [exchange.add_unit(group_id) for group_id in range(1, UNITS + 1)]
     for number in range(windows):
         begin_ms = start_ms + number * WINDOW_MS
@@ -112,7 +113,7 @@ def draw(exchange: Exchange, dice: random.Random, start_ms: int, windows: int) -
             for _ in range(dice.randrange(300, 800)):
                 add(exchange, dice, dice.choice(units), at_ms + dice.randrange(width_ms))
         if dice.random() < 0.1:
-            crowded.add(number)
+            dense.add(number)
             at_ms = begin_ms + dice.randrange(WINDOW_MS)
             for unit in dice.sample(units, 130):
                 add(exchange, dice, unit, at_ms)
@@ -121,14 +122,14 @@ def draw(exchange: Exchange, dice: random.Random, start_ms: int, windows: int) -
         passing = exchange.add_unit(UNITS + 1 + number, begin_ms - WINDOW_MS, close_ms)
         for _ in range(3):
             add(exchange, dice, passing, close_ms - 1 - dice.randrange(6_000))
-    return crowded
+    return dense
 
 
-def change_reading(exchange: Exchange, dice: random.Random, *, crowd: bool) -> None:
-    """Choose another reading of what Binance's page leaves open."""
-    # A crowd is read by page, and so are many closed units, which nobody can where every answer has an order
-    # of its own.
-    by_page = crowd or sum(not unit["active"] for unit in exchange.state()["units"]) >= PAGE_SIZE
+def change_interpretation(exchange: Exchange, dice: random.Random, *, dense: bool) -> None:
+    """Choose another interpretation of what Binance's page leaves open."""
+    # A dense millisecond is read by page, and so are many closed units, which is impossible where every
+    # answer has an order of its own.
+    by_page = dense or sum(not unit["active"] for unit in exchange.state()["units"]) >= PAGE_SIZE
     order = dice.choice(("newest", "oldest") if by_page else ("newest", "oldest", "random"))
     exchange.behaviour = replace(
         exchange.behaviour,
@@ -141,7 +142,7 @@ def change_reading(exchange: Exchange, dice: random.Random, *, crowd: bool) -> N
 
 
 class Window(NamedTuple):
-    """A window, and what became of it."""
+    """A window, and the outcome of its pull."""
 
     start_ms: int
     end_ms: int
@@ -155,12 +156,12 @@ class Window(NamedTuple):
 
 
 def pull(number: int, start_ms: int, end_ms: int, key: str) -> dict[str, Any]:
-    """Do once what a task does."""
+    """Pull and land a window once, as a task does."""
     start, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (start_ms, end_ms))
     if number % 2:
         records = asyncio.run(BinanceLoanHook().aget_force_liquidations(start, end))
-        window = resolve_window({}, start=start, end=end)
-        return Landing(Store(), parse_s3_object("lake", key)).land(records, window)
+        sink = Sink(FORCE_LIQUIDATIONS, S3Destination("lake"), key)
+        return sink.land(records, TimeRange(start_ms, end_ms))
     context: Any = {
         "dag_run": SimpleNamespace(run_after=end),
         "data_interval_start": start,
@@ -173,16 +174,16 @@ def pull(number: int, start_ms: int, end_ms: int, key: str) -> dict[str, Any]:
 
 
 def run_task(attempt: Callable[[], dict[str, Any]], failures: Counter[str]) -> dict[str, Any]:
-    """Run a task until it succeeds, and wait in between at least as long as Binance asks."""
+    """Run a task until it succeeds, and wait between two tries at least as long as Binance asks."""
     tries = 0
     while True:
         try:
             return attempt()
         except (TransientError, BadResponseError) as error:
-            said = re.split("[:;]", re.sub("http://[^/]+", "", str(error)))[0]
-            failures[f"{type(error).__name__}: {said}"] += 1
+            fact = re.sub(r"http://\S+", "the host", error.message.partition(": ")[2])
+            failures[f"{type(error).__name__}: {fact}"] += 1
             tries += 1
-            if tries == MOST_TRIES:
+            if tries == MAX_TRIES:
                 raise
             ends_ms = error.ends_at_ms if isinstance(error, RateLimitedError) else 0
             time.sleep(max(RETRY_DELAY_S, ends_ms / 1000 - time.time()))
@@ -215,7 +216,7 @@ def as_sent(exchange: Exchange, one: Liquidation, *, running: bool) -> dict[str,
 
 
 def flaw(exchange: Exchange, window: Window, record: dict[str, Any], one: Liquidation | None) -> str | None:
-    """Return what is wrong with a record of a window, by the liquidation that it tells of."""
+    """Return what is wrong with a record of a window, compared with its liquidation on the exchange."""
     ended_ms = record["liquidationEndTime"] or None
     if one is None or not window.start_ms <= one.start_ms < window.end_ms:
         return "does not belong there"
@@ -223,11 +224,11 @@ def flaw(exchange: Exchange, window: Window, record: dict[str, Any], one: Liquid
     if not (end_ms == ended_ms <= window.pulled_ms if ended_ms else end_ms > window.end_ms):
         return f"ended at {ended_ms}, and at {end_ms} on the exchange"
     if record | {"liquidationEndTime": ended_ms} != as_sent(exchange, one, running=not ended_ms):
-        return "is another on the exchange"
+        return "differs from the one on the exchange"
     return None
 
 
-def check(exchange: Watched, s3: Any, windows: list[Window]) -> Iterator[str]:
+def check(exchange: CountingExchange, s3: Any, windows: list[Window]) -> Iterator[str]:
     """Compare all objects with all that happened, and yield what is wrong."""
     from_ms, until_ms = windows[0].start_ms, windows[-1].end_ms
     happened = {
@@ -244,14 +245,14 @@ def check(exchange: Watched, s3: Any, windows: list[Window]) -> Iterator[str]:
         for record in records:
             key = (record["liquidationStartTime"], record["groupId"])
             if key in landed:
-                yield f"{key} comes a second time in {window.key}"
+                yield f"{key} is repeated in {window.key}"
             landed.add(key)
             if found := flaw(exchange, window, record, happened.get(key)):
                 yield f"{key} in {window.key} {found}"
     yield from (f"{key} is missing" for key in sorted(happened.keys() - landed))
     for times, what in (
         (exchange.sent_twice, "signed queries were sent twice"),
-        (exchange.sent_early, "requests were made while told to wait"),
+        (exchange.sent_early, "requests were sent during a wait that Binance asked for"),
         (exchange.statuses[418], "requests were answered with a ban"),
     ):
         if times:
@@ -259,16 +260,16 @@ def check(exchange: Watched, s3: Any, windows: list[Window]) -> Iterator[str]:
 
 
 def soak(
-    exchange: Watched, dice: random.Random, number_of_windows: int, failures: Counter[str]
+    exchange: CountingExchange, dice: random.Random, number_of_windows: int, failures: Counter[str]
 ) -> Iterator[Window]:
     """Pull window after window, each as soon as it has ended."""
     start_ms = exchange.now_ms() + 1_000
-    crowded = draw(exchange, dice, start_ms, number_of_windows)
+    dense = draw(exchange, dice, start_ms, number_of_windows)
     for number in range(number_of_windows):
         begin_ms, end_ms = start_ms + number * WINDOW_MS, start_ms + (number + 1) * WINDOW_MS
         time.sleep(max(0, end_ms / 1000 - time.time()))
-        change_reading(exchange, dice, crowd=number in crowded)
-        if exchange.behaviour.fault_rate and dice.random() < 0.2:  # a longer wait, amid requests side by side
+        change_interpretation(exchange, dice, dense=number in dense)
+        if exchange.behaviour.fault_rate and dice.random() < 0.2:  # a longer wait, amid concurrent requests
             limit = Fault("error", 429, -1003, "Too many requests.", retry_after=3, bans=False)
             exchange.fail(*[None] * dice.randrange(6), limit)
         key = f"{number:05}.jsonl.gz"
@@ -282,7 +283,7 @@ def counted(counts: Counter[str]) -> Iterator[tuple[str, str]]:
 
 
 def main(minutes: float, fault_rate: float, seed: int) -> int:
-    exchange, dice = Watched(seed, fault_rate), random.Random(seed)
+    exchange, dice = CountingExchange(seed, fault_rate), random.Random(seed)
     failures: Counter[str] = Counter()
     windows: list[Window] = []
     memory: list[float] = []
@@ -305,7 +306,7 @@ def main(minutes: float, fault_rate: float, seed: int) -> int:
         wrong += check(exchange, s3, windows) if windows else []
 
     grown = memory[-1] - memory[min(SETTLED, len(memory)) - 1] if memory else 0
-    if grown > MOST_GROWTH_MB:
+    if grown > MAX_GROWTH_MB:
         wrong.append(f"the process grew by {grown:.0f} MB after {SETTLED} windows")
     sizes = [window.manifest["records"] for window in windows]
     late_s = sorted(window.late_s for window in windows) or [0]

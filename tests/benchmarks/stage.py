@@ -1,4 +1,4 @@
-"""What stands around a measurement: processes of their own for the servers and for what is measured."""
+"""The stage of a measurement: processes for the servers and for what is measured, and rows of tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-# Nothing else up here: what a process imports counts as its memory.
+# Nothing else is imported up here, since it would count as memory of what is measured.
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
@@ -53,7 +53,7 @@ def filled(records: int, length: timedelta) -> Exchange:
 
 
 def serve_sandbox(ready: Connection, records: int, length: timedelta) -> None:
-    """Serve a sandbox with records, and tell its URL."""
+    """Serve a sandbox with records, and send its URL."""
     from airflow_provider_binance_loan.sandbox.server import SandboxServer
 
     with SandboxServer(filled(records, length)) as server:
@@ -62,7 +62,7 @@ def serve_sandbox(ready: Connection, records: int, length: timedelta) -> None:
 
 
 def serve_s3(ready: Connection) -> None:
-    """Serve a local S3, and tell its URL."""
+    """Serve a local S3, and send its URL."""
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)

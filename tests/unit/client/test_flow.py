@@ -1,4 +1,4 @@
-"""One request's life, driven by hand with `next()` and `.send()`: no network, and a clock that is set by hand."""
+"""One request's life, driven with `next()` and `.send()`, without network and on the fake clock."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class TestSend:
         assert result(flow, response) is response
 
     def test_parses_the_content_before_it_returns(self, client: BaseClient, clock: FakeClock) -> None:
-        """Content that Binance does not document is the request's error, not one of whoever reads it later."""
+        """Content that Binance does not document is an error of the request, not of its later reader."""
 
         def parse(payload: Any) -> Any:
             raise BadResponseError("Check it.")
