@@ -24,7 +24,7 @@ from airflow_provider_binance_loan.binance.fields import Field, FieldType, Recor
 if TYPE_CHECKING:
     from airflow_provider_binance_loan.binance.declaration import Dataset
 
-#: What stands for the table's name in the key of an object.
+#: The placeholder for the table's name in the key of an object.
 PLACEHOLDER = "{table}"
 
 #: Yields the rows of a record, each with the name of its table.
@@ -35,7 +35,7 @@ _POSITION = Field("position", FieldType.INTEGER, required=True)
 
 @dataclass(frozen=True)
 class Table:
-    """What the rows of an object look like.
+    """The columns of the rows of an object.
 
     :param name: the table's name; `""` for whole records.
     :param columns: the field that each column holds, in their order.

@@ -1,4 +1,4 @@
-"""Destinations: what a sink needs of an object store, whichever it is."""
+"""The interface of a destination: an object store that a sink writes to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Destination(Protocol):
         """Return if objects with these keys can be written, as far as can be known before an upload.
 
         :raises ConfigurationError: a key is not valid, or there is no such bucket.
-        :raises TransientError: the object store cannot be asked at present.
+        :raises TransientError: the object store cannot answer at present.
         """
 
     def exists(self, key: str) -> bool:

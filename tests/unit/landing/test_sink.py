@@ -92,7 +92,7 @@ def test_lands_the_flat_tables_of_another_dataset(lake: MemoryDestination, tmp_p
 
 @pytest.mark.parametrize("dataset", [FORCE_LIQUIDATIONS, TRANSFERS], ids=lambda dataset: dataset.name)
 def test_uploads_the_table_of_the_records_last(lake: MemoryDestination, dataset: Any) -> None:
-    """Whoever waits for the object of the records finds all others there."""
+    """Once the object of the records exists, all others do."""
     Sink(dataset, lake, "{table}.jsonl", flatten=True).land([], WINDOW)
     assert lake.uploads[-1] == f"{dataset.table}.jsonl"
     assert len(lake.uploads) == 3

@@ -103,7 +103,7 @@ def test_has_one_table_of_whole_records() -> None:
 
 
 def test_refuses_two_tables_of_one_name() -> None:
-    """A declaration whose tables would be mixed up is an error of whoever writes it."""
+    """A declaration with two tables of one name is an error, as their rows would be mixed up."""
     with pytest.raises(ValueError, match="Rename a table of liquidation_transfers"):
         flat_tables(replace(TRANSFERS, table="assets"))
 
