@@ -62,8 +62,8 @@ def _require_key(key: str, given: str) -> None:
         )
     if key.startswith("/") or "?" in key or "#" in key:
         raise ConfigurationError(
-            "Remove the leading slash, ? or # from the key in s3_key, which readers of s3:// URLs get wrong: "
-            f"it is {shown(given)}."
+            f"Remove the leading slash, ? or # from the key in s3_key: it is {shown(given)}, and readers of "
+            "s3:// URLs get that wrong."
         )
     if not key.isprintable() or len(key.encode()) > _MAX_KEY_BYTES:
         raise ConfigurationError(
@@ -101,8 +101,8 @@ def parse_extra_args(
     for name in args:
         if name not in S3Transfer.ALLOWED_UPLOAD_ARGS:
             raise ConfigurationError(
-                f"Remove {shown(name)} from s3_extra_args: boto3's uploads have no such argument, but "
-                f"{', '.join(S3Transfer.ALLOWED_UPLOAD_ARGS)}."
+                f"Correct or remove {shown(name)} in s3_extra_args: boto3's uploads have no such argument; "
+                "boto3.s3.transfer.S3Transfer.ALLOWED_UPLOAD_ARGS lists all."
             )
     if encrypt and args.get("ServerSideEncryption", "AES256") != "AES256":
         raise ConfigurationError(

@@ -171,7 +171,7 @@ def test_leaves_transient_errors_to_airflow(connect: Any) -> None:
         ({"s3_key": "s3://lake/a.gz", "file_format": "jsonl"}, "s3_key agree: .*'a.gz' means 'gzip'"),
         (
             {"s3_key": "s3://lake/b.jsonl", "s3_extra_args": {"Colour": "red"}},
-            "^Remove 'Colour' from s3_extra_args",
+            "^Correct or remove 'Colour' in s3_extra_args",
         ),
         ({"s3_key": "s3://lake/b.jsonl", "s3_extra_args": {"Tagging": {"a": "b"}}}, "parameter Tagging"),
         ({"s3_key": "s3://lake/b.jsonl", "s3_extra_args": {"Metadata": "a"}}, "parameter Metadata"),

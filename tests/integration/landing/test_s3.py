@@ -126,7 +126,7 @@ def test_applies_the_arguments_to_the_object(s3: Any) -> None:
     [
         (
             {"extra_args": {"storageclass": "GLACIER"}},
-            "Remove 'storageclass' from s3_extra_args: .*ACL",
+            "Correct or remove 'storageclass' in s3_extra_args: .*ALLOWED_UPLOAD_ARGS",
         ),
         ({"extra_args": ["StorageClass"]}, r"Give s3_extra_args as a dict .*: it is \['StorageClass'\]"),
         (

@@ -90,7 +90,10 @@ def test_refuses_other_certificate_checks(verify: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
-        ({"extra_args": {"storageclass": "GLACIER"}}, ["s3_extra_args", "'storageclass'", "StorageClass"]),
+        (
+            {"extra_args": {"storageclass": "GLACIER"}},
+            ["s3_extra_args", "'storageclass'", "ALLOWED_UPLOAD_ARGS"],
+        ),
         ({"extra_args": ["StorageClass"]}, ["s3_extra_args", "dict", "['StorageClass']"]),
         (
             {"extra_args": {"ServerSideEncryption": "aws:kms"}, "encrypt": True},
