@@ -10,32 +10,23 @@ os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-home-")
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "True"
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
-import asyncio
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from datetime import UTC, datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from moto.server import ThreadedMotoServer
 
 from airflow_provider_binance_loan.client.throttle import shared_throttle
-from airflow_provider_binance_loan.hooks import BinanceLoanHook
-from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_KEY, SANDBOX_API_SECRET, Exchange
+from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
+from tests.support.certificates import new_certificate
 from tests.support.clock import FakeClock
+from tests.support.connections import aws_client, aws_connection, binance_connection
+from tests.support.hook_client import KINDS, HookClient
 from tests.support.mail import MailServer
-
-DATA = Path(__file__).parent / "data"
 
 
 @pytest.fixture
@@ -72,39 +63,14 @@ def connect(monkeypatch: pytest.MonkeyPatch, sandbox: SandboxServer) -> Callable
     """Define the default connection, to the sandbox unless told otherwise."""
 
     def define(**fields: Any) -> None:
-        extra = fields.pop("extra", {})
-        connection = {
-            "conn_type": "binance_loan",
-            "host": sandbox.url,
-            "login": SANDBOX_API_KEY,
-            "password": SANDBOX_API_SECRET,
-            **fields,
-            "extra": extra,
-        }
-        monkeypatch.setenv("AIRFLOW_CONN_BINANCE_LOAN_DEFAULT", json.dumps(connection))
+        connection = binance_connection(**{"host": sandbox.url, **fields})
+        monkeypatch.setenv("AIRFLOW_CONN_BINANCE_LOAN_DEFAULT", connection)
 
     define()
     return define
 
 
-class HookClient:
-    """A hook that uses the synchronous or the asynchronous client, so that one table covers both.
-
-    :param kind: `"sync"` or `"async"`.
-    :param arguments: those of the hook.
-    """
-
-    def __init__(self, kind: str, **arguments: Any) -> None:
-        self.kind = kind
-        self.hook = BinanceLoanHook(**arguments)
-
-    def pull(self, start: datetime, end: datetime, **arguments: Any) -> list[Any]:
-        if self.kind == "sync":
-            return self.hook.get_force_liquidations(start, end, **arguments)
-        return asyncio.run(self.hook.aget_force_liquidations(start, end, **arguments))
-
-
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=KINDS)
 def client_kind(request: pytest.FixtureRequest) -> str:
     """Which of the two HTTP clients a test runs through: it runs through both."""
     return str(request.param)
@@ -114,14 +80,6 @@ def client_kind(request: pytest.FixtureRequest) -> str:
 def client(client_kind: str, connect: object, clock: FakeClock) -> HookClient:
     """A hook on the fake clock that pulls through one HTTP client."""
     return HookClient(client_kind, clock=clock)
-
-
-def assert_holds_no_secret(error: BaseException | None) -> None:
-    """Neither the error nor any that it was raised from holds the key, the secret or a signature."""
-    while error:
-        text = f"{error!s} {error!r} {vars(error)}"
-        assert not any(part in text for part in (SANDBOX_API_KEY, SANDBOX_API_SECRET, "signature="))
-        error = error.__cause__ or error.__context__
 
 
 @pytest.fixture(autouse=True)
@@ -143,20 +101,8 @@ def s3_url() -> Iterator[str]:
 @pytest.fixture
 def s3(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A client of the local S3 endpoint with an empty bucket `lake`, and the connection `aws_default`."""
-    connection = {
-        "conn_type": "aws",
-        "login": "testing",
-        "password": "testing",
-        "extra": {"endpoint_url": s3_url, "region_name": "us-east-1"},
-    }
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3_url,
-        region_name="us-east-1",
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-    )
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_connection(s3_url))
+    client = aws_client(s3_url)
     client.create_bucket(Bucket="lake")
     yield client
     for item in client.list_objects_v2(Bucket="lake").get("Contents", []):
@@ -169,25 +115,6 @@ def mail_server() -> Iterator[MailServer]:
     """A mail server without a mail."""
     with MailServer() as server:
         yield server
-
-
-def new_certificate() -> bytes:
-    """Return a certificate for 127.0.0.1 that nobody vouches for, and its key, as PEMs."""
-    key = generate_private_key(65537, 2048)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
-        .not_valid_after(datetime(2100, 1, 1, tzinfo=UTC))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
-        .sign(key, SHA256())
-    )
-    return made.public_bytes(Encoding.PEM) + key.private_bytes(
-        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-    )
 
 
 @pytest.fixture(scope="session")

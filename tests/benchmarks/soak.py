@@ -24,7 +24,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from tests.benchmarks.stage import PAGE_SIZE, local_s3, rss_mb, s3_client, set_up_airflow
@@ -48,6 +47,7 @@ from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationO
 from airflow_provider_binance_loan.sandbox.exchange import Behaviour, Exchange, Liquidation, Unit, write_json
 from airflow_provider_binance_loan.sandbox.faults import Fault
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
+from tests.support.runs import run_context
 
 WINDOW_MS = 10_000
 UNITS = 150  # that live all the time: more than a page of them can start in one millisecond
@@ -162,13 +162,8 @@ def pull(number: int, start_ms: int, end_ms: int, key: str) -> dict[str, Any]:
         records = asyncio.run(BinanceLoanHook().aget_force_liquidations(start, end))
         sink = Sink(FORCE_LIQUIDATIONS, S3Destination("lake"), key)
         return sink.land(records, TimeRange(start_ms, end_ms))
-    context: Any = {
-        "dag_run": SimpleNamespace(run_after=end),
-        "data_interval_start": start,
-        "data_interval_end": end,
-    }
     task = BinanceLoanForceLiquidationOperator(task_id="land", s3_bucket="lake", s3_key=key)
-    manifest = task.execute(context)
+    manifest = task.execute(run_context(start, end))
     assert isinstance(manifest, dict)
     return manifest
 

@@ -84,43 +84,22 @@ def local_s3() -> Iterator[str]:
 
 def s3_client(url: str) -> Any:
     """Return a client of a local S3."""
-    import boto3
+    from tests.support.connections import aws_client
 
-    return boto3.client(
-        "s3",
-        endpoint_url=url,
-        region_name="us-east-1",
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-    )
+    return aws_client(url)
 
 
 def set_up_airflow(loan_url: str, s3_url: str = "") -> None:
     """Give this process an Airflow of its own, with connections to the local servers; before its import."""
-    from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_KEY, SANDBOX_API_SECRET
+    from tests.support.connections import aws_connection, binance_connection
 
-    connections = {
-        "binance_loan": {
-            "conn_type": "binance_loan",
-            "host": loan_url,
-            "login": SANDBOX_API_KEY,
-            "password": SANDBOX_API_SECRET,
-        },
-        "aws": {
-            "conn_type": "aws",
-            "login": "testing",
-            "password": "testing",
-            "extra": {"endpoint_url": s3_url, "region_name": "us-east-1"},
-        },
-        "http": {"conn_type": "http", "host": loan_url},
-    }
     os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp())
     os.environ.update(
         AIRFLOW__CORE__UNIT_TEST_MODE="True",
         AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR",
-        **{
-            f"AIRFLOW_CONN_{name.upper()}_DEFAULT": json.dumps(fields) for name, fields in connections.items()
-        },
+        AIRFLOW_CONN_BINANCE_LOAN_DEFAULT=binance_connection(loan_url),
+        AIRFLOW_CONN_AWS_DEFAULT=aws_connection(s3_url),
+        AIRFLOW_CONN_HTTP_DEFAULT=json.dumps({"conn_type": "http", "host": loan_url}),
     )
 
 

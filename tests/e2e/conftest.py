@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, Exchange
 from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_connection
 from tests.e2e.harness import Airflow
+from tests.support.connections import aws_connection
 from tests.support.mail import MailServer
 
 DAGS = Path(__file__).parent / "dags"
@@ -115,14 +116,7 @@ def airflow(
         "binance_loan_watched": airflow_connection(watched.url),
         **{f"binance_loan_{name}": airflow_connection(shown.url) for name in SHOWN},
         "smtp_default": mail_server.airflow_connection,
-        "aws_default": json.dumps(
-            {
-                "conn_type": "aws",
-                "login": "testing",
-                "password": "testing",
-                "extra": {"endpoint_url": s3_url, "region_name": "us-east-1"},
-            }
-        ),
+        "aws_default": aws_connection(s3_url),
     }
     dags = Path(shutil.copytree(DAGS, home / "dags", ignore=shutil.ignore_patterns("__pycache__")))
     running = Airflow(home, dags, connections)

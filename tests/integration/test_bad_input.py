@@ -42,9 +42,10 @@ from airflow_provider_binance_loan.triggers import (
     BinanceLoanForceLiquidationEventTrigger,
     BinanceLoanForceLiquidationTrigger,
 )
-from tests.conftest import HookClient
 from tests.support.clock import HOUR, NOW, FakeClock
+from tests.support.hook_client import KINDS, HookClient
 from tests.support.raw import EMPTY, answer, error, raw_server
+from tests.support.runs import run_context
 
 # In every secret below that is no PEM, and in no sentence.
 HUSH = "hush"
@@ -97,20 +98,9 @@ def refused(unasked: SandboxServer) -> Any:
     return expect
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=KINDS)
 def pull(request: pytest.FixtureRequest, connect: object) -> Callable[..., Any]:
     return HookClient(request.param, clock=FakeClock()).pull
-
-
-def context(**keys: Any) -> Any:
-    """Return the context of the run of an hour."""
-    return {
-        "dag_run": SimpleNamespace(run_after=NOW),
-        "data_interval_start": NOW - HOUR,
-        "data_interval_end": NOW,
-        "ti": SimpleNamespace(get_first_reschedule_date=lambda _: None),
-        **keys,
-    }
 
 
 def operator(**arguments: Any) -> BinanceLoanForceLiquidationOperator:
@@ -413,7 +403,7 @@ def test_says_which_field_of_the_connection_is_wrong(
         with refused(ConfigurationError, named):
             HookClient(kind, clock=FakeClock()).pull(NOW - HOUR, NOW)
     with refused(AirflowFailException, named):
-        operator().execute(context())
+        operator().execute(run_context())
     assert BinanceLoanHook().test_connection() == (False, text)
     extra = fields.get("extra")
     names = [*fields, *(extra if isinstance(extra, dict) else ())]
@@ -457,7 +447,7 @@ def test_says_which_connection_is_missing(conn_id: Any, shown: str, connect: obj
     with refused(ConfigurationError, text):
         asyncio.run(BinanceLoanHook(conn_id).aget_force_liquidations(NOW - HOUR, NOW))
     with refused(AirflowFailException, text):
-        operator(binance_loan_conn_id=conn_id).execute(context())
+        operator(binance_loan_conn_id=conn_id).execute(run_context())
 
 
 def test_a_rotated_key_works_on_the_next_call(connect: Any, sandbox: SandboxServer) -> None:
@@ -476,7 +466,7 @@ def test_a_rotated_key_works_on_the_next_call(connect: Any, sandbox: SandboxServ
     for client in clients:
         assert client.pull(NOW - HOUR, NOW) == []
     sandbox.exchange.clock = lambda: datetime.now(UTC).timestamp()
-    assert operator().execute(context()) == []
+    assert operator().execute(run_context()) == []
 
 
 # Keys
@@ -739,9 +729,9 @@ def test_says_what_is_wrong_with_risk_units(
     with refused(ConfigurationError, text):
         BinanceLoanForceLiquidationEventTrigger(asset_name="a", risk_units=risk_units)
     with refused(AirflowFailException, text):
-        operator(risk_units=risk_units).execute(context())
+        operator(risk_units=risk_units).execute(run_context())
     with refused(AirflowFailException, text):
-        BinanceLoanForceLiquidationSensor(task_id="wait", risk_units=risk_units).execute(context())
+        BinanceLoanForceLiquidationSensor(task_id="wait", risk_units=risk_units).execute(run_context())
 
 
 def instant(name: str, came: str) -> str:
@@ -883,7 +873,7 @@ def test_says_what_is_wrong_with_the_operator(
 ) -> None:
     """A wrong argument fails the task without a retry, and the sentence names it."""
     with refused(AirflowFailException, text):
-        operator(**arguments).execute(context())
+        operator(**arguments).execute(run_context())
     assert any(name in text for name in arguments)
 
 
@@ -911,9 +901,9 @@ def test_says_what_is_wrong_with_the_operator(
 def test_says_what_is_wrong_with_a_run(keys: Any, text: str, connect: object, refused: Any) -> None:
     """A run whose interval is no window fails its task, and its sensor, with the same sentence."""
     with refused(AirflowFailException, text):
-        operator().execute(context(**keys))
+        operator().execute(run_context(**keys))
     with refused(AirflowFailException, text):
-        BinanceLoanForceLiquidationSensor(task_id="wait").execute(context(**keys))
+        BinanceLoanForceLiquidationSensor(task_id="wait").execute(run_context(**keys))
 
 
 SENSORS: list[tuple[dict[str, Any], str]] = [
@@ -969,7 +959,7 @@ def test_says_what_is_wrong_with_the_sensor(
         **{"deferrable": mode == "deferrable", "poke_interval": 1, "timeout": 0, **flags, **arguments},
     )
     with refused(AirflowFailException, text):
-        sensor.execute(context())
+        sensor.execute(run_context())
 
 
 @pytest.mark.parametrize(

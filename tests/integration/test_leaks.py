@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -41,7 +40,9 @@ from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSen
 from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationTrigger
 from tests.integration.client.test_faults import CASES
 from tests.support.clock import HOUR, NOW, FakeClock
+from tests.support.errors import with_causes
 from tests.support.raw import answer, raw_server
+from tests.support.runs import run_context
 
 PACKAGE = str(Path(airflow_provider_binance_loan.__file__).parent)
 
@@ -81,7 +82,7 @@ class Seen:
 
     def error(self, error: BaseException) -> None:
         """Collect an error, those that it was raised from, and the variables of our frames on its way."""
-        for each in _chain(error):
+        for each in with_causes(error):
             self.others += [str(each), repr(each), repr(vars(each)), repr(each.args)]
             self.others += traceback.format_exception(each)
             for frame, _ in traceback.walk_tb(each.__traceback__):
@@ -97,14 +98,6 @@ class Seen:
         quoted = {request.query.rpartition("signature=")[2] for request in exchange.requests} - {""}
         signs = {*secrets, *signatures, *quoted, *(unquote(text) for text in quoted)}
         return [text for text in (*self.records, *self.others) if any(sign in text for sign in signs)]
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error:
-        yield error
-        if error.__cause__ and error.__context__ is not error.__cause__:
-            yield from _chain(error.__context__)
-        error = error.__cause__ or error.__context__
 
 
 @pytest.fixture
@@ -148,15 +141,6 @@ def connected(request: pytest.FixtureRequest, exchange: Exchange, connect: Any) 
     return define
 
 
-def context() -> Any:
-    return {
-        "dag_run": SimpleNamespace(run_after=NOW),
-        "data_interval_start": NOW - HOUR,
-        "data_interval_end": NOW,
-        "ti": SimpleNamespace(get_first_reschedule_date=lambda _: None),
-    }
-
-
 def run_everything(seen: Seen, clock: FakeClock) -> None:
     """Call everything that is public, and collect what it returns or raises."""
     hook = BinanceLoanHook(clock=clock)
@@ -165,9 +149,9 @@ def run_everything(seen: Seen, clock: FakeClock) -> None:
         lambda: hook.get_force_liquidations(NOW - HOUR, NOW),
         lambda: asyncio.run(hook.aget_force_liquidations(NOW - HOUR, NOW)),
         hook.test_connection,
-        lambda: BinanceLoanForceLiquidationOperator(task_id="pull").execute(context()),
-        lambda: BinanceLoanForceLiquidationSensor(task_id="wait", timeout=0).execute(context()),
-        lambda: BinanceLoanForceLiquidationSensor(task_id="wait", deferrable=True).execute(context()),
+        lambda: BinanceLoanForceLiquidationOperator(task_id="pull").execute(run_context()),
+        lambda: BinanceLoanForceLiquidationSensor(task_id="wait", timeout=0).execute(run_context()),
+        lambda: BinanceLoanForceLiquidationSensor(task_id="wait", deferrable=True).execute(run_context()),
     ]
     for call in calls:
         shared_throttle.cache_clear()  # a ban that one call met would keep the others from sending anything

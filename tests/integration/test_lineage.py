@@ -11,7 +11,8 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow.sdk.lineage import get_hook_lineage_collector
 
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
-from tests.support.operators import context, fill, operator
+from tests.support.operators import fill, operator
+from tests.support.runs import run_context
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +29,7 @@ def test_adds_the_manifest_to_asset_events(exchange: Exchange, s3: Any) -> None:
     lake, alias = Asset("s3://lake/loans"), AssetAlias("loans")
     events = OutletEventAccessors()
     task = operator(s3_key="s3://lake/loans/a.jsonl", outlets=[lake, alias])
-    manifest = task.execute(context() | {"outlet_events": events})
+    manifest = task.execute(run_context() | {"outlet_events": events})
     assert isinstance(manifest, dict)
     assert events[lake].extra == manifest
     assert (manifest["records"], manifest["s3_uri"]) == (2, "s3://lake/loans/a.jsonl")
@@ -40,7 +41,7 @@ def test_escapes_the_address_of_an_asset(exchange: Exchange, s3: Any) -> None:
     """Airflow accepts only ASCII in an asset's address; the manifest has the key as it is."""
     alias, events = AssetAlias("loans"), OutletEventAccessors()
     task = operator(s3_key="s3://lake/dt=1/żółć.jsonl", outlets=[alias])
-    manifest = task.execute(context() | {"outlet_events": events})
+    manifest = task.execute(run_context() | {"outlet_events": events})
     assert isinstance(manifest, dict)
     assert manifest["s3_uri"] == "s3://lake/dt=1/żółć.jsonl"
     (event,) = events[alias].asset_alias_events
@@ -55,14 +56,14 @@ def test_adds_the_manifest_to_the_event_of_a_reference(exchange: Exchange, s3: A
     events = OutletEventAccessors()
     task = operator(s3_key="s3://lake/a.jsonl", outlets=[reference])
     assert events[lake].extra == {}
-    manifest = task.execute(context() | {"outlet_events": events})
+    manifest = task.execute(run_context() | {"outlet_events": events})
     assert events[lake].extra == manifest
 
 
 def test_adds_nothing_to_asset_events_without_s3(exchange: Exchange) -> None:
     """Records in XCom are not an object, so the task's assets get no manifest."""
     events = OutletEventAccessors()
-    operator(outlets=[lake := Asset("s3://lake/loans")]).execute(context() | {"outlet_events": events})
+    operator(outlets=[lake := Asset("s3://lake/loans")]).execute(run_context() | {"outlet_events": events})
     assert events[lake].extra == {}
 
 
@@ -71,7 +72,7 @@ def test_reports_input_and_output(exchange: Exchange, s3: Any, mocker: Any) -> N
     mocker.patch("airflow.sdk.plugins_manager.get_hook_lineage_readers_plugins", return_value=[object])
     get_hook_lineage_collector.cache_clear()
     try:
-        operator(s3_key="s3://lake/a.jsonl").execute(context())
+        operator(s3_key="s3://lake/a.jsonl").execute(run_context())
         lineage = get_hook_lineage_collector().collected_assets
     finally:
         get_hook_lineage_collector.cache_clear()

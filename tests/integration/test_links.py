@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
-from tests.support.operators import context, operator
+from tests.support.operators import operator
+from tests.support.runs import run_context
 
 
 @pytest.fixture(autouse=True)
@@ -39,5 +40,5 @@ def test_links_to_the_object(exchange: Exchange, s3: Any, arguments: dict[str, A
     (link,) = task.operator_extra_links
     assert link.name == "S3 object"
     assert link.get_link(task, ti_key=None) == ""
-    task.execute(context())
+    task.execute(run_context())
     assert link.get_link(task, ti_key=None) == page

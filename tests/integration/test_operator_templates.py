@@ -17,7 +17,8 @@ from airflow_provider_binance_loan.operators import (
 )
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from tests.support.clock import NOW
-from tests.support.operators import context, fill, operator
+from tests.support.operators import fill, operator
+from tests.support.runs import run_context
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def test_names_a_window_in_the_key(exchange: Exchange, s3: Any) -> None:
     """The records land under the key that a template makes from their window."""
     fill(exchange, 1)
     task = operator(s3_key="s3://lake/dt={{ window_start | ds }}/{{ window_end | ts_nodash }}.parquet")
-    run = context()
+    run = run_context()
     task.render_template_fields(run, Environment())
     manifest = task.execute(run)
     assert isinstance(manifest, dict)
@@ -49,7 +50,7 @@ KEY = (
 @pytest.mark.parametrize(
     ("arguments", "run", "rendered"),
     [
-        ({}, context(), "2026-03-01 20260301T110000 2026-03-01T12:00:00+00:00 20260301"),
+        ({}, run_context(), "2026-03-01 20260301T110000 2026-03-01T12:00:00+00:00 20260301"),
         ({}, {}, "2026-02-22 20260222T120000 2026-03-01T12:00:00+00:00 20260301"),
         (
             {"start": "{{ dag_run.run_after - macros.timedelta(hours=2) }}"},
@@ -63,7 +64,7 @@ KEY = (
         ),
         (
             {"lookback": timedelta(days=1)},
-            context(),
+            run_context(),
             "2026-02-28 20260228T110000 2026-03-01T12:00:00+00:00 20260301",
         ),
     ],
@@ -82,18 +83,18 @@ def test_templates_may_name_the_window(
 def test_a_wrong_window_fails_the_task_and_not_the_template(*, mapped: bool) -> None:
     """With a wrong window the key is not rendered, and the task fails with the reason."""
     arguments = {"start": "yesterday", "s3_key": KEY}
-    assert render(arguments, context(), mapped=mapped)[0] == KEY
+    assert render(arguments, run_context(), mapped=mapped)[0] == KEY
     with pytest.raises(
         AirflowFailException, match=r"^Give start as a datetime or an ISO 8601 .* it is 'yesterday'"
     ):
-        operator(**arguments).execute(context())
+        operator(**arguments).execute(run_context())
 
 
 def test_a_key_that_renders_nothing_is_no_way_to_xcom(exchange: Exchange, s3: Any) -> None:
     """Where templates render native objects, a key may become None, which is refused as the text None is."""
     with DAG("native", schedule=None, render_template_as_native_obj=True) as dag:
         task = operator(s3_key="{{ None }}")
-    run = context() | {"dag": dag}
+    run = run_context() | {"dag": dag}
     task.render_template_fields(run, dag.get_template_env())
     with pytest.raises(
         AirflowFailException, match=r"^Give s3_key as a text: it is 'None'; a template may have"

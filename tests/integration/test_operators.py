@@ -19,7 +19,8 @@ from airflow_provider_binance_loan.operators import (
 )
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, Exchange
 from tests.support.clock import HOUR
-from tests.support.operators import START_MS, context, fill, operator
+from tests.support.operators import START_MS, fill, operator
+from tests.support.runs import run_context
 from tests.support.transfers import TRANSFERS
 
 
@@ -37,7 +38,7 @@ def test_returns_the_records(exchange: Exchange, count: int) -> None:
     fill(exchange, count)
     exchange.add_liquidation(2, START_MS - 1)
     exchange.add_liquidation(2, START_MS + 3_600_000)
-    records = operator().execute(context())
+    records = operator().execute(run_context())
     assert isinstance(records, list)
     assert [record["liquidationStartTime"] for record in records] == list(range(START_MS, START_MS + count))
     assert json.loads(json.dumps(records)) == records
@@ -47,7 +48,7 @@ def test_returns_the_records(exchange: Exchange, count: int) -> None:
 def test_lands_the_records(exchange: Exchange, s3: Any, count: int) -> None:
     """With a key they are in S3, and the XCom is a manifest of the object and the window."""
     fill(exchange, count)
-    manifest = operator(s3_bucket="lake", s3_key="a/b.jsonl.gz").execute(context())
+    manifest = operator(s3_bucket="lake", s3_key="a/b.jsonl.gz").execute(run_context())
     assert isinstance(manifest, dict)
     body = s3.get_object(Bucket="lake", Key="a/b.jsonl.gz")["Body"].read()
     records = [json.loads(line) for line in gzip.decompress(body).splitlines()]
@@ -62,7 +63,7 @@ def test_lands_the_records(exchange: Exchange, s3: Any, count: int) -> None:
         "window_start": "2026-03-01T11:00:00+00:00",
         "window_end": "2026-03-01T12:00:00+00:00",
     }
-    assert operator(s3_key="s3://lake/a/b.jsonl.gz").execute(context()) == manifest
+    assert operator(s3_key="s3://lake/a/b.jsonl.gz").execute(run_context()) == manifest
 
 
 def test_reads_the_documented_example(exchange: Exchange) -> None:
@@ -71,14 +72,14 @@ def test_reads_the_documented_example(exchange: Exchange) -> None:
     example = next(one for one in Exchange().liquidations() if one.fields)
     exchange.add_liquidation(6, example.start_ms, example.end_ms, **example.fields)
     start = datetime(2025, 5, 27, 21, tzinfo=UTC)
-    (record,) = operator().execute(context(start, start + HOUR))
+    (record,) = operator().execute(run_context(start, start + HOUR))
     assert record["totalNetEquity"] == "16671.5507973"
     assert isinstance(record["liquidationSnapshot"]["liabilities"], list)
 
 
 def test_says_which_window_it_pulls(capsys: pytest.CaptureFixture[str]) -> None:
     """One line of the log has the window and the rule that chose it."""
-    operator().execute(context())
+    operator().execute(run_context())
     line = "Window [2026-03-01T11:00:00+00:00, 2026-03-01T12:00:00+00:00): the run's data interval."
     assert capsys.readouterr().out.count(line) == 1
 
@@ -100,21 +101,21 @@ def test_says_how_many_records_it_pulled(
 ) -> None:
     """One line of the log has the number of records, and where they are."""
     fill(exchange, count)
-    operator(**arguments).execute(context())
+    operator(**arguments).execute(run_context())
     assert line.format(records) in capsys.readouterr().out
 
 
 def test_starts_earlier_by_the_lookback(exchange: Exchange) -> None:
     """A lookback fetches liquidations again that started before the window."""
     exchange.add_liquidation(1, START_MS - 1)
-    assert len(operator(lookback=timedelta(milliseconds=1)).execute(context())) == 1
+    assert len(operator(lookback=timedelta(milliseconds=1)).execute(run_context())) == 1
 
 
 def test_fails_for_good_on_too_many_records_for_xcom(exchange: Exchange) -> None:
     """More records than XCom may hold fail the task without a retry, and the error says what to set."""
     fill(exchange, 3)
     with pytest.raises(AirflowFailException, match=r"^Set s3_key .* max_xcom_records=2"):
-        operator(max_xcom_records=2).execute(context())
+        operator(max_xcom_records=2).execute(run_context())
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_fails_for_good_on_a_refused_key(
     """A key that Binance refuses fails the task without a retry, which would invite a ban."""
     connect(**fields)
     with pytest.raises(AirflowFailException) as caught:
-        operator().execute(context())
+        operator().execute(run_context())
     text = str(caught.value)
     assert [
         part for part in (advice, "connection 'binance_loan_default'", "HTTP 40", code) if part not in text
@@ -145,7 +146,7 @@ def test_leaves_transient_errors_to_airflow(connect: Any) -> None:
     task = operator()
     task.hook = BinanceLoanHook(retry_policy=RetryPolicy(max_attempts=1))
     with pytest.raises(TransientError) as caught:
-        task.execute(context())
+        task.execute(run_context())
     assert caught.value.conn_id == "binance_loan_default"
 
 
@@ -193,7 +194,7 @@ def test_finds_out_before_any_request(
     """Wrong arguments, and what S3 does not allow, fail the task without a request to Binance or a retry."""
     s3.put_object(Bucket="lake", Key="a.jsonl", Body=b"old")
     with pytest.raises(AirflowFailException, match=says):
-        operator(**arguments).execute(context())
+        operator(**arguments).execute(run_context())
     assert exchange.requests == []
 
 
@@ -202,10 +203,10 @@ def test_skips_an_empty_window(exchange: Exchange, s3: Any, arguments: dict[str,
     """With skip_if_empty a window without records writes nothing; one with records is pulled as usual."""
     task = operator(skip_if_empty=True, **arguments)
     with pytest.raises(AirflowSkipException, match="no records"):
-        task.execute(context())
+        task.execute(run_context())
     assert "Contents" not in s3.list_objects_v2(Bucket="lake")
     fill(exchange, 2)
-    returned = task.execute(context())
+    returned = task.execute(run_context())
     assert (returned["records"] if isinstance(returned, dict) else len(returned)) == 2
 
 
@@ -216,7 +217,7 @@ def test_pulls_a_window_to_the_same_bytes_again(
     """A rerun of a window writes the objects of the first run again."""
     fill(exchange, 3)
     task = operator(s3_bucket="lake", s3_key=key, flatten=flatten)
-    assert task.execute(context()) == task.execute(context())
+    assert task.execute(run_context()) == task.execute(run_context())
 
 
 @pytest.mark.parametrize("arguments", [{}, {"s3_key": "s3://lake/a.jsonl"}], ids=["xcom", "s3"])
@@ -226,7 +227,7 @@ def test_refuses_switches_that_are_none(
 ) -> None:
     """A text in place of True or False fails the task without a request to Binance."""
     with pytest.raises(AirflowFailException, match=f"^Give {name} as True or False: it is 'no'"):
-        operator(**{**arguments, name: "no"}).execute(context())
+        operator(**{**arguments, name: "no"}).execute(run_context())
     assert exchange.requests == []
 
 
@@ -246,7 +247,7 @@ def test_refuses_arguments_of_s3_without_a_key(exchange: Exchange, arguments: di
     """An argument that does nothing without s3_key fails the task without a request to Binance."""
     ((name, value),) = arguments.items()
     with pytest.raises(AirflowFailException) as caught:
-        operator(**arguments).execute(context())
+        operator(**arguments).execute(run_context())
     assert str(caught.value) == f"Add s3_key: {name} is {value!r} without it."
     assert exchange.requests == []
 
@@ -255,7 +256,7 @@ def test_says_an_error_once(connect: Any) -> None:
     """The traceback of a failed task has one error: that of Airflow, with the text of ours."""
     connect(password="wrong")
     with pytest.raises(AirflowFailException) as caught:
-        operator().execute(context())
+        operator().execute(run_context())
     text = "".join(traceback.format_exception(caught.value))
     assert text.count(str(caught.value)) == 1
     assert "connection 'binance_loan_default'" in str(caught.value)
@@ -272,7 +273,7 @@ def test_another_dataset_needs_an_attribute_alone(exchange: Exchange, s3: Any, *
     """An operator of a further dataset is a docstring and its declaration, and lands like the first one."""
     fill(exchange, 3)
     task = TransferOperator(task_id="pull", s3_bucket="lake", s3_key="a.jsonl", flatten=flatten)
-    manifest = task.execute(context())
+    manifest = task.execute(run_context())
     assert isinstance(manifest, dict)
     key = manifest["uri"].removeprefix("s3://lake/")
     lines = s3.get_object(Bucket="lake", Key=key)["Body"].read().splitlines()

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,6 +31,7 @@ from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
 from tests.support.clock import HOUR
 from tests.support.raw import answer, error, raw_server
+from tests.support.runs import run_context
 
 MODES = ["poke", "reschedule", "deferrable"]
 
@@ -62,12 +62,7 @@ class Task:
         self, mode: str, start: datetime, meanwhile: Callable[[], object] = lambda: None, **arguments: Any
     ) -> None:
         self.meanwhile = meanwhile
-        self.context: Any = {
-            "dag_run": SimpleNamespace(run_after=start + HOUR),
-            "data_interval_start": start,
-            "data_interval_end": start + HOUR,
-            "ti": SimpleNamespace(get_first_reschedule_date=lambda _: None),
-        }
+        self.context = run_context(start, start + HOUR)
         self.sensor = BinanceLoanForceLiquidationSensor(
             task_id="wait",
             mode="reschedule" if mode == "reschedule" else "poke",

@@ -50,10 +50,10 @@ from airflow_provider_binance_loan.sandbox.faults import Fault
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
 from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationEventTrigger
-from tests.conftest import DATA
 from tests.support import docs, fields_table, package
 from tests.support.clock import NOW, FakeClock
 from tests.support.package import PACKAGE
+from tests.support.paths import DATA
 
 DISTRIBUTION = metadata("airflow-provider-binance-loan")
 DOCUMENTED_HOUR = datetime(2025, 5, 27, 21, tzinfo=UTC), datetime(2025, 5, 27, 22, tzinfo=UTC)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from types import SimpleNamespace
 from typing import Any
 
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
@@ -11,15 +9,6 @@ from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from tests.support.clock import HOUR, NOW
 
 START_MS = int((NOW - HOUR).timestamp() * 1000)
-
-
-def context(start: datetime = NOW - HOUR, end: datetime = NOW) -> Any:
-    """The context of a run with a data interval."""
-    return {
-        "dag_run": SimpleNamespace(run_after=end),
-        "data_interval_start": start,
-        "data_interval_end": end,
-    }
 
 
 def operator(**arguments: Any) -> BinanceLoanForceLiquidationOperator:

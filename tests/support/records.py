@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.time_range import TimeRange, parse_window
 from tests.support.clock import HOUR, NOW
+from tests.support.paths import DATA
 
-DATA = Path(__file__).parents[1] / "data"
 WINDOW: TimeRange = parse_window(NOW - HOUR, NOW)
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.clock import HOUR, NOW, FakeClock
+from tests.support.connections import binance_connection
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "requests.json"
 
@@ -183,17 +184,9 @@ def summary(requests: list[str]) -> dict[str, Any]:
 
 def _pull(scenario: Scenario, client: Client, clock: FakeClock, url: str) -> list[tuple[int, int]]:
     from airflow_provider_binance_loan.hooks import BinanceLoanHook
-    from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_KEY, SANDBOX_API_SECRET
 
     kind, max_concurrency = client
-    connection = {
-        "conn_type": "binance_loan",
-        "host": url,
-        "login": SANDBOX_API_KEY,
-        "password": SANDBOX_API_SECRET,
-        "extra": {"max_concurrency": max_concurrency},
-    }
-    os.environ["AIRFLOW_CONN_WIRE"] = json.dumps(connection)
+    os.environ["AIRFLOW_CONN_WIRE"] = binance_connection(url, extra={"max_concurrency": max_concurrency})
     try:
         hook = BinanceLoanHook("wire", clock=clock)  # type: ignore[arg-type]
         arguments = (scenario.start, NOW)

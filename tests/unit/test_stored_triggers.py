@@ -11,7 +11,7 @@ from airflow.sdk.module_loading import import_string
 
 from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationEventTrigger
 from airflow_provider_binance_loan.watcher_state import FiredEvents
-from tests.conftest import DATA
+from tests.support.paths import DATA
 
 TRIGGERS = json.loads((DATA / "golden" / "triggers.json").read_text())
 WATCHER = json.loads((DATA / "golden" / "watcher-state.json").read_text())

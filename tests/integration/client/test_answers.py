@@ -17,8 +17,9 @@ from airflow_provider_binance_loan.exceptions import (
     RequestRefusedError,
     TransientError,
 )
-from tests.conftest import HookClient, assert_holds_no_secret
 from tests.support.clock import HOUR, NOW, FakeClock
+from tests.support.errors import assert_no_secret
+from tests.support.hook_client import HookClient
 from tests.support.raw import EMPTY, answer, error, raw_server
 
 CREDIT_ACCOUNT = "Use the credit account's own key"
@@ -186,7 +187,7 @@ def test_raises_the_error_that_an_answer_means(client: HookClient, connect: Any,
     if isinstance(error, RateLimitedError):
         assert error.banned == (case.status == 418)
     assert len(lines) == len(set(lines)) == case.requests
-    assert_holds_no_secret(error)
+    assert_no_secret(error)
 
 
 def test_raises_an_error_when_nobody_listens(client: HookClient, connect: Any, clock: FakeClock) -> None:
@@ -196,7 +197,7 @@ def test_raises_an_error_when_nobody_listens(client: HookClient, connect: Any, c
         client.pull(NOW - HOUR, NOW)
     assert caught.value.path == FORCE_LIQUIDATIONS.path
     assert len(clock.waits) == 4
-    assert_holds_no_secret(caught.value)
+    assert_no_secret(caught.value)
 
 
 def test_raises_an_error_without_an_answer(client_kind: str, connect: Any, clock: FakeClock) -> None:
@@ -207,4 +208,4 @@ def test_raises_an_error_without_an_answer(client_kind: str, connect: Any, clock
         with pytest.raises(TransientError, match="gave no answer in time") as caught:
             client.pull(NOW - HOUR, NOW)
     assert clock.waits == []
-    assert_holds_no_secret(caught.value)
+    assert_no_secret(caught.value)

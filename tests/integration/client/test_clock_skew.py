@@ -13,9 +13,9 @@ from airflow_provider_binance_loan.binance.messages import TIME
 from airflow_provider_binance_loan.client.throttle import shared_throttle
 from airflow_provider_binance_loan.exceptions import BadResponseError, ClockError, RateLimitedError
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
-from tests.conftest import HookClient
 from tests.integration.client.test_faults import CLOCK_REFUSED, assert_no_query_twice
 from tests.support.clock import HOUR, NOW, FakeClock
+from tests.support.hook_client import HookClient
 from tests.support.raw import EMPTY, answer, error, raw_server
 
 NOW_MS = int(NOW.timestamp() * 1000)

@@ -37,8 +37,8 @@ from airflow_provider_binance_loan.exceptions import (
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sandbox.faults import Fault
-from tests.conftest import HookClient
 from tests.support.clock import HOUR, NOW, FakeClock
+from tests.support.hook_client import HookClient
 from tests.support.raw import EMPTY, answer, raw_server
 
 NOW_MS = int(NOW.timestamp() * 1000)

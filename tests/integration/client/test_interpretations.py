@@ -12,8 +12,8 @@ import pytest
 
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
-from tests.conftest import HookClient
 from tests.support.clock import NOW
+from tests.support.hook_client import HookClient
 
 DAY_MS = 24 * 60 * 60 * 1000
 NOW_MS = int(NOW.timestamp() * 1000)

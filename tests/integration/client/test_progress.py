@@ -10,8 +10,8 @@ import pytest
 
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sandbox.faults import Fault
-from tests.conftest import HookClient
 from tests.support.clock import NOW
+from tests.support.hook_client import HookClient
 
 DAY = timedelta(days=1)
 WAIT_8_S = Fault("error", 429, -1003, "Too many requests.", retry_after=8)

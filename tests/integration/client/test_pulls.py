@@ -21,8 +21,9 @@ from airflow_provider_binance_loan.binance.datasets.force_liquidations import FO
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.sandbox.exchange import ApiKey, Exchange
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
-from tests.conftest import DATA, HookClient
 from tests.support.clock import HOUR, NOW, FakeClock
+from tests.support.hook_client import HookClient
+from tests.support.paths import DATA
 from tests.support.raw import EMPTY, answer, raw_server
 
 

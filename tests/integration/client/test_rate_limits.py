@@ -12,9 +12,9 @@ import pytest
 from airflow_provider_binance_loan.exceptions import RateLimitedError
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sandbox.faults import Fault
-from tests.conftest import HookClient
 from tests.integration.client.test_faults import ban, limit
 from tests.support.clock import HOUR, NOW, FakeClock
+from tests.support.hook_client import HookClient
 
 NOW_MS = int(NOW.timestamp() * 1000)
 MINUTE = timedelta(minutes=1)

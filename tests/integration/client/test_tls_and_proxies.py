@@ -17,8 +17,10 @@ import requests
 from airflow_provider_binance_loan.exceptions import ConfigurationError, TransientError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_KEY, Exchange
-from tests.conftest import HookClient, assert_holds_no_secret, new_certificate
+from tests.support.certificates import new_certificate
 from tests.support.clock import HOUR, NOW
+from tests.support.errors import assert_no_secret
+from tests.support.hook_client import HookClient
 from tests.support.raw import EMPTY, raw_server
 from tests.support.relay import TunnelProxy
 
@@ -38,7 +40,7 @@ class TestCertificates:
             with pytest.raises(TransientError, match=TLS_FAILED) as caught:
                 client.pull(NOW - HOUR, NOW)
             assert lines == []
-        assert_holds_no_secret(caught.value)
+        assert_no_secret(caught.value)
 
     @pytest.mark.parametrize("where", ["connection", "environment"])
     def test_trusts_a_bundle_of_ones_own(

@@ -7,7 +7,6 @@ that stop at a given byte. The run then makes no progress, and is killed there.
 from __future__ import annotations
 
 import gzip
-import json
 import math
 import multiprocessing
 import os
@@ -20,16 +19,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
 
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_connection
+from tests.support.connections import aws_client, aws_connection
 from tests.support.relay import Relay
+from tests.support.runs import run_context
 
 END = datetime(2026, 3, 1, tzinfo=UTC)
 START = END - timedelta(days=250)  # three spans of what Binance accepts, each spooled before the next is read
@@ -70,13 +69,7 @@ class Place:
 
     def __init__(self, binance_url: str, s3_url: str) -> None:
         self._binance_url, self._s3_url = binance_url, s3_url
-        self._s3: Any = boto3.client(
-            "s3",
-            endpoint_url=s3_url,
-            region_name="us-east-1",
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
-        )
+        self._s3: Any = aws_client(s3_url)
         self._s3.create_bucket(Bucket="killed")
 
     def put(self, key: str, body: bytes) -> None:
@@ -127,20 +120,11 @@ def size(pid: int | None, disk: Path) -> int:
 def land(binance_url: str, s3_url: str, disk: Path, key: str) -> None:
     """Run the task, in the worker."""
     in_parts = {"multipart_threshold": PART_BYTES, "multipart_chunksize": PART_BYTES}
-    extra = {
-        "endpoint_url": s3_url,
-        "region_name": "us-east-1",
-        "service_config": {"s3": {"transfer_config_args": in_parts}},
-    }
-    aws = {"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra}
+    service_config = {"s3": {"transfer_config_args": in_parts}}
     os.environ["AIRFLOW_CONN_BINANCE_LOAN_DEFAULT"] = airflow_connection(binance_url)
-    os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps(aws)
+    os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = aws_connection(s3_url, service_config=service_config)
     tempfile.tempdir = str(disk)
-    context: Any = {
-        "dag_run": SimpleNamespace(run_after=END),
-        "data_interval_start": START,
-        "data_interval_end": END,
-    }
+    context = run_context(START, END)
     BinanceLoanForceLiquidationOperator(task_id="land", s3_bucket="killed", s3_key=key).execute(context)
 
 

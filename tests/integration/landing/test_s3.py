@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import requests
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -19,6 +18,7 @@ from botocore.exceptions import ClientError
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError, TransientError
 from airflow_provider_binance_loan.landing.s3 import S3Destination
+from tests.support.connections import aws_client, aws_connection
 
 KEY = "a/b.jsonl"
 
@@ -144,13 +144,7 @@ def test_refuses_arguments_that_no_upload_has(s3: Any, arguments: dict[str, Any]
 @pytest.fixture
 def writer(s3: Any, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Limit the connection to the given actions on the objects of the bucket."""
-    iam = boto3.client(
-        "iam",
-        endpoint_url=s3_url,
-        region_name="us-east-1",
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-    )
+    iam = aws_client(s3_url, "iam")
     iam.create_user(UserName="writer")
 
     def allow(*actions: str) -> None:
@@ -158,13 +152,8 @@ def writer(s3: Any, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         iam.put_user_policy(UserName="writer", PolicyName="writing", PolicyDocument=policy)
         key = iam.create_access_key(UserName="writer")["AccessKey"]
-        connection = {
-            "conn_type": "aws",
-            "login": key["AccessKeyId"],
-            "password": key["SecretAccessKey"],
-            "extra": {"endpoint_url": s3_url, "region_name": "us-east-1"},
-        }
-        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+        connection = aws_connection(s3_url, key["AccessKeyId"], key["SecretAccessKey"])
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", connection)
         # From now on the server checks credentials.
         requests.post(f"{s3_url}/moto-api/reset-auth", data="0", timeout=10).raise_for_status()
 

@@ -6,7 +6,6 @@ The golden files hold JSON Lines alone: compressed bytes depend on the versions 
 from __future__ import annotations
 
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationO
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
 from tests.support.landed import END, GOLDEN, START, fill
+from tests.support.runs import run_context
 
 
 @pytest.fixture
@@ -40,15 +40,10 @@ def lake(s3: Any, connect: Any) -> Any:
 )
 def test_lands_the_same_bytes(lake: Any, objects: dict[str, str], *, flatten: bool) -> None:
     """The objects of a window with rows of every kind hold what the golden files hold."""
-    context: Any = {
-        "dag_run": SimpleNamespace(run_after=END),
-        "data_interval_start": START,
-        "data_interval_end": END,
-    }
     operator = BinanceLoanForceLiquidationOperator(
         task_id="pull", s3_bucket="lake", s3_key="loans/dt=1/a.jsonl", flatten=flatten
     )
-    operator.execute(context)
+    operator.execute(run_context(START, END))
     for name, key in objects.items():
         body = lake.get_object(Bucket="lake", Key=key)["Body"].read()
         assert body.decode() == (GOLDEN / f"{name}.jsonl").read_text(), name

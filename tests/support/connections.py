@@ -1,0 +1,40 @@
+"""Airflow connections to the local servers, as JSON for an `AIRFLOW_CONN_…` variable."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_KEY, SANDBOX_API_SECRET
+
+S3_KEY = S3_SECRET = "testing"
+
+
+def binance_connection(host: str, **fields: Any) -> str:
+    """Return a connection to a local Binance, with the sandbox's key unless `fields` say otherwise."""
+    connection = {
+        "conn_type": "binance_loan",
+        "host": host,
+        "login": SANDBOX_API_KEY,
+        "password": SANDBOX_API_SECRET,
+    }
+    return json.dumps(connection | fields)
+
+
+def aws_connection(url: str, key: str = S3_KEY, secret: str = S3_SECRET, **extra: Any) -> str:
+    """Return a connection to a local S3 endpoint."""
+    extra = {"endpoint_url": url, "region_name": "us-east-1", **extra}
+    return json.dumps({"conn_type": "aws", "login": key, "password": secret, "extra": extra})
+
+
+def aws_client(url: str, service: str = "s3") -> Any:
+    """Return boto3's client of a local S3 endpoint, or of another service of the same server."""
+    import boto3  # here, as most who need a connection need no client of their own
+
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id=S3_KEY,
+        aws_secret_access_key=S3_SECRET,
+    )
