@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from moto.server import ThreadedMotoServer
 
 from airflow_provider_binance_loan.client.throttle import shared_throttle
@@ -27,6 +28,10 @@ from tests.support.clock import FakeClock
 from tests.support.connections import aws_client, aws_connection, binance_connection
 from tests.support.hook_client import KINDS, HookClient
 from tests.support.mail import MailServer
+
+# On a busy machine an example may take any time, so none has a deadline.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture

@@ -310,7 +310,7 @@ def check(kind: str, answer: Callable[[Request], Answer]) -> str:
     return f"{kind}: {'records' if found else 'nothing'}"
 
 
-RIGOROUS = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+RIGOROUS = settings(max_examples=400, suppress_health_check=list(HealthCheck))
 
 
 @RIGOROUS

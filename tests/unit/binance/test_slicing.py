@@ -227,7 +227,7 @@ def models(draw: st.DrawFn, *, moving: bool) -> Model:
     )
 
 
-RIGOROUS = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+RIGOROUS = settings(max_examples=400, suppress_health_check=list(HealthCheck))
 
 
 @RIGOROUS
