@@ -1,4 +1,4 @@
-"""Which window a run pulls: never an empty one for want of an interval, never one that depends on now."""
+"""The window of a run: never an empty one for lack of an interval, never one that depends on now."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def at(day: int, hour: int = 0, minute: int = 0) -> datetime:
 
 
 def context(**keys: Any) -> dict[str, Any]:
-    """Return a context as Airflow gives it: without an interval, the keys are absent."""
+    """Return a context as Airflow makes it: without an interval, the keys are absent."""
     return {"dag_run": SimpleNamespace(run_after=RUN_AFTER), **keys}
 
 
@@ -73,8 +73,16 @@ FIRST = interval(at(8, 10), at(8, 10))
 def test_chooses_the_window(
     run: dict[str, Any], given: dict[str, Any], start: datetime, end: datetime, rule: str
 ) -> None:
-    """The first rule that fits gives the window, in UTC, and says which it was."""
-    window = resolve_window(run, **given)
+    """The first rule that applies chooses the window, in UTC, and is named."""
+    window, chosen_by = resolve_window(run, **given)
     assert (window.start, window.end) == (start, end)
-    assert window.start.timezone_name == window.end.timezone_name == "UTC"
-    assert rule in window.rule
+    assert window.start.tzinfo == window.end.tzinfo == UTC
+    assert rule in chosen_by
+
+
+def test_rounds_up_to_whole_milliseconds() -> None:
+    """Fractions of a millisecond are rounded up at both ends, so adjacent windows stay adjacent."""
+    edge = at(8, 9) + timedelta(microseconds=1)
+    first, _ = resolve_window({}, start=at(8), end=edge)
+    second, _ = resolve_window({}, start=edge, end=at(9))
+    assert first.end_ms == second.start_ms == int(at(8, 9).timestamp() * 1000) + 1
