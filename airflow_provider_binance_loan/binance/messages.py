@@ -34,13 +34,13 @@ _TOO_MANY_REQUESTS = -1003
 _TRANSIENT_CODES = frozenset({-1000, -1001, -1004, -1006, -1007, -1008, -3000, -3044})
 _AUTH_CODES = frozenset({-1002, -1022, -1099, -2008, -2014, -2015, -4004})
 
-# What to do about a refusal, by code.
-_CREDIT_ACCOUNT = "Use the credit account's own key, and have the account enabled for institutional loans"
+# What to do about a refusal, by code: 74 characters at most, since Airflow's log page cuts off the rest.
+_CREDIT_ACCOUNT = "Use the key of a credit account that is enabled for institutional loans"
 _ADVICE = {
-    -1022: "Check that the secret or private key belongs to the API key, and has no white space around it",
+    -1022: "Check that the secret or private key belongs to the API key",
     -1002: "Check the key's permissions",
     -2014: "Check the API key in the connection's login",
-    -2015: "Check the API key, its permission to read, and its list of allowed IP addresses",
+    -2015: "Check the API key, its permission to read and its allowed IP addresses",
     -3003: _CREDIT_ACCOUNT,
     -3999: _CREDIT_ACCOUNT,
 }
@@ -189,7 +189,7 @@ class Response:
         if self.status == 404:
             return "Check the host, as Binance has no test network for these endpoints"
         if self.status == 403 and code is None:
-            return "Use another IP address or region, as Binance's web firewall refuses this one"
+            return "Use another IP address or region, as Binance's firewall refuses this one"
         if 300 <= self.status < 400:
             return "Check the host, as redirects are not followed: they would carry the API key elsewhere"
         if self.status in {401, 403}:

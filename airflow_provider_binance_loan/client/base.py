@@ -193,8 +193,8 @@ class BaseClient:
         ahead_s = self._skew.ahead_s
         drift = f"{abs(ahead_s):.1f} s {'ahead' if ahead_s > 0 else 'behind'}"
         return ClockError(
-            f"Set this machine's clock, {drift}, or raise recv_window, {self._settings.recv_window} ms, on a "
-            "slow network: Binance refused the timestamp also after a correction by its own time.",
+            f"Set this machine's clock, {drift}, or raise recv_window, {self._settings.recv_window} ms: "
+            "Binance refused the timestamp also after a correction by its own time, as on a slow network.",
             status=error.status,
             code=error.code,
             path=error.path,

@@ -22,7 +22,7 @@ from tests.support.errors import assert_no_secret
 from tests.support.hook_client import HookClient
 from tests.support.raw import EMPTY, answer, error, raw_server
 
-CREDIT_ACCOUNT = "Use the credit account's own key"
+CREDIT_ACCOUNT = "Use the key of a credit account"
 BUSY = answer("503 Service Unavailable", error(-1008))
 TRUNCATED = EMPTY.replace(b"Length: 21", b"Length: 99\r\nConnection: close")
 
@@ -72,7 +72,7 @@ CASES = {
     "key": Case(
         answer("401 Unauthorized", error(-2015)),
         AuthRefusedError,
-        "Check the API key, its permission to read, and its list of allowed IP addresses",
+        "Check the API key, its permission to read and its allowed IP addresses",
         401,
         -2015,
     ),
@@ -93,7 +93,7 @@ CASES = {
     "refused with 200": Case(answer("200 OK", error(-1102)), RequestRefusedError, "'Text'", 200, -1102),
     "unknown code with 200": Case(answer("200 OK", error(77)), RequestRefusedError, "'Text'", 200, 77),
     "firewall": Case(
-        answer("403 Forbidden", "<html>", "Content-Type: text/html"), AuthRefusedError, "web firewall", 403
+        answer("403 Forbidden", "<html>", "Content-Type: text/html"), AuthRefusedError, "firewall", 403
     ),
     "redirect": Case(
         answer("302 Found", "", "Location: http://127.0.0.1:1/elsewhere"),

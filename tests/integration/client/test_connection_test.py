@@ -75,9 +75,9 @@ def test_accepts_a_key_whose_restrictions_are_unknown(
             "Check that the secret or private key belongs to the API key",
             "Binance says 'Signature for this request is not valid' (HTTP 400, code -1022",
         ),
-        ({"ip_allowed": False}, {}, [], "its permission to read, and its list of allowed IP", "code -2015"),
-        ({"can_read": False}, {}, [], "its permission to read, and its list of allowed IP", "code -2015"),
-        ({"account": "parent"}, {}, [], "Use the credit account's own key", "code -3"),
+        ({"ip_allowed": False}, {}, [], "its permission to read and its allowed IP", "code -2015"),
+        ({"can_read": False}, {}, [], "its permission to read and its allowed IP", "code -2015"),
+        ({"account": "parent"}, {}, [], "Use the key of a credit account", "code -3"),
         (
             {},
             {},
@@ -100,7 +100,7 @@ def test_accepts_a_key_whose_restrictions_are_unknown(
             "HTTP 400, code -1021",
         ),
         ({}, {}, [Fault("html", 404)], "Check the host, as Binance has no test network", "HTTP 404"),
-        ({}, {}, [Fault("html", 403)], "Use another IP address or region", "web firewall refuses this one"),
+        ({}, {}, [Fault("html", 403)], "Use another IP address or region", "firewall refuses this one"),
     ],
 )
 def test_says_what_is_wrong(

@@ -132,7 +132,7 @@ CASES = {
     "cut off for ever": Case([Fault("cut")] * 9, Outcome(TransientError, "is cut off", 200), 5, 4),
     "page as HTML": Case([Fault("html", 200)], Outcome(BadResponseError, "is not JSON", 200), 1),
     "huge": Case([Fault("huge")], Outcome(BadResponseError, "more than 32 MiB"), 1),
-    "firewall": Case([Fault("html", 403)], Outcome(AuthRefusedError, "web firewall", 403), 1),
+    "firewall": Case([Fault("html", 403)], Outcome(AuthRefusedError, "firewall", 403), 1),
     "redirect": Case(
         [Fault("redirect", msg="http://127.0.0.1:9/")], Outcome(RequestRefusedError, "redirects", 302), 1
     ),
