@@ -147,8 +147,8 @@ def test_the_test_button_says_what_is_wrong_with_the_key(
     button_of(connections, "wrong_secret").click()
     toast = connections.get_by_role("status").filter(has_text="Test Connection Failed")
     expect(toast).to_contain_text(
-        "code -1022: Signature for this request is not valid; "
-        "check that the secret or private key belongs to the API key"
+        "Check that the secret or private key belongs to the API key: "
+        "Binance says 'Signature for this request is not valid' (HTTP 400, code -1022"
     )
 
 
