@@ -71,7 +71,7 @@ def resolve_window(
 
     if start_ms >= end_ms:
         raise ConfigurationError(
-            "Give an end after the start, or leave out both and use CronDataIntervalTimetable: the window "
+            "Give an end after the start, or let CronDataIntervalTimetable set both: the window "
             f"{TimeRange(start_ms, end_ms)} is empty ({rule})."
         )
     return ResolvedWindow(TimeRange(shift_back(start_ms, lookback, "start"), end_ms), rule)
@@ -96,8 +96,7 @@ def parse_instant(value: Any, name: str) -> int | None:
             instant = None
     if not isinstance(instant, datetime):
         raise ConfigurationError(
-            f"Give {name} as a datetime or an ISO 8601 instant such as 2026-03-01T09:00:00Z: it is "
-            f"{shown(value)}."
+            f"Give {name} as a datetime or ISO 8601 text such as 2026-03-01T09:00:00Z: it is {shown(value)}."
         )
     return epoch_ms(instant, name)
 

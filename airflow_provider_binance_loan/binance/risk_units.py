@@ -42,6 +42,5 @@ def _parse_id(item: object) -> int:
     if type(number) is int and 0 <= number < _TOO_LARGE:
         return number
     raise ConfigurationError(
-        "Give risk_units as 'all', 'active' or ids, as a list or separated by commas: it holds "
-        f"{shown(item)}."
+        f"Give risk_units as 'all', 'active' or ids, listed or comma-separated: it holds {shown(item)}."
     )

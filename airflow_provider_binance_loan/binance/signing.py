@@ -89,7 +89,7 @@ def private_key_signer(pem: str, passphrase: str | None, name: str) -> Callable[
 def _load(pem: str, passphrase: str | None, name: str) -> object:
     if "PRIVATE KEY-----" not in pem:
         raise ConfigurationError(
-            f"Paste into {name} the PEM that begins with -----BEGIN PRIVATE KEY-----: it holds "
+            f"Paste into {name} a PEM that begins -----BEGIN PRIVATE KEY-----: it holds "
             + ("the public key." if "PUBLIC KEY-----" in pem else "no private key.")
         )
     if "OPENSSH PRIVATE KEY-----" in pem:

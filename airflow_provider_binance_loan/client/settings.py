@@ -153,7 +153,7 @@ def _parse_json(text: str, name: str) -> Any:
 def _refuse_unknown(given: Mapping[str, Any], name: str, known: Sequence[str]) -> None:
     if unknown := sorted(given.keys() - set(known)):
         raise ConfigurationError(
-            f"Remove {shown_unless_secret(unknown[0])} from {name}, which may have {', '.join(known)}."
+            f"Remove {shown_unless_secret(unknown[0])} from {name}: it may have {', '.join(known)}."
         )
 
 
@@ -181,7 +181,7 @@ def _parse_signer(password: str | None, extra: Mapping[str, Any]) -> Callable[[b
         )
     if len(sources) > 1:
         raise ConfigurationError(
-            f"Keep the one of {' and '.join(sources)} that belongs to the API key: they are all filled in."
+            f"Keep only the one that belongs to the API key: {' and '.join(sources)} are filled in."
         )
     ((name, value),) = sources.items()
     for field, text in ((name, value), ("private_key_passphrase", passphrase)):

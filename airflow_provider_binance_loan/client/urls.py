@@ -57,7 +57,7 @@ def parse_proxy(value: Any, name: str) -> str:
     url = _split(value) if isinstance(value, str) else None
     if url is None or url.scheme not in {"http", "https"} or url.path.strip("/") or url.query or url.fragment:
         raise ConfigurationError(
-            f"Give {name} as the URL of an http or https proxy, such as http://proxy:3128: it is not one."
+            f"Give {name} as an http or https URL: it is not one of a proxy, such as http://proxy:3128."
         )
     if (url.username is None) != (url.password is None):
         raise ConfigurationError(f"Write user:password@ in {name}: it has a user without a password.")

@@ -56,7 +56,8 @@ def parse_format(key: str, file_format: str | None) -> FileFormat:
         )
     if by_suffix is None:
         raise ConfigurationError(
-            f"Set file_format, or end s3_key in {', '.join(_SUFFIXES)}: it is {shown(key)}."
+            f"Set file_format, or give s3_key a known ending: {shown(key)} has none of "
+            f"{', '.join(_SUFFIXES)}."
         )
     return by_suffix
 

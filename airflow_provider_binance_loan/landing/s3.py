@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Of the AWS console, by partition.
 _DOMAINS = {"aws-cn": "amazonaws.cn", "aws-us-gov": "amazonaws-us-gov.com"}
 
-_WRITE_NEEDS = "s3:PutObject, with use of the KMS key if there is one, or correct the AWS connection"
+_WRITE_NEEDS = "s3:PutObject and use of any KMS key, or correct the AWS connection"
 _CHECK_NEEDS = "s3:GetObject and s3:ListBucket, or set replace=True"
 
 

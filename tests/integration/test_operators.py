@@ -158,7 +158,7 @@ def test_leaves_transient_errors_to_airflow(connect: Any) -> None:
             r"^Remove the object, or set replace=True: s3://lake/a\.jsonl exists",
         ),
         ({"s3_key": "s3://nowhere/a.jsonl"}, "^Create the bucket 'nowhere'"),
-        ({"s3_key": "s3://lake/a"}, "^Set file_format, or end s3_key in .* it is 'a'"),
+        ({"s3_key": "s3://lake/a"}, "^Set file_format, or give s3_key a known ending: 'a' has none"),
         ({"s3_key": "s3://lake/a", "file_format": "csv"}, "^Give file_format as .* it is 'csv'"),
         ({"s3_key": "s3://lake/{table}.jsonl"}, "^Set flatten=True"),
         (

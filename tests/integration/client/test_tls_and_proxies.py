@@ -174,8 +174,8 @@ class TestProxy:
     @pytest.mark.parametrize(
         ("proxy", "message"),
         [
-            ("socks5://hush", "Give the environment's HTTPS_PROXY as the URL of an http or https proxy"),
-            ("http://127.0.0.1:hush", "Give the environment's HTTPS_PROXY as the URL of an http or https"),
+            ("socks5://hush", "Give the environment's HTTPS_PROXY as an http or https URL"),
+            ("http://127.0.0.1:hush", "Give the environment's HTTPS_PROXY as an http or https URL"),
             (
                 "http://hush@127.0.0.1:9",
                 "Write user:password@ in the environment's HTTPS_PROXY: it has a user",

@@ -265,7 +265,7 @@ def test_refuses_an_object_that_was_written_during_the_pull(s3: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"key": "a.csv"}, "Set file_format, or end s3_key in "),
+        ({"key": "a.csv"}, "Set file_format, or give s3_key a known ending"),
         (
             {"key": "{table}/a.jsonl"},
             r"Set flatten=True, .* s3_key, '\{table\}/a.jsonl'",
