@@ -13,6 +13,7 @@ import pytest
 
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, Exchange
 from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_connection
+from tests.e2e.failures import failing_connections
 from tests.e2e.harness import Airflow
 from tests.support.connections import aws_connection
 from tests.support.mail import MailServer
@@ -31,6 +32,7 @@ DAG_IDS = (
     "land_nothing",
     "hear_of_asset",
     "hear_of_alias",
+    "fail",
 )
 # The connections that the example DAGs name.
 SHOWN = ("default", "asia", "europe", "market_making")
@@ -97,6 +99,13 @@ def mail_server() -> Iterator[MailServer]:
 
 
 @pytest.fixture(scope="session")
+def failing() -> Iterator[dict[str, str]]:
+    """The connections of the tasks that fail, each to a local Binance of its own."""
+    with failing_connections() as connections:
+        yield connections
+
+
+@pytest.fixture(scope="session")
 def airflow(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -106,6 +115,7 @@ def airflow(
     s3_url: str,
     lake: Any,
     mail_server: MailServer,
+    failing: dict[str, str],
 ) -> Iterator[Airflow]:
     """A running Airflow that has read the DAGs and whose watcher watches."""
     home = tmp_path_factory.mktemp("airflow")
@@ -115,6 +125,7 @@ def airflow(
         "binance_loan_wrong_secret": json.dumps(wrong),
         "binance_loan_watched": airflow_connection(watched.url),
         **{f"binance_loan_{name}": airflow_connection(shown.url) for name in SHOWN},
+        **failing,
         "smtp_default": mail_server.airflow_connection,
         "aws_default": aws_connection(s3_url),
     }
