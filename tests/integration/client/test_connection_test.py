@@ -77,7 +77,7 @@ def test_accepts_a_key_whose_restrictions_are_unknown(
         ),
         ({"ip_allowed": False}, {}, [], "its permission to read and its allowed IP", "code -2015"),
         ({"can_read": False}, {}, [], "its permission to read and its allowed IP", "code -2015"),
-        ({"account": "parent"}, {}, [], "Use the key of a credit account", "code -3"),
+        ({"account": "parent"}, {}, [], "Use the key of a credit account", "code -3999"),
         (
             {},
             {},
