@@ -192,9 +192,11 @@ class BinanceLoanHook(BaseHook):
         try:
             return parse_connection(self.get_connection(self.binance_loan_conn_id))
         except AirflowNotFoundException:
+            conn_id = conn_id_to_show(self.binance_loan_conn_id)
             raise ConfigurationError(
-                f"Add a connection of type {self.conn_type}: it is not defined, or Airflow cannot parse it.",
-                conn_id=conn_id_to_show(self.binance_loan_conn_id),
+                f"Add the connection {conn_id!r}: it is not defined, or Airflow cannot parse it. Its type is "
+                f"{self.conn_type}.",
+                conn_id=conn_id,
             ) from None
 
     async def _asettings(self) -> Settings:

@@ -191,10 +191,12 @@ class BaseClient:
     def _still_refused(self, error: ClockError) -> ClockError:
         """Return the error for a timestamp that Binance refuses even by its own clock."""
         ahead_s = self._skew.ahead_s
-        drift = f"{abs(ahead_s):.1f} s {'ahead' if ahead_s > 0 else 'behind'}"
+        if abs(ahead_s) < 1:
+            advice = f"Raise recv_window, {self._settings.recv_window} ms, if the network is slow"
+        else:
+            advice = f"Set this machine's clock, {abs(ahead_s):.1f} s {'ahead' if ahead_s > 0 else 'behind'}"
         return ClockError(
-            f"Set this machine's clock, {drift}, or raise recv_window, {self._settings.recv_window} ms: "
-            "Binance refused the timestamp also after a correction by its own time, as on a slow network.",
+            f"{advice}: Binance refused the timestamp also after a correction by its own time.",
             status=error.status,
             code=error.code,
             path=error.path,

@@ -45,7 +45,7 @@ FAILURES = (
         change=lambda _: {"password": SANDBOX_API_SECRET[::-1]},
     ),
     Failure("unknown_key", "Check the API key, its permission to read", change=lambda _: {"login": "A" * 64}),
-    Failure("no_connection", "Add a connection of type binance_loan"),
+    Failure("no_connection", "Add the connection "),
     Failure(
         "rate_limited",
         "Wait until 20",
@@ -58,7 +58,7 @@ FAILURES = (
     ),
     Failure(
         "wrong_clock",
-        "Set this machine's clock",
+        "Raise recv_window, 5000 ms, if the network is slow",
         Fault("error", 400, -1021, "Timestamp for this request is outside of the recvWindow.", path=RECORDS),
     ),
     Failure("unreachable", "Check the host, the network and the proxy"),  # has a connection to a closed port

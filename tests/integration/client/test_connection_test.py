@@ -96,7 +96,7 @@ def test_accepts_a_key_whose_restrictions_are_unknown(
             {},
             {},
             [Fault("error", 400, -1021, "Clock."), None, Fault("error", 400, -1021, "Clock.")],
-            "Set this machine's clock, 0.0 s behind",
+            "Raise recv_window, 5000 ms, if the network is slow",
             "HTTP 400, code -1021",
         ),
         ({}, {}, [Fault("html", 404)], "Check the host, as Binance has no test network", "HTTP 404"),
