@@ -10,7 +10,7 @@ from airflow_provider_binance_loan.binance.datasets.force_liquidations import is
 from airflow_provider_binance_loan.binance.risk_units import RiskUnits, RiskUnitsArgument, parse_risk_units
 from airflow_provider_binance_loan.binance.time_range import TimeRange, utc_datetime
 from airflow_provider_binance_loan.exceptions import ConfigurationError
-from airflow_provider_binance_loan.validation import require_duration, require_seconds, shown
+from airflow_provider_binance_loan.validation import described, require_duration, require_seconds
 from airflow_provider_binance_loan.windows import shift_back
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def parse_condition(
     :raises ConfigurationError: an argument is wrong, or `since_ms` less `lookback` is before 1970.
     """
     if wait_for not in get_args(WaitFor):
-        raise ConfigurationError(f"Give wait_for as 'started' or 'finished': it is {shown(wait_for)}.")
+        raise ConfigurationError(f"Give wait_for as 'started' or 'finished': it is {described(wait_for)}.")
     require_duration(lookback, "lookback")
     start_ms = shift_back(since_ms, lookback, "since") if wait_for == "finished" else since_ms
     return Condition(

@@ -188,7 +188,9 @@ class BinanceLoanDatasetOperator(BaseOperator):
             return
         for name in _S3_ARGUMENTS:
             if value := getattr(self, name):
-                raise ConfigurationError(f"Add s3_key: {name} is {shown(value)} without it.")
+                raise ConfigurationError(
+                    f"Add s3_key, or leave out {name}: it is {shown(value)}, and of use in S3 only."
+                )
         require_max_xcom_records(self.max_xcom_records)
 
     def _read(self, window: TimeRange, risk_units: RiskUnits) -> Iterator[Record]:

@@ -29,7 +29,7 @@ from airflow_provider_binance_loan.exceptions import (
     TransientError,
 )
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
-from airflow_provider_binance_loan.validation import LATEST_S, require_bool, require_seconds, shown
+from airflow_provider_binance_loan.validation import LATEST_S, described, require_bool, require_seconds
 from airflow_provider_binance_loan.watcher_state import FiredEvents, StateStore
 from airflow_provider_binance_loan.windows import parse_instant
 
@@ -228,7 +228,9 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         if not isinstance(asset_name, str) or not asset_name.strip():
-            raise ConfigurationError(f"Give asset_name as the name of the asset: it is {shown(asset_name)}.")
+            raise ConfigurationError(
+                f"Give asset_name as the name of the asset: it is {described(asset_name)}."
+            )
         require_bool(finished, "finished")
         require_seconds(lookback, "lookback")
         require_poll_interval(poke_interval, "poke_interval")

@@ -30,7 +30,14 @@ def shown_unless_secret(value: Any) -> str:
     """Return :func:`shown`, unless a secret may have been pasted there: those are long or precede an @."""
     text = shown(value)
     may_be_secret = len(text) > _MAX_SHOWN_UNLESS_SECRET or "@" in text
-    return "not shown, as it is long or has an @" if may_be_secret else text
+    return "[hidden: may be a secret]" if may_be_secret else text
+
+
+def described(value: Any) -> str:
+    """Return what follows "it is" in an error message: :func:`shown`, or that there is nothing."""
+    if value is None:
+        return "not set"
+    return "empty" if value == "" else shown(value)
 
 
 def is_number(value: Any, low: float, high: float, *, whole: bool = False) -> bool:
@@ -45,7 +52,7 @@ def require_seconds(value: Any, name: str, low: float = 0, high: float = LONGEST
     """
     if not is_number(value, low, high):
         raise ConfigurationError(
-            f"Give {name} as a number of seconds from {low:.0f} to {high:.0f}: it is {shown(value)}."
+            f"Give {name} as a number of seconds from {low:.0f} to {high:.0f}: it is {described(value)}."
         )
 
 
@@ -56,7 +63,7 @@ def require_duration(value: Any, name: str) -> None:
     """
     if not isinstance(value, timedelta) or not timedelta() <= value <= LONGEST:
         raise ConfigurationError(
-            f"Give {name} as a timedelta from 0 to {LONGEST.days} days: it is {shown(value)}."
+            f"Give {name} as a timedelta from 0 to {LONGEST.days} days: it is {described(value)}."
         )
 
 
@@ -66,7 +73,7 @@ def require_aware(value: Any, name: str) -> None:
     :raises ConfigurationError: it is not; the message calls it `name`.
     """
     if not isinstance(value, datetime):
-        raise ConfigurationError(f"Give {name} as a datetime with time zone: it is {shown(value)}.")
+        raise ConfigurationError(f"Give {name} as a datetime with time zone: it is {described(value)}.")
     # Without its zone: a wrong one makes writing it out fail.
     local = value.replace(tzinfo=None).isoformat()
     try:
@@ -79,7 +86,7 @@ def require_aware(value: Any, name: str) -> None:
     if naive:
         raise ConfigurationError(f"Add a time zone to {name}, for example UTC: it is {local}.")
     if not within:
-        raise ConfigurationError(f"Give {name} as a time of the years from 1970 to 2999: it is {local}.")
+        raise ConfigurationError(f"Give {name} as a time in the years from 1970 to 2999: it is {local}.")
 
 
 def require_bool(value: Any, name: str) -> None:
@@ -88,4 +95,4 @@ def require_bool(value: Any, name: str) -> None:
     :raises ConfigurationError: it is not; the message calls it `name`.
     """
     if not isinstance(value, bool):
-        raise ConfigurationError(f"Give {name} as True or False: it is {shown(value)}.")
+        raise ConfigurationError(f"Give {name} as True or False: it is {described(value)}.")

@@ -9,7 +9,7 @@ import pendulum
 
 from airflow_provider_binance_loan.binance.time_range import DAY_MS, TimeRange, epoch_ms, utc_datetime
 from airflow_provider_binance_loan.exceptions import ConfigurationError
-from airflow_provider_binance_loan.validation import require_duration, shown
+from airflow_provider_binance_loan.validation import described, require_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +96,7 @@ def parse_instant(value: Any, name: str) -> int | None:
             instant = None
     if not isinstance(instant, datetime):
         raise ConfigurationError(
-            f"Give {name} as a datetime or ISO 8601 text such as 2026-03-01T09:00:00Z: it is {shown(value)}."
+            f"Give {name} as a datetime or ISO 8601 text such as 2026-03-01T09:00:00Z: it is {described(value)}."
         )
     return epoch_ms(instant, name)
 
@@ -109,8 +109,8 @@ def shift_back(instant_ms: int, lookback: timedelta, name: str) -> int:
     shifted_ms = instant_ms - lookback // _MILLISECOND
     if shifted_ms < 0:
         raise ConfigurationError(
-            f"Give a shorter lookback: {name}, {utc_datetime(instant_ms).isoformat()}, less lookback, "
-            f"{lookback}, is before 1970."
+            f"Give a shorter lookback: {name} ({utc_datetime(instant_ms).isoformat()}) less lookback "
+            f"({lookback}) is before 1970."
         )
     return shifted_ms
 

@@ -154,8 +154,8 @@ class Response:
             raise
 
     def _summary(self) -> str:
-        content_type = self.headers.get("content-type", "no content type")
-        return f"{len(self.body)} bytes of {_one_line(content_type, 60)}"
+        content_type = _one_line(self.headers.get("content-type", ""), 60)
+        return f"{len(self.body)} bytes {f'of {content_type}' if content_type else 'without a content type'}"
 
     @property
     def used_weight(self) -> int | None:
@@ -181,20 +181,23 @@ class Response:
             raise TransientError(f"Try again later: {says}.", **details)
         auth_refused = code in _AUTH_CODES or self.status in {401, 403}
         refused = AuthRefusedError if auth_refused else RequestRefusedError
-        raise refused(f"{self._advice(code)}: {says}.", **details)
+        advice, reason = self._advice(code)
+        reasons = [*([reason] if reason else []), *([says] if text or not reason else [])]
+        raise refused(f"{advice}: {', and '.join(reasons)}.", **details)
 
-    def _advice(self, code: int | None) -> str:
+    def _advice(self, code: int | None) -> tuple[str, str]:
+        """Return what to do about a refusal, and the reason for it where Binance states none."""
         if code in _ADVICE:
-            return _ADVICE[code]
+            return _ADVICE[code], ""
         if self.status == 404:
-            return "Check the host, as Binance has no test network for these endpoints"
+            return "Check the host", "Binance has no test network for these endpoints"
         if self.status == 403 and code is None:
-            return "Use another IP address or region, as Binance's firewall refuses this one"
+            return "Use another IP address or region", "Binance's firewall refuses this one"
         if 300 <= self.status < 400:
-            return "Check the host, as redirects are not followed: they would carry the API key elsewhere"
-        if self.status in {401, 403}:
-            return "Check the API key and its permissions"
-        return "Check the connection and the arguments, as Binance refuses the request"
+            return "Check the host", "redirects are not followed, as they would carry the API key elsewhere"
+        if self.status in {401, 403} or code in _AUTH_CODES:
+            return "Check the API key and its permissions", ""
+        return "Check the connection and the arguments", ""
 
     def _error(self) -> tuple[int | None, str]:
         """Return Binance's code and text, also of an answer with status 200; None and "" without a code."""

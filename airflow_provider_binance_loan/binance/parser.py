@@ -272,6 +272,9 @@ class _MalformedError(Exception):
 
     def __init__(self, received: Any, expected: str, path: str) -> None:
         super().__init__(path)
-        self.received = "absent" if received is _ABSENT else shown(received)
+        if received is None:
+            self.received = "null"
+        else:
+            self.received = "absent" if received is _ABSENT else shown(received)
         self.expected = expected
         self.path = path

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError
-from airflow_provider_binance_loan.validation import shown
+from airflow_provider_binance_loan.validation import described, shown
 
 _ID = re.compile(r"[0-9]{1,19}")
 # Binance's ids are integers of 64 bits.
@@ -30,10 +30,10 @@ def parse_risk_units(value: RiskUnitsArgument) -> RiskUnits:
     if isinstance(value, int):
         value = [value]
     elif not isinstance(value, Iterable) or isinstance(value, bytes):
-        raise ConfigurationError(f"Give risk_units as 'all', 'active' or ids: it is {shown(value)}.")
+        raise ConfigurationError(f"Give risk_units as 'all', 'active' or ids: it is {described(value)}.")
     ids = dict.fromkeys(_parse_id(item) for item in (value.split(",") if isinstance(value, str) else value))
     if not ids:
-        raise ConfigurationError("Give risk_units as 'all', 'active' or ids: it is an empty list.")
+        raise ConfigurationError("Give risk_units as 'all', 'active' or ids: it is empty.")
     return tuple(ids)
 
 

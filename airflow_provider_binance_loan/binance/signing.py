@@ -75,15 +75,13 @@ def private_key_signer(pem: str, passphrase: str | None, name: str) -> Callable[
     if isinstance(key, RSAPrivateKey):
         if key.key_size < _MIN_RSA_BITS:
             raise ConfigurationError(
-                f"Make an RSA key of 2048 or 4096 bits for {name}: this one has {key.key_size}."
+                f"Use an RSA key of 2048 or 4096 bits in {name}: this one has {key.key_size}."
             )
         return lambda payload: base64.b64encode(
             key.sign(payload, padding.PKCS1v15(), hashes.SHA256())
         ).decode("ascii")
     key_type = type(key).__name__.removesuffix("PrivateKey")
-    raise ConfigurationError(
-        f"Put an Ed25519 or RSA private key into {name}: this one is of type {key_type}."
-    )
+    raise ConfigurationError(f"Use an Ed25519 or RSA private key in {name}: this one is of type {key_type}.")
 
 
 def _load(pem: str, passphrase: str | None, name: str) -> object:
@@ -103,13 +101,13 @@ def _load(pem: str, passphrase: str | None, name: str) -> object:
         return load_pem_private_key(pem.encode(errors="replace"), password)
     except TypeError:
         raise ConfigurationError(
-            f"Fill in private_key_passphrase: {name} is encrypted."
+            f"Fill in private_key_passphrase: the key in {name} is encrypted."
             if password is None
-            else f"Leave private_key_passphrase empty: {name} is not encrypted."
+            else f"Leave private_key_passphrase empty: the key in {name} is not encrypted."
         ) from None
     except (ValueError, UnsupportedAlgorithm):
         raise ConfigurationError(
-            f"Check private_key_passphrase, and that {name} is complete: the key cannot be read."
+            f"Check private_key_passphrase, and that the key in {name} is complete: it cannot be read."
             if password
-            else f"Paste {name} again: the PEM is damaged, or of a type that is not supported."
+            else f"Replace the key in {name}: its PEM is damaged, or of a type that is not supported."
         ) from None

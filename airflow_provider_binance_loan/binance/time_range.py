@@ -72,8 +72,8 @@ def parse_window(start: datetime, end: datetime) -> TimeRange:
     window = TimeRange(epoch_ms(start, "start"), epoch_ms(end, "end"))
     if window.end_ms < window.start_ms:
         raise ConfigurationError(
-            f"Swap start and end, or correct the schedule: end is {end.isoformat()}, before start, "
-            f"{start.isoformat()}."
+            f"Swap start and end, or correct the schedule: end ({end.isoformat()}) is before start "
+            f"({start.isoformat()})."
         )
     return window
 

@@ -179,8 +179,9 @@ class BaseClient:
         response = yield from self._send(TIME)
         server_ms = response.payload.get("serverTime") if isinstance(response.payload, dict) else None
         if type(server_ms) is not int or not 0 <= server_ms < LATEST_S * 1000:
+            flaw = "is absent" if server_ms is None else f"is {shown(server_ms)}, which is not a time"
             raise BadResponseError(
-                f"Check the host: its serverTime, {shown(server_ms)}, is not a time.",
+                f"Check the host: the serverTime of its answer {flaw}.",
                 status=response.status,
                 path=TIME.path,
             )

@@ -99,8 +99,7 @@ def parse_connection(connection: Connection) -> Settings:
 def _parse(connection: Connection, conn_id: str) -> Settings:
     if connection.conn_type and connection.conn_type.replace("-", "_") != CONN_TYPE:
         raise ConfigurationError(
-            f"Use a connection of type {CONN_TYPE}: this one is of type "
-            f"{shown_unless_secret(connection.conn_type)}."
+            f"Use a connection of type {CONN_TYPE}: conn_type is {shown_unless_secret(connection.conn_type)}."
         )
     extra = _parse_extra(connection.extra)
     for secret in (
@@ -186,7 +185,7 @@ def _parse_signer(password: str | None, extra: Mapping[str, Any]) -> Callable[[b
     ((name, value),) = sources.items()
     for field, text in ((name, value), ("private_key_passphrase", passphrase)):
         if text is not None and not isinstance(text, str):
-            raise ConfigurationError(f"Give {field} as a text: it is of type {type(text).__name__}.")
+            raise ConfigurationError(f"Give {field} as text: it is of type {type(text).__name__}.")
     if name == "private_key_file":
         value = _read_key_file(value)
         mask(value)
@@ -196,7 +195,7 @@ def _parse_signer(password: str | None, extra: Mapping[str, Any]) -> Callable[[b
         bare = "".join(value.split())
         if _KEY_BODY.match(bare):
             raise ConfigurationError(
-                "Paste all of the private key, with its -----BEGIN and -----END lines: password is a key "
+                "Paste all of the private key, with its -----BEGIN and -----END lines: password has a key "
                 "without them."
             )
         return hmac_signer(_parse_token(value, "the HMAC secret", "password"))
@@ -210,10 +209,10 @@ def _read_key_file(path: str) -> str:
     try:
         return Path(path).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, ValueError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not a UTF-8 text, or not a path"
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text, or not a path"
     # Only a value that cannot be a pasted key is repeated.
-    value = f" {shown_unless_secret(path)}" if path.startswith(("/", "~", ".")) else ""
-    raise ConfigurationError(f"Correct private_key_file{value}, which cannot be read: {reason}.")
+    value = shown_unless_secret(path) if path.startswith(("/", "~", ".")) else "the file"
+    raise ConfigurationError(f"Correct private_key_file: {value} cannot be read: {reason}.")
 
 
 def _parse_token(text: str, what: str, name: str) -> str:

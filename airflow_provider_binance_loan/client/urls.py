@@ -35,15 +35,17 @@ def parse_base_url(host: str | None, port: int | None) -> str:
     hostname, written_port = url.hostname or "", url.port
     if url.scheme == "http" and not _is_loopback(hostname):
         raise ConfigurationError(
-            "Use https in host: plain http would send the API key in the clear, and is accepted for this "
-            f"machine's own addresses alone; host is {shown(text)}."
+            f"Use https in host: it is {shown(text)}, which would send the API key in the clear. Plain http "
+            "is accepted for this machine's own addresses alone."
         )
     if url.scheme not in {"http", "https"}:
         raise ConfigurationError(f"Use https in host: its scheme is {shown_unless_secret(url.scheme)}.")
     if port and not 0 < port < 65_536:
-        raise ConfigurationError(f"Give port as 1 to 65535, or leave it empty: it is {port}.")
+        raise ConfigurationError(f"Give port as a number from 1 to 65535, or leave it empty: it is {port}.")
     if port and written_port and port != written_port:
-        raise ConfigurationError(f"Give the port once: port is {port}, and host has {written_port}.")
+        raise ConfigurationError(
+            f"Give the port once: port is {port}, and the one in host is {written_port}."
+        )
     return f"{url.scheme}://{_netloc(hostname, port or written_port)}{url.path.rstrip('/')}"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError
-from airflow_provider_binance_loan.validation import shown
+from airflow_provider_binance_loan.validation import described, shown
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 _MAX_KEY_BYTES = 1024
@@ -26,10 +26,10 @@ def parse_s3_location(bucket: str | None, key: str) -> S3Location:
     :raises ConfigurationError: it is neither, or both.
     """
     for name, value in (("s3_bucket", bucket), ("s3_key", key)):
-        if not isinstance(value, str | None) or value == "None":
-            raise ConfigurationError(
-                f"Give {name} as a text: it is {shown(value)}; a template may have rendered nothing."
-            )
+        if value == "None":
+            raise ConfigurationError(f"Check the template of {name}: it rendered the text None.")
+        if not isinstance(value, str | None):
+            raise ConfigurationError(f"Give {name} as text: it is {shown(value)}.")
     given = key
     if "://" in key:
         if bucket:
@@ -41,7 +41,7 @@ def parse_s3_location(bucket: str | None, key: str) -> S3Location:
         bucket, _, key = key.removeprefix("s3://").partition("/")
     if not bucket:
         raise ConfigurationError(
-            f"Add s3_bucket, or give s3_key as s3://bucket/key: it is {shown(given)}, without a bucket."
+            f"Add s3_bucket, or give s3_key as s3://bucket/key: {shown(given)} names no bucket."
         )
     _require_key(key, given)
     return S3Location(bucket, key)
@@ -58,7 +58,7 @@ def require_s3_key(key: str) -> None:
 def _require_key(key: str, given: str) -> None:
     if not key or key.endswith("/"):
         raise ConfigurationError(
-            f"Give s3_key as the key of an object, not of a folder: it is {shown(given)}."
+            f"Give s3_key as the key of an object, not of a folder: it is {described(given)}."
         )
     if key.startswith("/") or "?" in key or "#" in key:
         raise ConfigurationError(
@@ -80,7 +80,7 @@ def require_verify(verify: Any) -> None:
         return
     if not (isinstance(verify, str) and verify and Path(verify).exists()):
         raise ConfigurationError(
-            f"Give verify as True, False or the path of a CA bundle that exists: it is {shown(verify)}."
+            f"Give verify as True, False or the path of a CA bundle that exists: it is {described(verify)}."
         )
 
 
@@ -131,4 +131,4 @@ def require_upload_args(client: Any, args: Mapping[str, Any]) -> None:
         flaw = report.generate_report().splitlines()[0]
         raise ConfigurationError(f"Correct s3_extra_args or acl_policy: {flaw:.200}.")
     if not all(text.isascii() for pair in args.get("Metadata", {}).items() for text in pair):
-        raise ConfigurationError("Give Metadata in s3_extra_args in ASCII, as S3 accepts nothing else.")
+        raise ConfigurationError("Use ASCII for Metadata in s3_extra_args: S3 accepts nothing else.")

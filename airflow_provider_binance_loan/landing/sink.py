@@ -60,7 +60,7 @@ class Sink:
         self._replace = replace
         if not flatten and PLACEHOLDER in key:
             raise ConfigurationError(
-                f"Set flatten=True, or leave {PLACEHOLDER} out of s3_key, {shown(key)}: there is one object."
+                f"Set flatten=True, or leave {PLACEHOLDER} out of s3_key: {shown(key)} is for one object."
             )
         # In the order of the uploads: the table of the records is last, and complete only if all others are.
         self._tables = flat_tables(dataset) if flatten else (whole_table(dataset),)

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError
-from airflow_provider_binance_loan.validation import is_number, shown
+from airflow_provider_binance_loan.validation import described, is_number
 
 _MAX_RECORDS = 1_000_000
 
@@ -19,7 +19,7 @@ def require_max_xcom_records(value: Any) -> None:
     """
     if not is_number(value, 0, _MAX_RECORDS, whole=True):
         raise ConfigurationError(
-            f"Give max_xcom_records as a whole number from 0 to {_MAX_RECORDS}: it is {shown(value)}."
+            f"Give max_xcom_records as a whole number from 0 to {_MAX_RECORDS}: it is {described(value)}."
         )
 
 

@@ -97,7 +97,7 @@ def test_a_key_that_renders_nothing_is_no_way_to_xcom(exchange: Exchange, s3: An
     run = run_context() | {"dag": dag}
     task.render_template_fields(run, dag.get_template_env())
     with pytest.raises(
-        AirflowFailException, match=r"^Give s3_key as a text: it is 'None'; a template may have"
+        AirflowFailException, match=r"^Check the template of s3_key: it rendered the text None"
     ):
         task.execute(run)
     assert exchange.requests == []

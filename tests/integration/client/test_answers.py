@@ -58,7 +58,7 @@ CASES = {
     "parameter": Case(
         answer("400 Bad Request", error(-1102)),
         RequestRefusedError,
-        "Check the connection and the arguments, as Binance refuses the request: Binance says 'Text'.",
+        "Check the connection and the arguments: Binance says 'Text'.",
         400,
         -1102,
     ),

@@ -99,7 +99,7 @@ def test_accepts_a_key_whose_restrictions_are_unknown(
             "Raise recv_window, 5000 ms, if the network is slow",
             "HTTP 400, code -1021",
         ),
-        ({}, {}, [Fault("html", 404)], "Check the host, as Binance has no test network", "HTTP 404"),
+        ({}, {}, [Fault("html", 404)], "Check the host: Binance has no test network", "HTTP 404"),
         ({}, {}, [Fault("html", 403)], "Use another IP address or region", "firewall refuses this one"),
     ],
 )

@@ -43,10 +43,13 @@ def test_refuses_a_key_that_s3_does_not_accept(s3: Any) -> None:
         S3Destination("lake").check([KEY, "a" * 1025])
 
 
-@pytest.mark.parametrize("verify", ["", "/no/such", 5])
-def test_says_what_is_wrong_with_verify(s3: Any, verify: Any) -> None:
+@pytest.mark.parametrize(("verify", "fact"), [("", "empty"), ("/no/such", "'/no/such'"), (5, "5")])
+def test_says_what_is_wrong_with_verify(s3: Any, verify: Any, fact: str) -> None:
     """Certificate checks are a switch, or a file that exists."""
-    with pytest.raises(ConfigurationError, match=f"Give verify as True, False .*: it is {verify!r}"):
+    with pytest.raises(
+        ConfigurationError,
+        match=f"Give verify as True, False .*: it is {fact}",
+    ):
         S3Destination("lake", verify=verify)
 
 

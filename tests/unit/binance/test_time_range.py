@@ -84,5 +84,5 @@ def test_goes_by_the_instants_and_not_by_the_clock_on_the_wall() -> None:
     after = datetime(2026, 10, 25, 2, 30, tzinfo=berlin, fold=1)
     window = parse_window(before, after)
     assert window.length_ms == 45 * 60_000
-    with pytest.raises(ConfigurationError, match="before start"):
+    with pytest.raises(ConfigurationError, match="is before start"):
         parse_window(after, before)

@@ -35,15 +35,15 @@ def test_finds_the_object(bucket: str | None, key: str, location: S3Location) ->
 @pytest.mark.parametrize(
     ("bucket", "key", "says"),
     [
-        ("lake", 5, "Give s3_key as a text"),
-        ("lake", "None", "Give s3_key as a text: it is 'None'; a template may have rendered nothing"),
-        ("None", "a", "Give s3_bucket as a text"),
-        (b"lake", "a", "Give s3_bucket as a text"),
+        ("lake", 5, "Give s3_key as text"),
+        ("lake", "None", "Check the template of s3_key"),
+        ("None", "a", "Check the template of s3_bucket"),
+        (b"lake", "a", "Give s3_bucket as text"),
         ("lake", "s3://lake/a", "Give s3_bucket, or a URL as s3_key, not both"),
         (None, "https://lake/a", "Give s3_key as s3://bucket/key: it is 'https://lake/a'"),
         (None, "S3://lake/a", "Give s3_key as s3://bucket/key"),
         (None, "", "Add s3_bucket, or give s3_key as s3://bucket/key"),
-        (None, "a/b", "Add s3_bucket, or give s3_key as s3://bucket/key: it is 'a/b'"),
+        (None, "a/b", "Add s3_bucket, or give s3_key as s3://bucket/key: 'a/b' names no bucket"),
         (None, "s3:///a", "Add s3_bucket, or give s3_key as s3://bucket/key"),
         (None, "s3://lake", "Give s3_key as the key of an object, not of a folder: it is 's3://lake'"),
         ("lake", "", "Give s3_key as the key of an object"),
@@ -80,10 +80,13 @@ def test_accepts_certificate_checks(verify: Any, tmp_path: Path) -> None:
     assert require_verify(verify) is None  # type: ignore[func-returns-value]
 
 
-@pytest.mark.parametrize("verify", ["", "/no/such", 5])
-def test_refuses_other_certificate_checks(verify: Any) -> None:
+@pytest.mark.parametrize(("verify", "fact"), [("", "empty"), ("/no/such", "'/no/such'"), (5, "5")])
+def test_refuses_other_certificate_checks(verify: Any, fact: str) -> None:
     """Anything else is an error that shows it."""
-    with pytest.raises(ConfigurationError, match=f"Give verify as True, False .*: it is {verify!r}"):
+    with pytest.raises(
+        ConfigurationError,
+        match=f"Give verify as True, False .*: it is {fact}",
+    ):
         require_verify(verify)
 
 
