@@ -1,0 +1,88 @@
+"""Arguments of the operator: a wrong one fails the task without a retry, and is named."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
+from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
+from tests.support.bad_input import Case, Environment, case, cases, run_context
+from tests.support.clock import HOUR, NOW
+
+CASES = [
+    *cases("start", "yesterday", "now", " ", "null", "{{ ds }}", "2026-03-01", "12:00"),
+    *cases("start", "2026-02-30T00:00:00Z", "2026-03-01T24:00:00Z", "2026-03-01T00:00:00Z\n"),
+    *cases("start", "2026-03-01T09:00:00 UTC", "2026-03-01T00:00:00Z/2026-03-02T00:00:00Z"),
+    *cases("start", "1772323200000", 1772323200000, False, date(2026, 3, 1), datetime(2026, 3, 1)),
+    *cases("start", "0001-01-01T00:00:00+05:00", "2026-03-01T00:00:00+24:00", "1960-01-01T00:00:00Z"),
+    *cases("end", "tomorrow", [], "2026-03-02T00:00:00", datetime.max.replace(tzinfo=timezone(-HOUR))),
+    case("start", start=NOW, end=NOW),
+    case("start", start=NOW),
+    case("end", start=NOW, end=NOW - HOUR),
+    case("end", end="2026-03-01T11:00:00Z"),
+    *cases("lookback", 5, None, -HOUR, timedelta(days=999_999)),
+    case("s3_bucket", s3_bucket="lake"),
+    case("flatten", flatten=True),
+    case("file_format", file_format="parquet"),
+    case("encrypt", encrypt=True),
+    case("acl_policy", acl_policy="private"),
+    case("s3_extra_args", s3_extra_args={"Tagging": "a=b"}),
+    case("s3_bucket", s3_key=""),
+    *cases("s3_key", "a/b", "s3:///a"),
+    case("s3_bucket", s3_key="s3://lake/a", s3_bucket="lake"),
+    *cases("s3_key", "https://lake/a", "S3://lake/a", "s3://lake", "s3://lake//a"),
+    *cases("s3_key", "s3://lake/a\n.jsonl", "s3://lake/\ud800.jsonl", f"s3://lake/{'é' * 513}"),
+    *cases("s3_key", "", "a/", "None", "/a", "a?b", "a#b", 5, s3_bucket="lake"),
+    case("s3_bucket", s3_key="a", s3_bucket="None"),
+    case("s3_bucket", s3_key="a", s3_bucket=b"lake"),
+    *cases("max_xcom_records", -1, None, "5", 5.0, True, 10**30, 10**5000),
+    *cases("replace", "no"),
+    *cases("flatten", 1),
+    *cases("skip_if_empty", "false"),
+    *cases("encrypt", None),
+]
+RUNS = [
+    case("end", data_interval_start=NOW, data_interval_end=NOW - HOUR),
+    case(
+        "start and end",
+        data_interval_start=None,
+        data_interval_end=None,
+        dag_run=SimpleNamespace(run_after=None),
+    ),
+    case("data_interval_start", data_interval_start=datetime(2026, 3, 1)),
+]
+
+
+def provoke(case: Case, environment: Environment) -> None:
+    """Run into the error of a wrong argument."""
+    with environment.connection():
+        BinanceLoanForceLiquidationOperator(task_id="pull", **case.given).execute(run_context())
+
+
+def provoke_run(case: Case, environment: Environment) -> None:
+    """Run into the error of a run whose interval is no window."""
+    with environment.connection():
+        BinanceLoanForceLiquidationOperator(task_id="pull").execute(run_context(**case.given))
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in CASES])
+def test_names_the_argument_of_the_operator(case: Case, environment: Environment, refused: Any) -> None:
+    """A wrong argument fails the task without a retry."""
+    refused(AirflowFailException, case.field, lambda: provoke(case, environment))
+
+
+@pytest.mark.usefixtures("connection")
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in RUNS])
+def test_names_what_is_wrong_with_a_run(case: Case, environment: Environment, refused: Any) -> None:
+    """A run whose interval is no window fails the operator and the sensor alike."""
+    sensor = BinanceLoanForceLiquidationSensor(task_id="wait")
+    errors = [
+        refused(AirflowFailException, case.field, lambda: provoke_run(case, environment)),
+        refused(AirflowFailException, case.field, lambda: sensor.execute(run_context(**case.given))),
+    ]
+    assert str(errors[0]) == str(errors[1])
