@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_binance_loan import exceptions as errors
+from airflow_provider_binance_loan.binance.datasets.api_key_permissions import read_key_warnings
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.messages import TIME, Request, Response
+from airflow_provider_binance_loan.binance.plans import MAX_PASSES, paginate
 from airflow_provider_binance_loan.client.sync import SyncClient
 from airflow_provider_binance_loan.exceptions import BadResponseError, BinanceLoanError, TransientError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
@@ -25,7 +27,11 @@ TIME_OF_RUN = answer("200 OK", '{"serverTime": 1772366400000}')  # the tests' NO
 
 
 def rows(*found: Any) -> bytes:
-    return answer("200 OK", json.dumps({"total": len(found), "rows": found}))
+    return rows_of(*found, total=len(found))
+
+
+def rows_of(*found: Any, total: int) -> bytes:
+    return answer("200 OK", json.dumps({"total": total, "rows": found}))
 
 
 def server_time(value: Any) -> list[bytes]:
@@ -121,6 +127,27 @@ CASES = [
     answered("hung up", "host", [b""], "TransientError"),
     answered("clock", "clock", [CLOCK, TIME_OF_RUN, CLOCK], "ClockError", code=-1021),
 ]
+# Three passes, each of which sees fewer rows than the total says.
+MOVING = [rows_of(START, total=5), rows_of(START | {"groupId": 2}, total=5), rows_of(total=5)]
+PLANS = [
+    Case(
+        "permissions",
+        "permissions",
+        {"answers": [answer("200 OK", "{}")], "plan": read_key_warnings, "kind": "BadResponseError"},
+    ),
+    Case(
+        "a list that moves",
+        "list",
+        {
+            "answers": MOVING * MAX_PASSES,
+            "plan": lambda: paginate(
+                FORCE_LIQUIDATIONS,
+                lambda page: Request(PATH, (("current", page),), parse=FORCE_LIQUIDATIONS.parse),
+            ),
+            "kind": "TransientError",
+        },
+    ),
+]
 UNANSWERED = [
     Case("timeout", "timeout", {"error": TimeoutError()}),
     Case("certificate", "verify", {"error": ssl.SSLError()}),
@@ -135,6 +162,16 @@ def provoke(case: Case, environment: Environment, pull: Callable[[], Any] = pull
         except TransientError as error:
             error.message = error.message.replace(url, environment.host)
             raise
+
+
+def provoke_plan(case: Case, environment: Environment) -> None:
+    """Run into the error of a plan that no pull, or no pull by itself, runs."""
+    with (
+        raw_server(case.given["answers"]) as (url, _),
+        environment.connection(host=url),
+        SyncClient(BinanceLoanHook()._settings()) as client,
+    ):
+        client.run(case.given["plan"]())
 
 
 def provoke_unanswered(case: Case, environment: Environment) -> None:
@@ -162,6 +199,14 @@ def test_names_what_is_wrong_with_an_answer(
     )
     if isinstance(error, BadResponseError):
         assert error.status in {200, None}
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in PLANS])
+def test_names_what_is_wrong_with_a_plan(case: Case, environment: Environment, refused: Any) -> None:
+    """The error states path and connection."""
+    kind: type[BinanceLoanError] = getattr(errors, case.given["kind"])
+    error = refused(kind, case.field, lambda: provoke_plan(case, environment))
+    assert (error.path.startswith("/sapi/v1/"), error.conn_id) == (True, "binance_loan_default")
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in UNANSWERED])

@@ -111,6 +111,7 @@ CASES = [
     *extras("max_wait", -1, 3601, "1m", False),
     *extras("max_concurrency", 0, 33, "2.5", {}, 10**400),
     *extras("verify", "/no/such/file", "/", "v" * 300, "a\x00b", 1, "no", [], "http://u:hush@h:1"),
+    *extras("verify", "{folder}/binary", host="https://127.0.0.1:9"),
     *extras("proxies", *NO_PROXIES),
     *extras("proxies", "http://hush@proxy", "http://hush:%C3%A9@proxy", "{hush"),
     *extras("proxies", {"http://u:hush@h:1": None}, {"all": "http://hush", "HTTP": "http://hush"}),
@@ -127,6 +128,7 @@ CASES = [
     ),
     *extras("private_key_file", 5, "MC4CAQAwBQYDK2VwBCIEIhush", f"/{HUSH * 16}", password=None),
     *extras("private_key_file", "/run/secrets/missing.pem", "~nobody-here/key", password=None),
+    *extras("private_key_file", "-----BEGIN PRIVATE KEY-----\nhush\n", password=None),
     *extras("private_key_file", "{folder}", "{folder}/loop", password=None),
     *extras("private_key_file", "{folder}/binary", "{folder}/\x00", password=None),
 ]
