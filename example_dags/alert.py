@@ -1,14 +1,18 @@
-"""Send a mail about each new liquidation, a minute after it starts, through one of Airflow's notifiers.
+"""Send a mail about each new liquidation, through one of Airflow's notifiers.
 
-A watcher looks once a minute in the triggerer and makes an asset event of each new liquidation, which starts
-a run; the run pulls the records, and its success is what the notifier tells of. One mail may tell of several,
-when they came together; before Airflow 3.3, a restart of the triggerer tells of the last week again. When the
-pull fails for good, a mail says that. The notifier for mail comes with Airflow; those of Slack, PagerDuty and
-others take its place.
+What: a watcher polls Binance once a minute in the triggerer and makes an asset event of each new liquidation.
+The event starts a run, the run pulls the records, and its success sends the mail. A run may get several
+events, and then sends one mail about all of them. When the pull fails for good, a mail says so.
+
+Why: the people on duty read it minutes after the start, while the liquidation may still be running. The mail
+notifier comes with Airflow; those of Slack, PagerDuty and others take its place.
 
 There must be a connection `binance_loan_default` with the credit account's API key, a connection
-`smtp_default` for the mail, and a triggerer. A run that is started by hand tells of the last seven days; in
-the sandbox its mail goes where `AIRFLOW_CONN_SMTP_DEFAULT` says, and nowhere without it.
+`smtp_default` for the mail, and a triggerer. Switch the DAG on: a new DAG is paused. Before Airflow 3.3, each
+restart of the triggerer sends mails about the last seven days again.
+
+A run that is started by hand covers the last seven days. In the sandbox its mail goes where
+`AIRFLOW_CONN_SMTP_DEFAULT` says, and nowhere without it.
 """
 
 from __future__ import annotations

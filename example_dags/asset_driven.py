@@ -1,11 +1,14 @@
 """Let each new liquidation start a run: a watcher on an asset, and a DAG that is scheduled on it.
 
-The watcher looks once a minute in the triggerer, and makes an asset event for each new liquidation. Airflow
-may hand several events to one run, so the operator's window reaches from the first to the last of them; a run
-that is started by hand has none, and pulls the last seven days.
+What: the watcher polls Binance once a minute in the triggerer and makes an asset event of each new
+liquidation. Airflow may hand several events to one run, so the operator's window reaches from the first to
+the last of them. A run that is started by hand has no events, and pulls the last seven days.
 
-There must be a connection `binance_loan_default` with the credit account's API key, and a triggerer. From
-Airflow 3.3 on, a restart of the triggerer loses nothing; before, it repeats a week.
+Why: the records are there minutes after a liquidation starts, and there are no runs without one.
+
+There must be a connection `binance_loan_default` with the credit account's API key, and a triggerer. Switch
+the DAG on: a new DAG is paused. From Airflow 3.3 on, a restart of the triggerer loses no event, and may
+repeat those of the last seconds; before, it repeats those of the last seven days.
 """
 
 from __future__ import annotations

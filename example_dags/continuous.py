@@ -1,15 +1,16 @@
 """Land each liquidation soon after it starts, by runs that follow one another without a gap.
 
-With `@continuous` a run's interval begins where the last one's ended. Each run lands its interval, then
-waits in the triggerer for the next liquidation since its end, or for a day; then the next run begins. The
-liquidation is in its interval, or in that of the run after it: each record lands once, though an object may
-be empty.
+What: with `@continuous` the interval of a run begins where that of the last one ended. Each run lands its
+interval, then waits in the triggerer for the next liquidation since its end, or for a day; then the next run
+begins. The liquidation is in that run's interval or in the one after it.
 
-A run whose `land` fails for good has to be cleared, since the next one does not reach back for it; after
-three such runs in a row Airflow pauses the DAG.
+Why: each record lands once, without a schedule to choose; an object may be empty.
 
 There must be a connection `binance_loan_default` with the credit account's API key, a connection
-`aws_default`, the bucket, and a triggerer.
+`aws_default`, the bucket, and a triggerer. Switch the DAG on: a new DAG is paused.
+
+Clear a run whose `land` failed for good: the next run does not reach back for it. After three such runs in a
+row Airflow pauses the DAG.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """Land each hour's force liquidations in S3, one object an hour, as gzipped JSON Lines.
 
-The object's key comes from the window, so running an hour again writes the same object again. An hour without
-liquidations leaves an empty object, which tells it from an hour that was never pulled.
+What: the object's key comes from the window, so that running an hour again writes the same object again. An
+hour without liquidations leaves an empty object.
+
+Why: an empty object shows that the hour was pulled; a missing one, that it was not.
 
 There must be a connection `binance_loan_default` with the credit account's API key, a connection
-`aws_default`, and the bucket.
+`aws_default`, and the bucket. Switch the DAG on: a new DAG is paused.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
 """Pull each hour's force liquidations into XCom, for the tasks that follow.
 
-For a handful of records an hour, which a later task in the same DAG looks at: here it prints which risk
-units were liquidated. For anything larger, see `force_liquidation_to_s3.py`.
+What: the operator returns the records, and a task prints which risk units were liquidated.
 
-There must be a connection `binance_loan_default` with the credit account's API key.
+Why: for a handful of records an hour that a later task of the same DAG uses, this needs no storage. For
+anything larger, see `force_liquidation_to_s3.py`.
+
+There must be a connection `binance_loan_default` with the credit account's API key. Switch the DAG on: a new
+DAG is paused.
 """
 
 from __future__ import annotations

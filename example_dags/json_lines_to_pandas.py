@@ -1,10 +1,12 @@
 """Land each hour's force liquidations in S3, and add up with pandas what the liquidated units owed.
 
-The manifest, the XCom of the task that landed the records, is all that the next task needs to find them.
-Their amounts are texts, of which it makes decimals, so that the sums are exact.
+What: the manifest, the XCom of the task that landed the records, is all that the next task needs to find
+them. Amounts are decimal strings there, from which the task makes decimals.
+
+Why: sums of decimals are exact, and sums of floats are not.
 
 There must be a connection `binance_loan_default` with the credit account's API key, a connection
-`aws_default`, the bucket, and pandas.
+`aws_default`, the bucket, and pandas. Switch the DAG on: a new DAG is paused.
 """
 
 from __future__ import annotations

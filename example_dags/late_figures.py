@@ -1,15 +1,15 @@
 """Keep a table of liquidations up to date while they run, by pulling two days again each hour and merging.
 
-A liquidation has a record from its start, whose figures change until its end, hours or days later; and
-Binance may show one late. So each run looks back two days, and writes what it finds over what is there, by
-the natural key `(groupId, liquidationStartTime)`: a record stays one row, with the figures that Binance gave
-last.
-Amounts are text, digit for digit: SQLite's numbers would round them.
+What: each run pulls its hour and the two days before it, and writes each record over the row with the same
+natural key, `(groupId, liquidationStartTime)`. A record stays one row, with the latest figures. Amounts are
+text, digit for digit: SQLite's numbers would round them.
 
-The table is one of SQLite, in Airflow's home, so that the example needs nothing else; PostgreSQL takes the
-same two statements.
+Why: a liquidation has a record from its start, whose figures change until its end, hours or days later; and
+Binance may show a record late.
 
-There must be a connection `binance_loan_default` with the credit account's API key.
+There must be a connection `binance_loan_default` with the credit account's API key. Switch the DAG on: a new
+DAG is paused. The table is in an SQLite file in Airflow's home, so that the example needs nothing else;
+PostgreSQL accepts the same two statements.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ UPSERT = """
 
 @task
 def merge(records: list[dict[str, Any]]) -> None:
-    """Write each record as a row, over the row that it has already."""
+    """Write each record as a row, in place of the row with the same key."""
     import sqlite3
     from contextlib import closing
 
-    with closing(sqlite3.connect(DATABASE)) as database, database:  # all of them, or none
+    with closing(sqlite3.connect(DATABASE)) as database, database:  # a transaction: all records, or none
         database.execute(CREATE)
         database.executemany(UPSERT, records)
         query = "SELECT count(*), sum(coalesce(liquidation_end_time, 0) = 0) FROM liquidations"
@@ -71,7 +71,7 @@ with DAG(
     schedule=CronDataIntervalTimetable("@hourly", timezone="UTC"),
     start_date=datetime(2025, 5, 1, tzinfo=timezone.utc),
     catchup=False,
-    # One after another, so that no run writes figures over newer ones.
+    # One run at a time, so that none writes its figures over newer ones.
     max_active_runs=1,
     tags=["binance", "example"],
 ):

@@ -1,12 +1,13 @@
 """Land the force liquidations of many credit accounts, with one task that is mapped over their connections.
 
-Each account has a connection of its own, since an API key belongs to one account, and each lands under a
-folder of its own: `groupId` may mean another risk unit in another account. A refused key fails one mapped
-task, and the others land. Another account is one more line here, and one more connection.
+What: each account has a connection of its own, since an API key belongs to one account, and a folder of its
+own, since `groupId` may mean another risk unit in another account. A further account is one more line here
+and one more connection.
 
-There must be the connections, each with the API key of one credit account, a connection `aws_default`, and
-the bucket. All accounts behind one IP address share its limits, so only two are pulled at a time. The sandbox
-has one account, which answers under each of the names.
+Why: a refused key fails one mapped task, and the other accounts land.
+
+There must be the connections below, each with the API key of one credit account, a connection `aws_default`,
+and the bucket. Switch the DAG on: a new DAG is paused. In the sandbox one account answers under each name.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ with DAG(
         s3_bucket="risk-lake",
         s3_key="liquidations/account={{ task.binance_loan_conn_id }}"
         "/dt={{ window_start | ds }}/hour={{ window_start.format('HH') }}/part.jsonl.gz",
-        # The grid shows the connection in place of a number.
+        # The grid shows the connection instead of a number.
         map_index_template="{{ task.binance_loan_conn_id }}",
+        # All accounts behind one IP address share its limits.
         max_active_tis_per_dag=2,
     ).expand(binance_loan_conn_id=ACCOUNTS)

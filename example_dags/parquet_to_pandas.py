@@ -1,11 +1,14 @@
 """Land each hour's force liquidations in S3 as three Parquet tables, and add up with pandas what was owed.
 
-Each table has a prefix of its own above the partitions, `binance/liabilities/dt=…/hour=…/`, as a warehouse
-wants it; `groupId` and `liquidationStartTime` join them. Amounts are decimals, so that the sums are exact.
-The manifest, the XCom of the task that landed them, names the three objects.
+What: each table has a prefix of its own above the partitions, `binance/liabilities/dt=…/hour=…/`, as
+warehouses expect it; `groupId` and `liquidationStartTime` join the tables. The manifest, the XCom of the task
+that landed them, names the three objects.
+
+Why: a warehouse reads the tables without parsing JSON, and sums of their amounts, which are decimals, are
+exact.
 
 There must be a connection `binance_loan_default` with the credit account's API key, a connection
-`aws_default`, the bucket, pandas, and the package's extra `parquet`.
+`aws_default`, the bucket, pandas, and the package's extra `parquet`. Switch the DAG on: a new DAG is paused.
 """
 
 from __future__ import annotations

@@ -1,10 +1,13 @@
-"""Wait for a liquidation without holding a worker, then pull its records.
+"""Wait for a liquidation without occupying a worker, then pull its records.
 
-Each hour's run waits, in the triggerer, for a liquidation that starts at or after the beginning of its hour,
-and pulls just the records that the sensor found. When none comes within half an hour, the run is skipped.
-What starts while it waits comes in the next run as well: merge by `(groupId, liquidationStartTime)`.
+What: each hour's run waits in the triggerer for a liquidation that starts at or after the beginning of its
+hour, and pulls the records that the sensor found. When there is none within half an hour, the run is skipped.
 
-There must be a connection `binance_loan_default` with the credit account's API key, and a triggerer.
+Why: a waiting task that occupies no worker costs next to nothing, and the pull starts within a minute.
+Merge by `(groupId, liquidationStartTime)`: a liquidation that starts during the wait is in the next run too.
+
+There must be a connection `binance_loan_default` with the credit account's API key, and a triggerer. Switch
+the DAG on: a new DAG is paused.
 """
 
 from __future__ import annotations
