@@ -1,4 +1,4 @@
-"""What a pull reports to Airflow: where its records came from, and the objects that hold them now."""
+"""What a pull reports to Airflow: the endpoint of its records, and the objects that hold them."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_parses_the_documented_example() -> None:
     ],
 )
 def test_keeps_every_digit(sent: str, kept: str | None) -> None:
-    """An amount is a decimal string in plain notation, whether it came as a number or a string."""
+    """An amount is a decimal string in plain notation, whether it was sent as a number or a string."""
     assert parse(row(totalLiability=sent))[0]["totalLiability"] == kept
     nested = parse(row(liquidationSnapshot='{"liabilities":[{"interest":%s}]}' % sent))[0]
     assert nested["liquidationSnapshot"]["liabilities"][0]["interest"] == kept
@@ -247,7 +247,7 @@ def test_an_amount_is_the_same_whatever_its_column_holds(sent: str, neighbour: s
 @pytest.mark.parametrize("sent", [r"1\n2", r"1\n", "1 ", "", "-", "1..2", "\u0665"])
 @pytest.mark.parametrize("neighbour", ['"1"', "null"])
 def test_a_text_that_is_not_an_amount_is_refused_whatever_its_column_holds(sent: str, neighbour: str) -> None:
-    """A text that only looks like amounts, once a column is joined into lines, is an error."""
+    """A text that reads as amounts only once a column is joined into lines is an error."""
     one, other = (row(startLtv=text)[len('{"total":1,"rows":[') : -2] for text in (f'"{sent}"', neighbour))
     with pytest.raises(BadResponseError, match=r"rows\[0\].startLtv"):
         parse(f'{{"total":2,"rows":[{one},{other}]}}')
