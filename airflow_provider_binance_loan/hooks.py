@@ -194,8 +194,7 @@ class BinanceLoanHook(BaseHook):
         except AirflowNotFoundException:
             conn_id = conn_id_to_show(self.binance_loan_conn_id)
             raise ConfigurationError(
-                f"Add the connection {conn_id!r}: it is not defined, or Airflow cannot parse it. Its type is "
-                f"{self.conn_type}.",
+                f"Add the {self.conn_type} connection {conn_id!r}: it is not defined, or cannot be parsed.",
                 conn_id=conn_id,
             ) from None
 

@@ -96,7 +96,7 @@ def parse_instant(value: Any, name: str) -> int | None:
             instant = None
     if not isinstance(instant, datetime):
         raise ConfigurationError(
-            f"Give {name} as a datetime or ISO 8601 text such as 2026-03-01T09:00:00Z: it is {described(value)}."
+            f"Give {name} as datetime or ISO 8601 text, like 2026-03-01T09:00:00Z: it is {described(value)}."
         )
     return epoch_ms(instant, name)
 

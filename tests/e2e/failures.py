@@ -45,7 +45,7 @@ FAILURES = (
         change=lambda _: {"password": SANDBOX_API_SECRET[::-1]},
     ),
     Failure("unknown_key", "Check the API key, its permission to read", change=lambda _: {"login": "A" * 64}),
-    Failure("no_connection", "Add the connection "),
+    Failure("no_connection", "Add the binance_loan connection "),
     Failure(
         "rate_limited",
         "Wait until 20",

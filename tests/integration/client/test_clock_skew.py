@@ -103,9 +103,7 @@ def test_states_how_far_the_clock_is_off(
     """A second refusal after the correction is an error that states how far the clock is off."""
     exchange.clock = lambda: clock.time() + hours * 3600
     exchange.fail(None, None, CLOCK_REFUSED)
-    with pytest.raises(
-        ClockError, match=f"Set this machine's clock, {drift}: "
-    ) as caught:
+    with pytest.raises(ClockError, match=f"Set this machine's clock, {drift}: ") as caught:
         client.pull(NOW - HOUR, NOW)
     assert (caught.value.status, caught.value.code) == (400, -1021)
     assert caught.value.conn_id == "binance_loan_default"
