@@ -10,6 +10,7 @@ import pytest
 from airflow_provider_binance_loan.binance.messages import TIME, Request, Response
 from airflow_provider_binance_loan.client.base import (
     BaseClient,
+    Body,
     Exclusive,
     Flow,
     Outcome,
@@ -323,6 +324,18 @@ class TestClock:
         assert (type(caught), caught.status, caught.code, caught.path) == (ClockError, 400, -1021, "/path")
         assert "60.0 s ahead" in caught.message
         assert caught.__context__ is None
+
+    def test_corrects_a_corrected_clock(self, client: BaseClient, clock: FakeClock) -> None:
+        """A further correction is counted from this machine's clock, and not from the corrected one."""
+        for server_ms in (NOW_MS + 60_000, NOW_MS + 3_600_000):
+            flow = client._flow(REQUEST)
+            correction = self.correction(flow, clock)
+            step = next(correction)
+            assert isinstance(step, Send)
+            body = Body(TIME)
+            body.add(json.dumps({"serverTime": server_ms}).encode())
+            result(correction, client._response(body, step, 200, {}))
+            assert next(flow) == Send(REQUEST, server_ms - 250)
 
     def test_uses_the_correction_of_a_concurrent_request(self, client: BaseClient, clock: FakeClock) -> None:
         """Of two requests that are refused at once, the second does not request the time again."""
