@@ -20,7 +20,7 @@ import pytest
 from hypothesis import settings
 from moto.server import ThreadedMotoServer
 
-from airflow_provider_binance_loan.client.throttle import shared_throttle
+from airflow_provider_binance_loan.client.throttle import forget_shared_throttles
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
 from tests.support.certificates import new_certificate
@@ -90,7 +90,7 @@ def client(client_kind: str, connect: object, clock: FakeClock) -> HookClient:
 @pytest.fixture(autouse=True)
 def own_throttles() -> None:
     """Start without what other tests were told: a port may be used again, on the same clock."""
-    shared_throttle.cache_clear()
+    forget_shared_throttles()
 
 
 @pytest.fixture(scope="session")

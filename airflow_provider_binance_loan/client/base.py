@@ -193,9 +193,8 @@ class BaseClient:
         """Return the error for a timestamp that Binance refuses even by its own clock."""
         ahead_s = self._skew.ahead_s
         if abs(ahead_s) < 1:
-            advice = (
-                f"Raise recv_window, {self._settings.recv_window} ms, if the network is slow; check the clock"
-            )
+            recv_window = self._settings.recv_window
+            advice = f"Raise recv_window, {recv_window} ms, on a slow network, or check the clock"
         else:
             advice = f"Set this machine's clock, {abs(ahead_s):.1f} s {'ahead' if ahead_s > 0 else 'behind'}"
         return ClockError(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import threading
-from functools import cache
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -98,12 +97,20 @@ class Throttle:
             self._free_at[request.path] = now_s + _MINUTE_S * min(1.0, share)
 
 
-@cache
-def shared_throttle(base_url: str, proxy: str | None, clock: Clock) -> Throttle:  # noqa: ARG001 - the cache's key
+_shared: dict[tuple[str, str | None, Clock], Throttle] = {}
+
+
+def shared_throttle(base_url: str, proxy: str | None, clock: Clock) -> Throttle:
     """Return the throttle that all hooks of this process share for one host and one way to it.
 
     :param base_url: the base URL of the host.
     :param proxy: the proxy's URL, or None: another proxy is another egress address, with limits of its own.
     :param clock: the clock of this machine.
     """
-    return Throttle(clock)
+    # In one step, so that threads that ask at the same time get the same one.
+    return _shared.setdefault((base_url, proxy, clock), Throttle(clock))
+
+
+def forget_shared_throttles() -> None:
+    """Start anew, as a new process does: for tests, whose servers may get a port that another one had."""
+    _shared.clear()

@@ -58,7 +58,7 @@ FAILURES = (
     ),
     Failure(
         "wrong_clock",
-        "Raise recv_window, 5000 ms, if the network is slow",
+        "Raise recv_window, 5000 ms, on a slow network",
         Fault("error", 400, -1021, "Timestamp for this request is outside of the recvWindow.", path=RECORDS),
     ),
     Failure("unreachable", "Check the host, the network and the proxy"),  # has a connection to a closed port

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 import airflow_provider_binance_loan
 from airflow_provider_binance_loan.client import base, redaction
-from airflow_provider_binance_loan.client.throttle import shared_throttle
+from airflow_provider_binance_loan.client.throttle import forget_shared_throttles
 from airflow_provider_binance_loan.exceptions import BinanceLoanError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
@@ -154,7 +154,7 @@ def run_everything(seen: Seen, clock: FakeClock) -> None:
         lambda: BinanceLoanForceLiquidationSensor(task_id="wait", deferrable=True).execute(run_context()),
     ]
     for call in calls:
-        shared_throttle.cache_clear()  # a ban that one call met would keep the others from sending anything
+        forget_shared_throttles()  # a ban that one call met would keep the others from sending anything
         try:
             seen.show(call())
         except TaskDeferred as deferred:

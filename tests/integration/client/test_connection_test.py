@@ -96,7 +96,7 @@ def test_accepts_a_key_whose_restrictions_are_unknown(
             {},
             {},
             [Fault("error", 400, -1021, "Clock."), None, Fault("error", 400, -1021, "Clock.")],
-            "Raise recv_window, 5000 ms, if the network is slow",
+            "Raise recv_window, 5000 ms, on a slow network",
             "HTTP 400, code -1021",
         ),
         ({}, {}, [Fault("html", 404)], "Check the host: Binance has no test network", "HTTP 404"),
