@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 from unittest.mock import patch
 
@@ -133,17 +132,6 @@ def pull_async(start: Any = NOW - HOUR, end: Any = NOW, **arguments: Any) -> Any
 
 
 PULLS = [pull_sync, pull_async]
-
-
-def run_context(**keys: Any) -> Any:
-    """Return the context of the run of an hour."""
-    return {
-        "dag_run": SimpleNamespace(run_after=NOW),
-        "data_interval_start": NOW - HOUR,
-        "data_interval_end": NOW,
-        "ti": SimpleNamespace(get_first_reschedule_date=lambda _: None),
-        **keys,
-    }
 
 
 def _describe(given: dict[str, Any]) -> str:

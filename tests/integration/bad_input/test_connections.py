@@ -25,9 +25,9 @@ from tests.support.bad_input import (
     cases,
     extras,
     pull_sync,
-    run_context,
 )
 from tests.support.clock import HOUR, NOW, FakeClock
+from tests.support.runs import run_context
 
 CONN_ID = "binance_loan_default"
 NO_HOSTS = (

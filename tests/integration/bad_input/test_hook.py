@@ -12,8 +12,9 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
-from tests.support.bad_input import PULLS, Case, Environment, case, cases, pull_sync, run_context
+from tests.support.bad_input import PULLS, Case, Environment, case, cases, pull_sync
 from tests.support.clock import HOUR, NOW
+from tests.support.runs import run_context
 
 
 class Endless:

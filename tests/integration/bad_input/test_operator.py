@@ -11,8 +11,9 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
-from tests.support.bad_input import Case, Environment, case, cases, run_context
+from tests.support.bad_input import Case, Environment, case, cases
 from tests.support.clock import HOUR, NOW
+from tests.support.runs import run_context
 
 CASES = [
     *cases("start", "yesterday", "now", " ", "null", "{{ ds }}", "2026-03-01", "12:00"),

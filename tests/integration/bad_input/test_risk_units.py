@@ -11,7 +11,8 @@ from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
 from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationEventTrigger
-from tests.support.bad_input import PULLS, Case, Environment, cases, pull_sync, run_context
+from tests.support.bad_input import PULLS, Case, Environment, cases, pull_sync
+from tests.support.runs import run_context
 
 CASES = [
     *cases("risk_units", "", "ALL", " all", "6,", "6;7", "6\n7", "[6, 7]", "all,6", "None", "-6", "٦"),

@@ -10,8 +10,9 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
 from airflow_provider_binance_loan.exceptions import BinanceLoanError
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
-from tests.support.bad_input import Case, Environment, case, cases, run_context
+from tests.support.bad_input import Case, Environment, case, cases
 from tests.support.clock import HOUR
+from tests.support.runs import run_context
 
 CASES = [
     *cases("since", "yesterday", "2026-03-01", 1772323200000, datetime(2026, 3, 1), "2026-03-01T09:00:00"),
