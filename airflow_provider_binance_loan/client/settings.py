@@ -152,7 +152,7 @@ def _parse_json(text: str, name: str) -> Any:
 def _refuse_unknown(given: Mapping[str, Any], name: str, known: Sequence[str]) -> None:
     if unknown := sorted(given.keys() - set(known)):
         raise ConfigurationError(
-            f"Remove {shown_unless_secret(unknown[0])} from {name}: it may have {', '.join(known)}."
+            f"Correct or remove {shown_unless_secret(unknown[0])} in {name}: it may have {', '.join(known)}."
         )
 
 

@@ -299,4 +299,4 @@ def test_means_the_same_in_every_mode_of_a_real_run(tmp_path: Path) -> None:
     assert ended == {f"{name}_{mode}": outcome for name, outcome in outcomes.items() for mode in MODES}, (
         run.stdout
     )
-    assert run.stdout.count("separated by commas: it holds 'six'") == len(MODES)
+    assert run.stdout.count("comma-separated: it holds 'six'") == len(MODES)

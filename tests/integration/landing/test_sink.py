@@ -268,7 +268,7 @@ def test_refuses_an_object_that_was_written_during_the_pull(s3: Any) -> None:
         ({"key": "a.csv"}, "Set file_format, or give s3_key a known ending"),
         (
             {"key": "{table}/a.jsonl"},
-            r"Set flatten=True, .* s3_key, '\{table\}/a.jsonl'",
+            r"Set flatten=True, .* s3_key: '\{table\}/a.jsonl'",
         ),
         ({"key": "a.parquet", "amounts": "float"}, "parquet_amounts .* is 'float'"),
         ({"bucket": "nowhere"}, "Create the bucket 'nowhere'"),
