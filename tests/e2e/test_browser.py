@@ -156,7 +156,7 @@ def test_the_test_button_says_what_is_wrong_with_the_key(
 
 
 def test_a_button_makes_a_deferred_sensor_go_green(page: Page, pressed: SandboxServer, waiting: Run) -> None:
-    """A liquidation by the page's button appears in its list, and ends the wait in the Airflow next door."""
+    """A liquidation by the page's button appears in its list, and ends the wait in an Airflow beside it."""
     waiting.wait_for("wait", "deferred")
     waiting.wait_for_worker("wait")
     page.goto(pressed.url)
