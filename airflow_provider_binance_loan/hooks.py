@@ -70,7 +70,7 @@ class BinanceLoanHook(BaseHook):
         super().__init__()
         self.binance_loan_conn_id = binance_loan_conn_id
         self.clock = clock or SYSTEM_CLOCK
-        self._skew = ClockSkew(self.clock)
+        self._skew = ClockSkew()
         self._retry_policy = retry_policy
 
     def get_force_liquidations(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import chain
@@ -26,6 +25,8 @@ from airflow_provider_binance_loan.validation import require_bool, shown
 from airflow_provider_binance_loan.windows import resolve_window
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
     import jinja2
     from airflow.sdk import Context
 

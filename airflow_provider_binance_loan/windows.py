@@ -63,7 +63,10 @@ def resolve_window(
     elif interval_end_ms is not None and (last_ms := _last_success(context)) and last_ms < end_ms:
         start_ms, rule = last_ms, "since the last successful run, as this run's data interval has no width"
     else:
-        start_ms, rule = end_ms - DEFAULT_LENGTH_MS, "seven days, as the run has no data interval"
+        start_ms, rule = (
+            end_ms - DEFAULT_LENGTH_MS,
+            "seven days, as there is no interval with width and no earlier success",
+        )
     if given_end_ms is not None and given_start_ms is None:
         rule = f"end given on the task, start: {rule}"
     if lookback:
@@ -96,7 +99,8 @@ def parse_instant(value: Any, name: str) -> int | None:
             instant = None
     if not isinstance(instant, datetime):
         raise ConfigurationError(
-            f"Give {name} as datetime or ISO 8601 text, like 2026-03-01T09:00:00Z: it is {described(value)}."
+            f"Give {name} as a datetime or ISO 8601 text such as 2026-03-01T09:00:00Z: it is "
+            f"{described(value)}."
         )
     return epoch_ms(instant, name)
 

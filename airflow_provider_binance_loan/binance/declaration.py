@@ -1,4 +1,4 @@
-"""What a dataset declares, and from which all else that the package knows of an endpoint is derived.
+"""The declaration of a dataset, from which everything else about an endpoint is derived.
 
 From a declaration come the requests, the parser, the Parquet schema, the flat tables and the documentation.
 The datasets themselves are in `datasets/`, one file each.

@@ -8,14 +8,14 @@ only the driver decides how many requests are under way.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_binance_loan.binance.messages import Request, Response
-from airflow_provider_binance_loan.exceptions import TransientError
+from airflow_provider_binance_loan.exceptions import BadResponseError, TransientError
 
 if TYPE_CHECKING:
-    from airflow_provider_binance_loan.binance.declaration import Listing
+    from airflow_provider_binance_loan.binance.declaration import Key, Listing
     from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.parser import Page
 
@@ -76,9 +76,9 @@ def interleave(plans: Iterable[Plan[Any]]) -> Plan[None]:
 def paginate(listing: Listing, request: Callable[[int], Request]) -> Plan[list[Record]]:
     """Return all rows of a list that is read by page number.
 
-    One page is complete in itself. Several are accepted when two passes in a row see the same rows, each of
-    them once: a row that one pass missed moved up because another row, which that pass saw, went away; and
-    the next pass cannot see that other row.
+    A list of one short page is complete. A longer list is read until two passes in a row return the same
+    rows, each once. That is enough: a pass misses a row only if an earlier row vanished meanwhile, and the
+    next pass lacks that earlier row.
 
     :param listing: the list, for its page size and natural key.
     :param request: returns the request of a page, counted from 1.
@@ -94,7 +94,7 @@ def paginate(listing: Listing, request: Callable[[int], Request]) -> Plan[list[R
             (response,) = yield from gather([request(len(sizes) + 1)])
             page: Page = response.content
             known = len(rows)
-            rows.update((listing.key(row), row) for row in page.rows)
+            rows.update(by_key(listing, page.rows))
             sizes.append(len(page.rows))
             totals.add(page.total or 0)
             if len(rows) == known or (sizes[-1] < page_size and max(totals) <= sum(sizes)):
@@ -113,3 +113,24 @@ def paginate(listing: Listing, request: Callable[[int], Request]) -> Plan[list[R
     raise TransientError(
         f"Try again later: the list changed during each of {MAX_PASSES} passes.", path=listing.path
     )
+
+
+def by_key(listing: Listing, rows: Sequence[Record]) -> dict[Key, Record]:
+    """Return the rows of one answer by their natural key.
+
+    :raises BadResponseError: two different rows share the key, so that one would hide the other.
+    """
+    keyed = {listing.key(row): row for row in rows}
+    if len(keyed) < len(rows):
+        for row in rows:
+            key = listing.key(row)
+            if keyed[key] != row:
+                names = ", ".join(
+                    f"{name} {value}" for name, value in zip(listing.key_fields, key, strict=True)
+                )
+                raise BadResponseError(
+                    f"Report this to Binance: one answer has two different records with {names}, which "
+                    "cannot be told apart. Nothing of it was used.",
+                    path=listing.path,
+                )
+    return keyed

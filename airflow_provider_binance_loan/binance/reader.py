@@ -71,7 +71,7 @@ def read_closed_units(listing: Listing = CLOSED_RISK_UNITS) -> Plan[list[Record]
 
 
 class _Keys:
-    """A set of natural keys that takes eight bytes for each of a risk unit's records."""
+    """A compact set of natural keys: about eight bytes for each."""
 
     def __init__(self) -> None:
         self._firsts: defaultdict[Key, array[int]] = defaultdict(lambda: array("q"))

@@ -12,13 +12,11 @@ from __future__ import annotations
 from math import ceil, inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_binance_loan.binance.plans import MAX_PASSES, Plan, gather, paginate
+from airflow_provider_binance_loan.binance.plans import MAX_PASSES, Plan, by_key, gather, paginate
 from airflow_provider_binance_loan.binance.time_range import TimeRange
-from airflow_provider_binance_loan.exceptions import BadResponseError, TransientError
+from airflow_provider_binance_loan.exceptions import TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from airflow_provider_binance_loan.binance.declaration import Dataset, Key
     from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.messages import Request
@@ -28,9 +26,10 @@ if TYPE_CHECKING:
 _MAX_SLICES = 32
 # The share of a page that a slice aims to fill, with room for uneven spread.
 _TARGET_SHARE = 0.8
-# After each good round the number of slices doubles, so that few of them lie past the end of a burst.
+# After each good round the number of slices doubles: to begin with many would waste requests past the end of
+# a burst.
 _GROWTH = 2
-# After so many dense slices in a row without a new row, narrower slices are known not to hold fewer rows.
+# After so many dense slices in a row without a new row, cutting further is no use, so read by page number.
 _MAX_FRUITLESS = 2
 # Binance refuses a timestamp that is further ahead of its own clock than this, so an answer is no older than
 # its request's timestamp less this. https://developers.binance.com/legacy-docs/institutional_loan/general-info
@@ -86,7 +85,8 @@ class Pace:
 class _Slice(NamedTuple):
     """A slice of time that is still to be read.
 
-    :param halve: whether to halve it if it is full: it was cut by where its newest rows are, which misled.
+    :param halve: whether it is the newer part of a slice that was cut: if it is still full, the times of its
+        rows are no guide to cutting it, so it is halved.
     """
 
     start_ms: int
@@ -99,11 +99,16 @@ class _Slice(NamedTuple):
 
 
 class _Pass(NamedTuple):
-    """The end of what a pass has read, a time no later than its first answer's, and its number of rounds."""
+    """What a pass has read.
+
+    :param end_ms: the end of what it has read.
+    :param began_ms: a time that is no later than that of its first answer.
+    :param answers: how many answers it took.
+    """
 
     end_ms: int
     began_ms: int
-    rounds: int
+    answers: int
 
 
 def read_span(
@@ -123,7 +128,7 @@ def read_span(
     # answer shows all of it; a span that ended before holds no present.
     for _ in range(MAX_PASSES):
         late = TimeRange(max(span.start_ms, done.began_ms - query.clock_slack_ms), end_ms)
-        if done.rounds == 1 or late.start_ms >= late.end_ms:
+        if done.answers == 1 or late.start_ms >= late.end_ms:
             return end_ms
         done = yield from _read_once(query, late, found, Pace(late.length_ms))
     raise TransientError(
@@ -137,22 +142,22 @@ def _read_once(
 ) -> Plan[_Pass]:
     """Read a span once, from its newest end."""
     todo = [_Slice(*span)]  # the newest is last
-    end_ms, began_ms, rounds, fruitless = span.end_ms, 0, 0, 0
+    end_ms, began_ms, answers, fruitless = span.end_ms, 0, 0, 0
     while todo:
         slices = _take(todo, pace)
         responses = yield from gather(query.request(time_slice) for time_slice in slices)
         pages: list[Page] = [response.content for response in responses]
         overfull = yield from _overfull(query, slices, pages)
         began_ms = began_ms or min(response.sent_ms for response in responses)
-        rounds += 1
+        answers += len(responses)
         rows = width_ms = 0
         for time_slice, page in reversed(list(zip(slices, pages, strict=True))):
             if time_slice not in overfull:
-                _keep(query.dataset, found, page.rows)
+                found.update(by_key(query.dataset, page.rows))
                 rows, width_ms = rows + len(page.rows), width_ms + time_slice.width_ms
             elif time_slice.width_ms == 1 or fruitless >= _MAX_FRUITLESS:
                 known = len(found)
-                _keep(query.dataset, found, (yield from _read_dense(query, time_slice)))
+                found.update(by_key(query.dataset, (yield from _read_dense(query, time_slice))))
                 fruitless = 0 if len(found) > known else fruitless + 1
             else:
                 cut_ms = _cut(query, time_slice, page)
@@ -165,7 +170,7 @@ def _read_once(
                 else:
                     _put_back(todo, time_slice, cut_ms)
         pace.learn(rows, width_ms, min(len(page.rows) for page in pages), query.target_rows)
-    return _Pass(end_ms, began_ms, rounds)
+    return _Pass(end_ms, began_ms, answers)
 
 
 def _take(todo: list[_Slice], pace: Pace) -> list[_Slice]:
@@ -222,24 +227,3 @@ def _put_back(todo: list[_Slice], time_slice: _Slice, cut_ms: int) -> None:
 def _read_dense(query: Query, time_slice: _Slice) -> Plan[list[Record]]:
     """Read by page number a slice that cannot be cut: more than a page of rows within one millisecond."""
     return paginate(query.dataset, lambda page: query.request(time_slice, page))
-
-
-def _keep(dataset: Dataset, found: dict[Key, Record], rows: Sequence[Record]) -> None:
-    """Add the rows of one answer.
-
-    :raises BadResponseError: two different rows share the natural key, so that one would hide the other.
-    """
-    answer = {dataset.key(row): row for row in rows}
-    if len(answer) < len(rows):
-        for row in rows:
-            key = dataset.key(row)
-            if answer[key] != row:
-                names = ", ".join(
-                    f"{name} {value}" for name, value in zip(dataset.key_fields, key, strict=True)
-                )
-                raise BadResponseError(
-                    f"Report this to Binance: one answer has two different records with {names}, which "
-                    "cannot be told apart. Nothing of it was used.",
-                    path=dataset.path,
-                )
-    found.update(answer)

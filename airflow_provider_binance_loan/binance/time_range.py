@@ -45,8 +45,8 @@ class TimeRange(NamedTuple):
 def epoch_ms(instant: datetime, name: str) -> int:
     """Return the first whole millisecond at or after an instant, in epoch milliseconds.
 
-    Rounding both ends up keeps a half-open range exact: a record's time is a whole millisecond `t`, and
-    `t >= start` or `t < end` hold if and only if they hold for the end rounded up.
+    Both bounds of a range are rounded up. A record's time is a whole millisecond, so it compares with the
+    rounded bound as it does with the exact one.
 
     :param instant: a datetime with time zone, of the years from 1970 to 2999.
     :param name: what an error message calls it.

@@ -90,6 +90,8 @@ class AsyncClient(BaseClient):
                 task = asyncio.ensure_future(self._perform(request))
                 task.add_done_callback(answers.put_nowait)
                 tasks.add(task)
+            elif not tasks:
+                raise RuntimeError("The plan waits for an answer, and no request is under way.")
             if not request or len(tasks) >= self._settings.max_concurrency:
                 done = await answers.get()
                 tasks.discard(done)

@@ -70,10 +70,16 @@ class Wait(NamedTuple):
 
 
 class Send(NamedTuple):
-    """A step: sign a request with a timestamp, and send it. The generator is sent the outcome."""
+    """A step: sign a request with a timestamp, and send it. The generator is sent the outcome.
+
+    :param request: the request.
+    :param timestamp_ms: the time by Binance's clock, as far as it is known.
+    :param clock_offset_ms: how far that is ahead of this machine's clock.
+    """
 
     request: Request
     timestamp_ms: int
+    clock_offset_ms: int
 
 
 class Exclusive(NamedTuple):
@@ -110,7 +116,7 @@ class BaseClient:
         hide_signatures()
         self._settings = settings
         self._clock = clock
-        self._skew = skew or ClockSkew(clock)
+        self._skew = skew or ClockSkew()
         self._retry_policy = retry_policy
         self._proxy_url = proxy_url(settings)
         self.throttle = shared_throttle(settings.base_url, self._proxy_url, clock)
@@ -125,7 +131,10 @@ class BaseClient:
                 return (yield from self._attempt(request))
             except TransientError as error:
                 wait_s = max(self.throttle.held_for_s(), self._retry_policy.back_off_s(attempts))
-                too_late = self._clock.monotonic() + wait_s > ends_at
+                now_s = self._clock.monotonic()
+                # A wait that Binance asks for, and that the connection allows, may end after the deadline.
+                limited = isinstance(error, RateLimitedError)
+                too_late = now_s >= ends_at if limited else now_s + wait_s > ends_at
                 if too_late or attempts >= self._retry_policy.max_attempts or not self._may_pass(error):
                     raise
             yield Wait(wait_s)
@@ -155,10 +164,11 @@ class BaseClient:
     def _send(self, request: Request) -> Flow[Response]:
         for wait_s in self.throttle.waits(request, self._settings.max_wait):
             yield Wait(wait_s)
-        outcome = yield Send(request, self._skew.now_ms())
-        if not isinstance(outcome, Response):
-            raise outcome or TransientError("Try again later: the request was given up.")
-        return self._accept(outcome)
+        offset_ms = self._skew.offset_ms
+        outcome = yield Send(request, self._clock.now_ms() + offset_ms, offset_ms)
+        if isinstance(outcome, Response):
+            return self._accept(outcome)
+        raise outcome or TransientError("Try again later: the request was given up.")
 
     def _accept(self, response: Response) -> Response:
         used = response.used_weight
@@ -221,7 +231,7 @@ class BaseClient:
             bytes(body),
             step.timestamp_ms,
             self._clock.now_ms(),
-            self._skew.offset_ms,
+            step.clock_offset_ms,
         )
 
     def _unreachable(self, request: Request, error: Exception) -> TransientError:

@@ -39,19 +39,11 @@ SYSTEM_CLOCK = Clock()
 
 
 class ClockSkew:
-    """How far this machine's clock is from Binance's. Unknown at first, and then counted as none.
+    """How far Binance's clock is ahead of this machine's: `offset_ms`, which is 0 until it is known."""
 
-    :param clock: the clock of this machine.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self.offset_ms = 0
         self.corrections = 0
-
-    def now_ms(self) -> int:
-        """Return the time by Binance's clock, as far as it is known, in epoch milliseconds."""
-        return self._clock.now_ms() + self.offset_ms
 
     @property
     def ahead_s(self) -> float:

@@ -13,7 +13,7 @@ from airflow_provider_binance_loan.binance.pem import holds_pem, normalised_pem
 # A PEM's last line may be short; a shorter one reveals nothing, and masking it would hide common words.
 _MIN_SECRET_LINE = 16
 
-# Loggers of the URL of a request, with its query, at INFO or DEBUG.
+# Loggers that write a request's URL, with its query, at INFO or DEBUG.
 _HTTP_LOGGERS = (
     "urllib3.connection",
     "urllib3.connectionpool",

@@ -37,8 +37,8 @@ _CHUNK_BYTES = 2**16
 class SyncClient(BaseClient):
     """Runs request plans in a worker. Use it in a `with` block.
 
-    However the block ends, on a task timeout too, outstanding requests are cancelled. The parameters are
-    those of the base class.
+    However the block ends, on a task timeout too, no further request is sent; it waits for those on the wire.
+    The parameters are those of the base class.
     """
 
     def __init__(self, settings: Settings, **kwargs: Any) -> None:
@@ -72,9 +72,10 @@ class SyncClient(BaseClient):
             return self._run(plan)
 
     def _run(self, plan: Plan[T]) -> T:
+        # All requests are sent by other threads: a task timeout, which Airflow raises in this one, must have
+        # no frame in its traceback that holds the API key or a signature.
         answers: SimpleQueue[Response | BaseException] = SimpleQueue()
         under_way = 0
-        alone: Request | None = None  # not sent yet, in case the plan has no other request
         answer: Response | None = None
         while True:
             try:
@@ -83,21 +84,12 @@ class SyncClient(BaseClient):
                 result: T = stop.value
                 return result
             answer = None
-            if request and self._settings.max_concurrency == 1:
-                answer = self._perform(request)
-            elif request and not under_way and not alone:
-                alone = request
-            elif request:
-                for one in (alone, request):
-                    if one:
-                        self._submit(one, answers)
-                        under_way += 1
-                alone = None
-                if under_way >= self._settings.max_concurrency:
-                    answer, under_way = _received(answers), under_way - 1
-            elif alone:
-                answer, alone = self._perform(alone), None  # in this thread, which has nothing else to do
-            else:
+            if request:
+                self._submit(request, answers)
+                under_way += 1
+            elif not under_way:
+                raise RuntimeError("The plan waits for an answer, and no request is under way.")
+            if not request or under_way >= self._settings.max_concurrency:
                 answer, under_way = _received(answers), under_way - 1
 
     def _submit(self, request: Request, answers: SimpleQueue[Response | BaseException]) -> None:

@@ -1,7 +1,7 @@
 """Rate limiting: when the next request may be sent, by what Binance said about its limits.
 
-What Binance said is shared by all hooks of a process that leave by the same address. Sends nothing, and waits
-for nothing itself.
+What Binance said is shared by all hooks of a process that use the same host and proxy. Sends nothing, and
+waits for nothing itself.
 
 https://developers.binance.com/legacy-docs/institutional_loan/general-info
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
@@ -17,6 +16,8 @@ from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.validation import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_provider_binance_loan.landing.parquet import AmountTypes
     from airflow_provider_binance_loan.landing.tables import Table
 

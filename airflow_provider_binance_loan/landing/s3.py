@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -21,6 +20,8 @@ from airflow_provider_binance_loan.landing.s3_errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 # Of the AWS console, by partition.

@@ -5,11 +5,14 @@ Errors that may pass are raised as they are, for Airflow to retry.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError, TransientError
 from airflow_provider_binance_loan.validation import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # The answer to a HEAD has no body, so there the code is the HTTP status.
 _NO_BUCKET = {"404", "NoSuchBucket"}

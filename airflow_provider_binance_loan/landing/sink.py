@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,8 @@ from airflow_provider_binance_loan.landing.tables import (
 from airflow_provider_binance_loan.validation import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from airflow_provider_binance_loan.binance.declaration import Dataset
     from airflow_provider_binance_loan.binance.time_range import TimeRange
     from airflow_provider_binance_loan.landing.formats import Content

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.validation import described, is_number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 _MAX_RECORDS = 1_000_000
 

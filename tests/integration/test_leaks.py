@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 import logging
+import signal
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -286,6 +287,37 @@ def test_nothing_is_seen_of_a_trigger(
         except BinanceLoanError as error:
             seen.error(error)
     assert len(exchange.requests) >= 5
+    assert seen.leaks(exchange, SECRETS) == []
+
+
+def test_nothing_is_seen_when_the_task_times_out(connected: Callable[..., None], exchange: Exchange) -> None:
+    """A task timeout is raised wherever the main thread is: no frame of any library shows a secret there."""
+
+    class TaskTimeout(BaseException):
+        """As Airflow's, which is no Exception."""
+
+    def time_out(*_: object) -> None:
+        raise TaskTimeout
+
+    connected(extra={"timeout": 1})
+    exchange.fail(Fault("silence"), Fault("silence"))
+    before = signal.signal(signal.SIGALRM, time_out)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(TaskTimeout) as caught:
+            BinanceLoanHook().get_force_liquidations(NOW - HOUR, NOW)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    frames = [
+        f"{frame.f_code.co_filename} {name} = {value!r}"
+        for frame, _ in traceback.walk_tb(caught.value.__traceback__)
+        if "/tests/" not in frame.f_code.co_filename
+        for name, value in frame.f_locals.items()
+    ]
+    assert frames
+    assert exchange.requests
+    seen = Seen(others=frames)
     assert seen.leaks(exchange, SECRETS) == []
 
 

@@ -85,7 +85,7 @@ def test_a_wrong_window_fails_the_task_and_not_the_template(*, mapped: bool) -> 
     arguments = {"start": "yesterday", "s3_key": KEY}
     assert render(arguments, run_context(), mapped=mapped)[0] == KEY
     with pytest.raises(
-        AirflowFailException, match=r"^Give start as a datetime or an ISO 8601 .* it is 'yesterday'"
+        AirflowFailException, match=r"^Give start as a datetime or ISO 8601 .* it is 'yesterday'"
     ):
         operator(**arguments).execute(run_context())
 

@@ -1,1 +1,1 @@
-"""The datasets that Binance offers, one file each. What a declaration says: `binance/declaration.py`."""
+"""What Binance offers to read, one file for each endpoint. How it is declared: `binance/declaration.py`."""

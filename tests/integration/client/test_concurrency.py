@@ -167,3 +167,14 @@ def test_a_client_runs_several_plans(client_kind: str, server: Server, connect: 
         with SyncClient(settings) as client:
             answered = [client.run(plan) for plan in plans]
     assert [sorted(paths) for paths in answered] == [["/1", "/2"], ["/3"]]
+
+
+def test_refuses_to_wait_for_nothing(client_kind: str, server: Server, connect: Any) -> None:
+    """A plan that waits for an answer to no request is an error, and not a wait without end."""
+
+    def waiting() -> Plan[None]:
+        yield None
+
+    connect(host=server.url)
+    with pytest.raises(RuntimeError, match="no request is under way"):
+        run(client_kind, waiting())

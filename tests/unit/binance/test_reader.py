@@ -201,6 +201,15 @@ def test_refuses_records_that_cannot_be_told_apart() -> None:
     assert len(pull(rows[0], rows[0])) == 1  # the same twice is the same
 
 
+def test_refuses_closed_units_that_cannot_be_told_apart() -> None:
+    """Two different closed units with one natural key in one answer are an error as well."""
+    rows = [{"groupId": 6, "creditEmail": email} for email in ("a@test.com", "b@test.com")]
+    body = json.dumps({"total": 2, "rows": rows}).encode()
+    runner = PlanRunner(lambda request: Response(request, 200, {}, body, LATER))
+    with pytest.raises(BadResponseError, match="two different records with groupId 6"):
+        runner.run(read_closed_units())
+
+
 def test_reads_a_list_again_that_got_shorter_meanwhile() -> None:
     """A page that spoke of more rows, and a second one that is empty by then, show nothing for certain."""
     answers = iter([(1, 2, [7]), (2, 1, []), (1, 1, [8])])  # page asked for, total, units

@@ -20,6 +20,7 @@ from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLO
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.reader import ReadLimits, read_window
+from airflow_provider_binance_loan.binance.slicing import Pace, Query, read_span
 from airflow_provider_binance_loan.binance.time_range import TimeRange
 from airflow_provider_binance_loan.exceptions import BinanceLoanError
 from tests.support.plans import PlanRunner
@@ -159,7 +160,7 @@ class Model:
         return [record for plan in plans for record in runner.run(plan)]
 
 
-def check(model: Model, risk_units: Any = "all", *, may_fail: bool) -> None:
+def check(model: Model, risk_units: Any = "all", *, may_fail: bool, limits: ReadLimits = LIMITS) -> None:
     """Read the model, and compare with what was true of it."""
     try:
         found = model.read(risk_units)
@@ -283,6 +284,27 @@ def test_a_record_that_moves_to_the_present_is_read_again(first: int, second: in
     )
     check(model, may_fail=False)
     assert old[0].key in model.always
+
+
+def test_a_record_that_moves_within_a_round_is_read_again() -> None:
+    """One round may hold several slices, and a record may move from the last of them to the first."""
+    record = {"groupId": 1, "liquidationStartTime": BASE + 50}
+    now_ms, updated_ms = BASE + 350, BASE + 50
+    pace = Pace(400)
+    pace.width_ms, pace.slices = 100, 4
+
+    def answer(request: Request) -> Response:
+        nonlocal now_ms, updated_ms
+        asked: dict[str, Any] = dict(request.params)
+        rows = [record] if asked["startTime"] <= updated_ms < asked["endTime"] else []
+        now_ms += 5
+        updated_ms = now_ms  # once the slice of the present is answered
+        return Response(request, 200, {}, json.dumps({"rows": rows}).encode(), now_ms - 5)
+
+    found: dict[Any, Any] = {}
+    plan = read_span(Query(LIQUIDATIONS, clock_slack_ms=0), TimeRange(BASE, BASE + 400), found, pace)
+    assert PlanRunner(answer, max_concurrency=4).run(plan) == BASE + 400
+    assert list(found.values()) == [LIQUIDATIONS.parse({"rows": [record]}).rows[0]]
 
 
 def test_a_capped_page_beside_a_closing_unit_is_noticed() -> None:

@@ -18,6 +18,7 @@ from airflow_provider_binance_loan.client.base import (
     Send,
     Wait,
 )
+from airflow_provider_binance_loan.client.clock import ClockSkew
 from airflow_provider_binance_loan.exceptions import (
     AuthRefusedError,
     BadResponseError,
@@ -82,7 +83,7 @@ class TestSend:
     def test_sends_at_once_and_returns_the_response(self, client: BaseClient, clock: FakeClock) -> None:
         """An undisturbed request is one step: it is sent, with the present as its timestamp."""
         flow = client._flow(REQUEST)
-        assert next(flow) == Send(REQUEST, NOW_MS)
+        assert next(flow)[:2] == (REQUEST, NOW_MS)
         response = received(clock)
         assert result(flow, response) is response
 
@@ -139,17 +140,17 @@ class TestThrottle:
         client.throttle.hold(RateLimitedError("Wait.", ends_at_ms=NOW_MS + 9000))
         assert next(flow) == Wait(2)
         clock.sleep(2)
-        assert next(flow) == Send(REQUEST, NOW_MS + 9000)
+        assert next(flow)[:2] == (REQUEST, NOW_MS + 9000)
 
     def test_waits_its_share_of_the_minute(self, client: BaseClient, clock: FakeClock) -> None:
         """At 11,000 of 12,000 used, a request of weight 200 is followed by a pause of twelve seconds."""
         heavy = REQUEST._replace(weight=200)
         client.throttle.note_weight("/path", 11_000)
         first, second = client._flow(heavy), client._flow(heavy)
-        assert next(first) == Send(heavy, NOW_MS)
+        assert next(first)[:2] == (heavy, NOW_MS)
         assert next(second) == Wait(12)
         clock.sleep(12)
-        assert next(second) == Send(heavy, NOW_MS + 12_000)
+        assert next(second)[:2] == (heavy, NOW_MS + 12_000)
 
     def test_sends_nothing_during_a_ban(self, client: BaseClient) -> None:
         """A ban that another request met is raised before anything is sent."""
@@ -168,7 +169,7 @@ class TestRateLimit:
         next(flow)
         assert flow.send(refused(clock, 429, -1003, retry_after="7")) == Wait(7)
         clock.sleep(7)
-        assert next(flow) == Send(REQUEST, NOW_MS + 7000)
+        assert next(flow)[:2] == (REQUEST, NOW_MS + 7000)
         response = received(clock)
         assert result(flow, response) is response
 
@@ -242,7 +243,7 @@ class TestRetries:
         next(flow)
         assert flow.send(TransientError("Check the network.")) == Wait(0.5)
         clock.sleep(0.5)
-        assert next(flow) == Send(REQUEST, NOW_MS + 500)
+        assert next(flow)[:2] == (REQUEST, NOW_MS + 500)
         response = received(clock)
         assert result(flow, response) is response
 
@@ -258,13 +259,16 @@ class TestRetries:
         next(flow)
         assert type(error(flow, busy(clock))) is TransientError
 
-    def test_gives_up_a_limit_beyond_the_deadline(self, clock: FakeClock) -> None:
-        """A wait that Binance asks for, and that ends after the deadline, is not waited for either."""
+    def test_waits_for_one_limit_beyond_the_deadline(self, clock: FakeClock) -> None:
+        """A wait that the connection allows may end after the deadline; another one is not begun then."""
         policy = RetryPolicy(deadline_s=10)
-        client = BaseClient(new_settings(), clock=clock, retry_policy=policy)
+        client = BaseClient(new_settings(max_wait=600), clock=clock, retry_policy=policy)
         flow = client._flow(REQUEST)
         next(flow)
-        assert type(error(flow, refused(clock, 429, -1003, retry_after="11"))) is RateLimitedError
+        assert flow.send(refused(clock, 429, -1003, retry_after="200")) == Wait(200)
+        clock.sleep(200)
+        assert next(flow)[0] == REQUEST
+        assert type(error(flow, refused(clock, 429, -1003, retry_after="1"))) is RateLimitedError
 
     def test_backs_off_for_longer_each_time(self) -> None:
         """The back-off is at least a tenth of a second, and at most a second, then two, four, … and ten."""
@@ -287,7 +291,7 @@ class TestRetries:
 
     def test_signs_no_request_for_the_time(self, client: BaseClient) -> None:
         """The request for Binance's time has neither parameters nor a signature."""
-        assert client._url(Send(TIME, NOW_MS)) == "https://api.binance.com/api/v3/time"
+        assert client._url(Send(TIME, NOW_MS, 0)) == "https://api.binance.com/api/v3/time"
 
 
 class TestClock:
@@ -307,9 +311,9 @@ class TestClock:
         """After a refusal the time is requested, and the request is sent by that time without a back-off."""
         flow = client._flow(REQUEST)
         correction = self.correction(flow, clock)
-        assert next(correction) == Send(TIME, NOW_MS)
+        assert next(correction)[:2] == (TIME, NOW_MS)
         assert result(correction, self.time(clock, NOW_MS + 60_000)) is None
-        assert next(flow) == Send(REQUEST, NOW_MS + 60_000 - 250)
+        assert next(flow)[:2] == (REQUEST, NOW_MS + 60_000 - 250)
         response = received(clock)
         assert result(flow, response) is response
 
@@ -335,7 +339,20 @@ class TestClock:
             body = Body(TIME)
             body.add(json.dumps({"serverTime": server_ms}).encode())
             result(correction, client._response(body, step, 200, {}))
-            assert next(flow) == Send(REQUEST, server_ms - 250)
+            assert next(flow)[:2] == (REQUEST, server_ms - 250)
+
+    def test_two_clients_of_a_hook_correct_the_clock_alike(self, clock: FakeClock) -> None:
+        """Each correction is counted from the offset that its own request was sent with."""
+        skew = ClockSkew()
+        clients = [BaseClient(new_settings(), clock=clock, skew=skew) for _ in range(2)]
+        corrections = [self.correction(client._flow(REQUEST), clock) for client in clients]
+        steps = [next(correction) for correction in corrections]
+        for client, correction, step in zip(clients, corrections, steps, strict=True):
+            assert isinstance(step, Send)
+            body = Body(TIME)
+            body.add(json.dumps({"serverTime": NOW_MS - 60_000}).encode())
+            result(correction, client._response(body, step, 200, {}))
+        assert skew.offset_ms == -60_000 - 250
 
     def test_uses_the_correction_of_a_concurrent_request(self, client: BaseClient, clock: FakeClock) -> None:
         """Of two requests that are refused at once, the second does not request the time again."""
@@ -344,7 +361,7 @@ class TestClock:
         next(corrections[0])
         result(corrections[0], self.time(clock, NOW_MS + 60_000))
         assert result(corrections[1]) is None
-        assert next(second) == Send(REQUEST, NOW_MS + 59_750)
+        assert next(second)[:2] == (REQUEST, NOW_MS + 59_750)
 
     def test_backs_off_when_the_time_cannot_be_read(self, client: BaseClient, clock: FakeClock) -> None:
         """A passing fault of the request for the time counts as one attempt of the request."""
@@ -354,7 +371,7 @@ class TestClock:
         failure = error(correction, refused(clock, 503, -1008))
         assert flow.send(failure) == Wait(0.5)
         clock.sleep(0.5)
-        assert next(flow) == Send(REQUEST, NOW_MS + 500)
+        assert next(flow)[:2] == (REQUEST, NOW_MS + 500)
 
     @pytest.mark.parametrize("server_ms", [None, "1772366400000", -1, 1.5, True, 10**18])
     def test_refuses_a_time_that_is_none(self, client: BaseClient, clock: FakeClock, server_ms: Any) -> None:
