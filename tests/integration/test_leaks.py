@@ -10,6 +10,8 @@ import base64
 import json
 import logging
 import signal
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -299,15 +301,22 @@ def test_nothing_is_seen_when_the_task_times_out(connected: Callable[..., None],
     def time_out(*_: object) -> None:
         raise TaskTimeout
 
-    connected(extra={"timeout": 1})
-    exchange.fail(Fault("silence"), Fault("silence"))
+    def time_out_amid_a_request() -> None:
+        while not exchange.requests:
+            time.sleep(0.01)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+
+    connected(extra={"timeout": 5})
+    exchange.fail(*[Fault("silence")] * 9)
+    BinanceLoanHook().get_conn().close()  # imports the HTTP client, amid which a signal may be lost
     before = signal.signal(signal.SIGALRM, time_out)
-    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    timer = threading.Thread(target=time_out_amid_a_request, daemon=True)
+    timer.start()
     try:
         with pytest.raises(TaskTimeout) as caught:
             BinanceLoanHook().get_force_liquidations(NOW - HOUR, NOW)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        timer.join()
         signal.signal(signal.SIGALRM, before)
     frames = [
         f"{frame.f_code.co_filename} {name} = {value!r}"

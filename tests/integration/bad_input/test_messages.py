@@ -18,6 +18,7 @@ ELSEWHERE = {
     "Check this machine's clock: ": "replaced by the client's error, which knows by how much",
     "Try again later: the request was given up.": "seen by nobody: another request of the pull has failed",
     "Try again later: the pull was given up.": "seen by nobody: the task has timed out",
+    "The plan waits for an answer, and no request is under way.": "a fault of this package, not of its user",
     "Try again later, or end the window before now: its newest records changed in ": "tests of slicing",
     "pip install 'airflow-provider-binance-loan[parquet]': Parquet needs pyarrow": "tests of the package",
     "pip install 'airflow-provider-binance-loan[s3]': landing in S3 needs the amazon provider": "likewise",
