@@ -73,7 +73,24 @@ class AuthRefusedError(RequestRefusedError):
 
 
 class BadResponseError(BinanceLoanError):
-    """The answer is not what Binance documents; nothing of it was used."""
+    """The answer is not what Binance documents; nothing of it was used.
+
+    :param may_pass: whether the same request may be answered properly when it is sent again, as with a page
+        of HTML from a proxy.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: int | None = None,
+        path: str | None = None,
+        conn_id: str | None = None,
+        may_pass: bool = False,
+    ) -> None:
+        super().__init__(message, status=status, code=code, path=path, conn_id=conn_id)
+        self.may_pass = may_pass
 
 
 class TransientError(BinanceLoanError):

@@ -32,7 +32,7 @@ from airflow_provider_binance_loan.exceptions import (
 )
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.validation import require_bool, require_seconds, shown
-from airflow_provider_binance_loan.windows import parse_instant, resolve_window
+from airflow_provider_binance_loan.windows import parse_instant, refuse_partition, resolve_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -202,6 +202,7 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
     def _parse_condition(self, context: Context) -> Condition:
         since_ms = parse_instant(self.since, "since")
         if since_ms is None:
+            refuse_partition(context, 'since="{{ partition_date }}"')
             since_ms = resolve_window(context).window.start_ms
         return parse_condition(
             since_ms=since_ms, wait_for=self.wait_for, lookback=self.lookback, risk_units=self.risk_units

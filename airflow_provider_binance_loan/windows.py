@@ -9,7 +9,7 @@ import pendulum
 
 from airflow_provider_binance_loan.binance.time_range import DAY_MS, TimeRange, epoch_ms, utc_datetime
 from airflow_provider_binance_loan.exceptions import ConfigurationError
-from airflow_provider_binance_loan.validation import described, require_duration
+from airflow_provider_binance_loan.validation import described, require_duration, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,21 +37,28 @@ def resolve_window(
 ) -> ResolvedWindow:
     """Return the window of a run. It is the same for a retry, unless an earlier run succeeded in between.
 
-    What is given on the task wins. Otherwise it is the run's data interval; where that has no width, as with
-    Airflow's default cron and timedelta schedules, it starts at the end of the last successful run's; and
-    where there is no such run or no interval, it is the seven days before the run.
+    What is given on the task wins, and a partitioned run must be given both. Otherwise it is the run's data
+    interval; where that has no width, as with Airflow's default cron and timedelta schedules, it starts at
+    the end of the last successful run's; and where there is no such run or no interval, it is the seven days
+    before the run.
 
     :param context: the task's context.
     :param start: as given on the task: a datetime or an ISO 8601 instant, with time zone; empty for unset.
     :param end: likewise.
     :param lookback: how much earlier to start, to fetch again what was still running last time.
-    :raises ConfigurationError: a value is not an instant or has no time zone, or the window is empty.
+    :raises ConfigurationError: a value is not an instant or has no time zone, the window is empty, or the run
+        is partitioned and start or end is missing.
     """
     require_duration(lookback, "lookback")
     given_start_ms, given_end_ms = parse_instant(start, "start"), parse_instant(end, "end")
     interval_start_ms = parse_instant(context.get("data_interval_start"), "data_interval_start")
     interval_end_ms = parse_instant(context.get("data_interval_end"), "data_interval_end")
 
+    if interval_end_ms is None and (given_start_ms is None or given_end_ms is None):
+        refuse_partition(
+            context,
+            """start="{{ partition_date }}", end="{{ partition_date.add(days=1) }}" for days""",
+        )
     ends = (given_end_ms, interval_end_ms, _run_after(context))
     end_ms = next((end_ms for end_ms in ends if end_ms is not None), None)
     if end_ms is None:
@@ -78,6 +85,21 @@ def resolve_window(
             f"{TimeRange(start_ms, end_ms)} is empty ({rule})."
         )
     return ResolvedWindow(TimeRange(shift_back(start_ms, lookback, "start"), end_ms), rule)
+
+
+def refuse_partition(context: Mapping[str, Any], templates: str) -> None:
+    """Return for a run without partition.
+
+    A partition has a date at most, and never a length, so only the DAG's author knows which window it means.
+
+    :param context: the task's context.
+    :param templates: the arguments that the author must add.
+    :raises ConfigurationError: the run has a partition.
+    """
+    if (partition := context.get("partition_key")) is not None:
+        raise ConfigurationError(
+            f"Give {templates}: the run is of partition {shown(partition)}, which has no data interval."
+        )
 
 
 def parse_instant(value: Any, name: str) -> int | None:

@@ -7,7 +7,7 @@ The datasets themselves are in `datasets/`, one file each.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,21 @@ from airflow_provider_binance_loan.binance.fields import Field, fields_of
 from airflow_provider_binance_loan.binance.messages import Request
 from airflow_provider_binance_loan.binance.parser import Page, parse_page
 from airflow_provider_binance_loan.binance.time_range import DAY_MS, TimeRange
+from airflow_provider_binance_loan.exceptions import BadResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 #: The values of a record's natural key, in the order of `key_fields`. Records are sorted by it.
 Key = tuple[Any, ...]
+
+
+# Binance opened in July 2017.
+_EARLIEST_MS = 1_483_228_800_000
+
+
+def _unknown(record: Mapping[str, Any]) -> None:  # noqa: ARG001 - the signature of `Dataset.start_ms`
+    return None
 
 
 def always_final(record: Mapping[str, Any]) -> bool:  # noqa: ARG001 - the signature of `Dataset.is_final`
@@ -41,6 +50,7 @@ class Listing:
     :param params: parameters of every request, besides time, page and risk unit.
     :param weight: the weight of a request.
     :param page_size: how many rows to ask for on a page: the most that Binance gives.
+    :param marks: fields of which each row has at least one; the rows of other endpoints have none of them.
     """
 
     name: str
@@ -51,6 +61,7 @@ class Listing:
     params: tuple[tuple[str, str | int], ...] = ()
     weight: int = 1
     page_size: int = 100
+    marks: frozenset[str] = frozenset()
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -70,6 +81,13 @@ class Listing:
 
         :raises BadResponseError: it does not have the documented shape.
         """
+        if self.marks and isinstance(payload, dict) and isinstance(rows := payload.get("rows"), list):
+            for index, row in enumerate(rows):
+                if isinstance(row, dict) and not row.keys() & self.marks:
+                    raise BadResponseError(
+                        f"Check the proxies on the way to Binance: rows[{index}] has none of "
+                        f"{', '.join(sorted(self.marks))}, so it is not of {self.name}. Nothing was used."
+                    )
         return parse_page(payload, self.record)
 
     def page_request(self, page: int, *params: tuple[str, int]) -> Request:
@@ -87,6 +105,8 @@ class Dataset(Listing):
     """Records of a time window.
 
     :param table: the name of the flat table that has a row for each record.
+    :param start_ms: returns when a record starts, in epoch milliseconds; None where that is not known.
+        Whichever time Binance selects by, a record that starts after the end of a request cannot answer it.
     :param time_ms: returns the time by which a record belongs to a window, in epoch milliseconds; None for a
         record without a time, which belongs to the window that it was returned for.
     :param by_risk_unit: whether `groupId` selects a risk unit, and closed units must be asked for one by one.
@@ -97,6 +117,7 @@ class Dataset(Listing):
     table: str
     time_ms: Callable[[Mapping[str, Any]], int | None]
     by_risk_unit: bool = True
+    start_ms: Callable[[Mapping[str, Any]], int | None] = _unknown
     is_final: Callable[[Mapping[str, Any]], bool] = always_final
     # Binance refuses a span of more than 100 days, and does not say whether exactly 100 passes.
     max_span_ms: int = 99 * DAY_MS
@@ -106,4 +127,25 @@ class Dataset(Listing):
         group = () if group_id is None else (("groupId", group_id),)
         # The exclusive end is sent as it is: whether Binance includes it is not documented, and adjacent
         # slices share it, so that no record is lost between them either way.
-        return self.page_request(page, *group, ("startTime", span.start_ms), ("endTime", span.end_ms))
+        request = self.page_request(page, *group, ("startTime", span.start_ms), ("endTime", span.end_ms))
+        return request._replace(parse=partial(self._parse_answer, span=span, group_id=group_id))
+
+    def _parse_answer(self, payload: Any, span: TimeRange, group_id: int | None) -> Page:
+        """Return a page whose rows can answer the question, under every interpretation of Binance's page.
+
+        :raises BadResponseError: a row cannot: times in microseconds and mixed-up answers look like this.
+        """
+        page = self.parse(payload)
+        for index, row in enumerate(page.rows):
+            start_ms = self.start_ms(row)
+            if start_ms is not None and not _EARLIEST_MS <= start_ms <= span.end_ms:
+                raise BadResponseError(
+                    f"Check what Binance changed: rows[{index}] starts at {start_ms}, and should start from "
+                    f"2017 to the end of the request, {span.end_ms}. Nothing of the answer was used."
+                )
+            if group_id is not None and row["groupId"] != group_id:
+                raise BadResponseError(
+                    f"Check the proxies on the way to Binance: rows[{index}] is of risk unit "
+                    f"{row['groupId']}, and {group_id} was asked for. Nothing of the answer was used."
+                )
+        return page

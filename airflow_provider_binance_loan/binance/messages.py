@@ -6,6 +6,7 @@ Limits: https://developers.binance.com/legacy-docs/institutional_loan/general-in
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
@@ -31,7 +32,13 @@ if TYPE_CHECKING:
 
 CLOCK_CODE = -1021
 _TOO_MANY_REQUESTS = -1003
-_TRANSIENT_CODES = frozenset({-1000, -1001, -1004, -1006, -1007, -1008, -3000, -3044})
+#: The risk unit is being liquidated, or has transactions that are pending: this passes, but may take hours.
+LIQUIDATION_CODES = frozenset({-1024, -1025, -27024, -27025})
+_TRANSIENT_CODES = LIQUIDATION_CODES | {-1000, -1001, -1004, -1006, -1007, -1008, -3000, -3044}
+# A `code` that is none of these is an error, also beside data and with HTTP 200.
+_SUCCESS_CODES = (None, 0, 200, "0", "200", "000000")
+# Keys that stand once in an answer.
+_UNIQUE_KEYS = (b'"rows"', b'"total"', b'"code"', b'"success"')
 _AUTH_CODES = frozenset({-1002, -1022, -1099, -2008, -2014, -2015, -4004})
 
 # What to do about a refusal, by code: 74 characters at most, since Airflow's log page cuts off the rest.
@@ -45,6 +52,13 @@ _ADVICE = {
     -3999: _CREDIT_ACCOUNT,
 }
 
+# What to do about a refusal without a code, and the reason, by HTTP status.
+_ADVICE_BY_STATUS = {
+    403: ("Use another IP address or region", "Binance's firewall refuses this one"),
+    404: ("Check the host", "Binance has no test network for these endpoints"),
+    451: ("Use another IP address or region", "this one is refused for legal reasons"),
+}
+
 # How long to wait when Binance does not say; a ban lasts two minutes at least.
 _LIMIT_MS = 60_000
 _BAN_MS = 120_000
@@ -52,9 +66,10 @@ _CODE = re.compile(r"-?[0-9]{1,9}")
 # What an answer may quote of the request: a signature, in any form, and the API key.
 _SECRETS = re.compile(r"signature=[^\s&]+|[A-Za-z0-9+/=%_-]{32,}")
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-# Longer than any wait, and still within the calendar.
-_MAX_WAIT_MS = 366 * 24 * 60 * 60 * 1000
+# The longest ban that Binance documents; whoever states a longer one is not taken at its word.
+_MAX_WAIT_MS = 3 * 24 * 60 * 60 * 1000
 _WEIGHT = re.compile(r"[0-9]{1,9}")
+_CUT_OFF = "is cut off or damaged"
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b")
 
 
@@ -121,25 +136,38 @@ class Response:
     def payload(self) -> Any:
         """The body as JSON; a number with a fraction or an exponent stays the text that was sent.
 
-        :raises BadResponseError: the body is not JSON.
+        :raises BadResponseError: the body is not JSON, or has a key twice.
         :raises TransientError: the body is JSON that was cut off.
         """
-        error: type[BinanceLoanError] = BadResponseError
-        flaw = "is not JSON"
         try:
-            return _decode(self.body)
+            payload = _decode(self.body)
         except (msgspec.ValidationError, RecursionError):
-            pass  # an endless number or too many levels, which no answer of Binance has
+            # An endless number or too many levels, which no answer of Binance has.
+            flaw, may_pass = "is not JSON", False
         except (msgspec.DecodeError, UnicodeDecodeError):
-            # A body that begins like JSON, or is empty, was cut off, and may be whole the next time.
-            if self.body.lstrip()[:1] in {b"", b"{", b"["}:
-                error, flaw = TransientError, "is cut off or damaged"
-        # Outside the handler: the error of the JSON parser quotes the text, and must not be chained.
-        raise error(
-            f"Check the proxies and firewalls on the way to Binance: the answer, {self._summary()}, {flaw}.",
-            status=self.status,
-            path=self.request.path,
+            flaw, may_pass = self._flaw()
+        else:
+            if not any(self.body.count(key) > 1 for key in _UNIQUE_KEYS) or not _has_key_twice(self.body):
+                return payload
+            flaw, may_pass = "has a key twice in one object", False
+        # Outside the handlers: the error of the JSON parser quotes the text, and must not be chained.
+        message = (
+            f"Check the proxies and firewalls on the way to Binance: the answer, {self._summary()}, {flaw}."
         )
+        if flaw == _CUT_OFF:
+            raise TransientError(message, status=self.status, path=self.request.path)
+        raise BadResponseError(message, status=self.status, path=self.request.path, may_pass=may_pass)
+
+    def _flaw(self) -> tuple[str, bool]:
+        """Return why the body is not JSON, and whether the next answer may be better."""
+        if self.body.lstrip()[:1] not in {b"{", b"["}:
+            return "is not JSON", True
+        try:
+            json.loads(self.body)
+        except (ValueError, RecursionError):
+            return _CUT_OFF, True
+        # Python's parser is more lenient. The text is complete, so it would be the same the next time.
+        return "has a number that is not finite, or an unpaired surrogate", False
 
     @cached_property
     def content(self) -> Any:
@@ -168,9 +196,10 @@ class Response:
 
         :raises BinanceLoanError: one of its subclasses, by what the caller should do.
         """
-        code, text = self._error()
-        if self.status == 200 and code is None:
+        error = self._error()
+        if error is None:
             return
+        code, text = error
         details: dict[str, Any] = {"status": self.status, "code": code, "path": self.request.path}
         if self.status in {418, 429} or code == _TOO_MANY_REQUESTS:
             raise self._rate_limited(text, details)
@@ -189,30 +218,32 @@ class Response:
         """Return what to do about a refusal, and the reason for it where Binance states none."""
         if code in _ADVICE:
             return _ADVICE[code], ""
-        if self.status == 404:
-            return "Check the host", "Binance has no test network for these endpoints"
-        if self.status == 403 and code is None:
-            return "Use another IP address or region", "Binance's firewall refuses this one"
+        if code is None and self.status in _ADVICE_BY_STATUS:
+            return _ADVICE_BY_STATUS[self.status]
+        if 200 < self.status < 300:
+            return "Check the proxies on the way to Binance", "Binance does not answer with this status"
         if 300 <= self.status < 400:
             return "Check the host", "redirects are not followed, as they would carry the API key elsewhere"
         if self.status in {401, 403} or code in _AUTH_CODES:
             return "Check the API key and its permissions", ""
         return "Check the connection and the arguments", ""
 
-    def _error(self) -> tuple[int | None, str]:
-        """Return Binance's code and text, also of an answer with status 200; None and "" without a code."""
+    def _error(self) -> tuple[int | None, str] | None:
+        """Return the code and the text of an error, also with status 200 or beside data; None for data."""
         try:
             payload = self.payload
         except BinanceLoanError:
             if self.status == 200:
                 raise
             return None, ""
-        if not isinstance(payload, dict) or "rows" in payload:
-            return None, ""
-        code, text = str(payload.get("code")), str(payload.get("msg") or "no message")
-        if not _CODE.fullmatch(code):
-            return None, ""
-        return int(code), _one_line(text, 300)
+        if not isinstance(payload, dict):
+            payload = {}
+        code, text = payload.get("code"), str(payload.get("msg") or "no message")
+        if code in _SUCCESS_CODES and payload.get("success") is not False:
+            return None if self.status == 200 else (None, "")
+        if _CODE.fullmatch(str(code)):
+            return int(str(code)), _one_line(text, 300)
+        return None, _one_line(text if code is None else f"{text} (code {code})", 300)
 
     def _retry_after_ms(self) -> int | None:
         """Return the longest wait that `Retry-After` states; None where it states none.
@@ -233,8 +264,8 @@ class Response:
         until = _BANNED_UNTIL.search(text)
         if wait_ms is not None:
             ends_at_ms = self.received_ms + wait_ms
-        elif until:
-            ends_at_ms = int(until[1]) - self.clock_offset_ms  # waits go by this machine's clock
+        elif until:  # waits go by this machine's clock
+            ends_at_ms = min(int(until[1]) - self.clock_offset_ms, self.received_ms + _MAX_WAIT_MS)
         else:
             ends_at_ms = self.received_ms + (_BAN_MS if banned else _LIMIT_MS)
         reason = "Binance has banned this IP address" if banned else "Binance limits this IP address"
@@ -245,6 +276,24 @@ class Response:
             ends_at_ms=ends_at_ms,
             banned=banned,
         )
+
+
+class _KeyTwiceError(Exception):
+    """An object has a key twice."""
+
+
+def _has_key_twice(body: bytes) -> bool:
+    """Return whether any object has a key twice. It takes longer than parsing, so call it on suspicion."""
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        if len(dict(pairs)) < len(pairs):
+            raise _KeyTwiceError
+
+    try:
+        json.loads(body, object_pairs_hook=check)
+    except _KeyTwiceError:
+        return True
+    return False
 
 
 def _one_line(text: str, length: int) -> str:

@@ -38,11 +38,17 @@ def parse_page(payload: Any, record_type: type) -> Page:
     try:
         if not isinstance(payload, dict):
             raise _MalformedError(payload, "an object", "the body")
+        (total,) = _integers([payload.get("total")], lambda _: "total")
         rows = payload.get("rows", _ABSENT)
+        if total == 0 and (rows is _ABSENT or rows is None):
+            rows = []  # as an endpoint beside these, /sapi/v1/asset/transfer, answers when there are none
         if not isinstance(rows, list):
             raise _MalformedError(rows, "a list", "rows")
-        (total,) = _integers([payload.get("total")], lambda _: "total")
         return Page(_parse_rows(rows, _shape_of(record_type), "rows[{}]".format), total)
+    except RecursionError:
+        raise BadResponseError(
+            "Check what Binance changed: the answer has too many levels. Nothing of it was used.", status=200
+        ) from None
     except _MalformedError as error:
         raise BadResponseError(
             f"Check what Binance changed: {error.path} is {error.received}, and should be {error.expected}. "
@@ -121,8 +127,22 @@ def _arrange(row: Any, shape: _Shape, path: _Path, index: int) -> Record:
         raise _MalformedError(row, "an object", path(index))
     arranged = {name: row.get(name, _ABSENT if name in shape.required else None) for name in shape.parsers}
     for name in sorted(row.keys() - shape.parsers.keys()):
-        arranged[name] = row[name]
+        arranged[name] = _undeclared(row[name])
     return arranged
+
+
+def _undeclared(value: Any) -> Any:
+    """Return the value of an undeclared field, with every number as the text that was sent.
+
+    Binance may send `1` in one row and `1.5` in the next: readers would see two types in one column.
+    """
+    if type(value) is int:
+        return str(value)
+    if isinstance(value, list):
+        return [_undeclared(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _undeclared(item) for name, item in value.items()}
+    return value
 
 
 _WHOLE = re.compile(r"[0-9]{1,19}")

@@ -8,7 +8,7 @@ only the driver decides how many requests are under way.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_binance_loan.binance.messages import Request, Response
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # How often a list that changes is read before the plan gives up.
 MAX_PASSES = 5
+#: The sizes at which servers cap pages. A page of one of these sizes may be capped, whatever `total` counts.
+LIKELY_CAPS = frozenset({10, 20, 25, 50})
 
 T = TypeVar("T")
 Plan = Generator[Request | None, Response | None, T]
@@ -73,20 +75,26 @@ def interleave(plans: Iterable[Plan[Any]]) -> Plan[None]:
             response = yield request
 
 
-def paginate(listing: Listing, request: Callable[[int], Request]) -> Plan[list[Record]]:
+def paginate(
+    listing: Listing, request: Callable[[int], Request], caps: Collection[int] = LIKELY_CAPS
+) -> Plan[list[Record]]:
     """Return all rows of a list that is read by page number.
 
     A list of one short page is complete. A longer list is read until two passes in a row return the same
     rows, each once. That is enough: a pass misses a row only if an earlier row vanished meanwhile, and the
-    next pass lacks that earlier row.
+    next pass lacks that earlier row. Rows of one time may have another order in each answer: they are
+    complete when the union of several passes exceeds a page, and `total` is its size in every answer.
 
     :param listing: the list, for its page size and natural key.
     :param request: returns the request of a page, counted from 1.
+    :param caps: the sizes at which pages may be capped.
     :raises TransientError: the list changed during every pass.
     """
     page_size = listing.page_size
     previous: set[object] | None = None
-    for _ in range(MAX_PASSES):
+    union: dict[object, Record] = {}
+    all_totals: set[int] = set()
+    for number in range(MAX_PASSES):
         rows: dict[object, Record] = {}
         sizes: list[int] = []
         totals: set[int] = set()
@@ -97,7 +105,8 @@ def paginate(listing: Listing, request: Callable[[int], Request]) -> Plan[list[R
             rows.update(by_key(listing, page.rows))
             sizes.append(len(page.rows))
             totals.add(page.total or 0)
-            if len(rows) == known or (sizes[-1] < page_size and max(totals) <= sum(sizes)):
+            is_last = sizes[-1] < page_size and sizes[-1] not in caps and max(totals) <= sum(sizes)
+            if len(rows) == known or is_last:
                 break
         if not sizes[-1]:
             sizes.pop()
@@ -110,6 +119,10 @@ def paginate(listing: Listing, request: Callable[[int], Request]) -> Plan[list[R
         if sound and rows.keys() == previous:
             return list(rows.values())
         previous = set(rows) if sound else None
+        union |= rows
+        all_totals |= totals
+        if number and len(union) > page_size and all_totals == {len(union)}:
+            return list(union.values())
     raise TransientError(
         f"Try again later: the list changed during each of {MAX_PASSES} passes.", path=listing.path
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS, was_open_in
-from airflow_provider_binance_loan.binance.plans import Plan, interleave, paginate
+from airflow_provider_binance_loan.binance.plans import LIKELY_CAPS, Plan, interleave, paginate
 from airflow_provider_binance_loan.binance.slicing import CLOCK_SLACK_MS, Pace, Query, read_span
 from airflow_provider_binance_loan.binance.time_range import TimeRange, split
 
@@ -59,10 +59,13 @@ def read_window(
     :param closed_units: the list of closed risk units.
     """
     seen = _Keys()
+    max_rows = limits.rows_in_memory
+    floor_ms = max(window.start_ms - 1, 0)
+    active = Query(dataset, set(LIKELY_CAPS), floor_ms, clock_slack_ms=limits.clock_slack_ms)
     for span in split(window, dataset.max_span_ms):
-        cursor = _Cursor(span, limits.rows_in_memory)
+        cursor = _Cursor(span, max_rows)
         while cursor.start_ms < span.end_ms:
-            yield _read_part(dataset, cursor, risk_units, limits, closed_units, seen)
+            yield _read_part(active, cursor, risk_units, max_rows, closed_units, seen)
 
 
 def read_closed_units(listing: Listing = CLOSED_RISK_UNITS) -> Plan[list[Record]]:
@@ -112,28 +115,31 @@ class _Cursor:
 
 
 def _read_part(
-    dataset: Dataset,
+    active: Query,
     cursor: _Cursor,
     risk_units: RiskUnits,
-    limits: ReadLimits,
+    max_rows: float,
     closed_units: Listing,
     seen: _Keys,
 ) -> Plan[list[Record]]:
+    dataset = active.dataset
     found: dict[Key, Record] = {}
     part = TimeRange(cursor.start_ms, cursor.end_ms)
     group_ids: Sequence[int] = ()
     if isinstance(risk_units, tuple):
         group_ids = risk_units
     else:
-        query = Query(dataset, clock_slack_ms=limits.clock_slack_ms)
-        end_ms = yield from read_span(query, part, found, cursor.pace, limits.rows_in_memory)
+        end_ms = yield from read_span(active, part, found, cursor.pace, max_rows)
         part = TimeRange(part.start_ms, end_ms)
     if risk_units == "all" and dataset.by_risk_unit:
         # Only now: a unit that closes in the meantime takes its rows out of the list, and is found here.
         units = yield from read_closed_units(closed_units)
         group_ids = list(dict.fromkeys(unit["groupId"] for unit in units if was_open_in(unit, part)))
-    queries = (Query(dataset, group_id, limits.clock_slack_ms) for group_id in group_ids)
+    queries = [active._replace(group_id=group_id) for group_id in group_ids]
     yield from interleave(read_span(query, part, found, Pace(part.length_ms)) for query in queries)
+    if not isinstance(risk_units, tuple):
+        queries.append(active)
+    yield from _drop_neighbours(queries, part, found)
     cursor.move_to(part.end_ms, len(found))
     time_ms = dataset.time_ms
     records = []
@@ -143,3 +149,25 @@ def _read_part(
         if (started_ms is None or started_ms < part.end_ms) and seen.add(key):
             records.append(found[key])
     return records
+
+
+def _drop_neighbours(queries: Sequence[Query], part: TimeRange, found: dict[Key, Record]) -> Plan[None]:
+    """Remove the records of the millisecond before the window, unless Binance selects them for the window.
+
+    That millisecond was asked for in case Binance leaves out the start of a span. A record in it is the
+    previous window's, if Binance selects by its start; if by another time, it is returned again when the
+    window is asked for exactly.
+    """
+    doubtful = [
+        key
+        for key, record in found.items()
+        if queries and queries[0].dataset.time_ms(record) == queries[0].floor_ms == part.start_ms - 1
+    ]
+    if not doubtful:
+        return
+    again: dict[Key, Record] = {}
+    exact = [query._replace(floor_ms=part.start_ms) for query in queries]
+    yield from interleave(read_span(query, part, again, Pace(part.length_ms)) for query in exact)
+    for key in doubtful:
+        if key not in again:
+            del found[key]

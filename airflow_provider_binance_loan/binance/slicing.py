@@ -37,9 +37,15 @@ CLOCK_SLACK_MS = 1000
 
 
 class Query(NamedTuple):
-    """What stays the same in all requests for a span: the dataset, and one risk unit or all active ones."""
+    """What stays the same in all requests for a span: the dataset, and one risk unit or all active ones.
+
+    :param caps: the sizes at which pages may be capped; a size that proves to be one is added.
+    :param floor_ms: no request starts before this time.
+    """
 
     dataset: Dataset
+    caps: set[int]
+    floor_ms: int
     group_id: int | None = None
     clock_slack_ms: int = CLOCK_SLACK_MS
 
@@ -54,10 +60,13 @@ class Query(NamedTuple):
         return int(self.page_size * _TARGET_SHARE)
 
     def request(self, time_slice: _Slice, page: int = 1) -> Request:
-        """Return the request of a page of a slice."""
-        return self.dataset.span_request(
-            TimeRange(time_slice.start_ms, time_slice.end_ms), self.group_id, page
-        )
+        """Return the request of a page of a slice.
+
+        It starts a millisecond earlier: whether Binance includes the start of a span is not documented, and
+        what a neighbouring slice returns as well is kept once.
+        """
+        start_ms = max(time_slice.start_ms - 1, self.floor_ms)
+        return self.dataset.span_request(TimeRange(start_ms, time_slice.end_ms), self.group_id, page)
 
 
 class Pace:
@@ -87,11 +96,13 @@ class _Slice(NamedTuple):
 
     :param halve: whether it is the newer part of a slice that was cut: if it is still full, the times of its
         rows are no guide to cutting it, so it is halved.
+    :param dense: whether it holds more than a page of rows of one millisecond, so that cutting it is no use.
     """
 
     start_ms: int
     end_ms: int
     halve: bool = False
+    dense: bool = False
 
     @property
     def width_ms(self) -> int:
@@ -155,10 +166,13 @@ def _read_once(
             if time_slice not in overfull:
                 found.update(by_key(query.dataset, page.rows))
                 rows, width_ms = rows + len(page.rows), width_ms + time_slice.width_ms
-            elif time_slice.width_ms == 1 or fruitless >= _MAX_FRUITLESS:
+            elif time_slice.width_ms == 1 or time_slice.dense or fruitless >= _MAX_FRUITLESS:
                 known = len(found)
                 found.update(by_key(query.dataset, (yield from _read_dense(query, time_slice))))
                 fruitless = 0 if len(found) > known else fruitless + 1
+            elif (dense_ms := _dense_ms(query, time_slice, page)) is not None:
+                _isolate(todo, time_slice, dense_ms)
+                rows, width_ms = rows + query.target_rows, width_ms + time_slice.width_ms
             else:
                 cut_ms = _cut(query, time_slice, page)
                 newer_ms = time_slice.end_ms - cut_ms
@@ -179,6 +193,8 @@ def _take(todo: list[_Slice], pace: Pace) -> list[_Slice]:
     while todo and len(slices) < pace.slices:
         taken = todo.pop()
         width_ms = ceil(taken.width_ms / ceil(taken.width_ms / pace.width_ms))  # even, without a remainder
+        if taken.dense:
+            width_ms = taken.width_ms
         if width_ms < taken.width_ms:
             todo.append(_Slice(taken.start_ms, taken.end_ms - width_ms))
             taken = taken._replace(start_ms=taken.end_ms - width_ms)
@@ -191,20 +207,49 @@ def _overfull(query: Query, slices: list[_Slice], pages: list[Page]) -> Plan[set
     answers = list(zip(slices, pages, strict=True))
     overfull = {time_slice for time_slice, page in answers if len(page.rows) >= query.page_size}
     # A short page whose `total` speaks of more rows: as a rule it counts something else, but if the server
-    # gives fewer rows than asked for, the second page shows it. When that is empty, and `total` by now speaks
-    # of no more rows either, the list moved in between, and nothing is shown.
+    # gives fewer rows than asked for, the second page shows it. So it does where `total` counts something
+    # else, and the page has as many rows as a server might cap it at.
     doubtful = [
         (time_slice, page)
         for time_slice, page in answers
-        if 0 < len(page.rows) < min(query.page_size, page.total or 0)
+        if 0 < len(page.rows) < query.page_size and (_says_more(page) or len(page.rows) in query.caps)
     ]
     if doubtful:
         responses = yield from gather(query.request(time_slice, 2) for time_slice, _ in doubtful)
         for (time_slice, page), response in zip(doubtful, responses, strict=True):
             second: Page = response.content
-            if second.rows or (second.total or 0) <= len(page.rows):
+            if second.rows:
+                query.caps.add(len(page.rows))
+            # When the second page is empty, and `total` by now speaks of no more rows than the first one has,
+            # the list moved in between, and nothing is proved.
+            if second.rows or (_says_more(page) and (second.total or 0) <= len(page.rows)):
                 overfull.add(time_slice)
     return overfull
+
+
+def _says_more(page: Page) -> bool:
+    """Return whether the `total` of a page is larger than its number of rows."""
+    return (page.total or 0) > len(page.rows)
+
+
+def _dense_ms(query: Query, time_slice: _Slice, page: Page) -> int | None:
+    """Return the time that all rows of a full page share, if it lies within the slice."""
+    times = {query.dataset.time_ms(row) for row in page.rows}
+    if len(page.rows) < query.page_size or len(times) > 1:
+        return None
+    (time_ms,) = times
+    return time_ms if time_ms is not None and time_slice.start_ms <= time_ms < time_slice.end_ms else None
+
+
+def _isolate(todo: list[_Slice], time_slice: _Slice, time_ms: int) -> None:
+    """Put a slice back as three, so that only the middle one's request covers a dense millisecond.
+
+    A request covers a millisecond before its slice, and Binance may include the end.
+    """
+    first_ms, last_ms = max(time_ms - 1, time_slice.start_ms), min(time_ms + 2, time_slice.end_ms)
+    before, after = _Slice(time_slice.start_ms, first_ms), _Slice(last_ms, time_slice.end_ms)
+    parts = (before, _Slice(first_ms, last_ms, dense=True), after)
+    todo += [part for part in parts if part.width_ms > 0]
 
 
 def _cut(query: Query, time_slice: _Slice, page: Page) -> int:
@@ -219,11 +264,11 @@ def _cut(query: Query, time_slice: _Slice, page: Page) -> int:
 def _put_back(todo: list[_Slice], time_slice: _Slice, cut_ms: int) -> None:
     """Put a slice back as two, the older of which is joined with what lies before it."""
     start_ms = time_slice.start_ms
-    if todo and todo[-1].end_ms == start_ms and not todo[-1].halve:
+    if todo and todo[-1].end_ms == start_ms and not (todo[-1].halve or todo[-1].dense):
         start_ms = todo.pop().start_ms
     todo += [_Slice(start_ms, cut_ms), _Slice(cut_ms, time_slice.end_ms, halve=True)]
 
 
 def _read_dense(query: Query, time_slice: _Slice) -> Plan[list[Record]]:
     """Read by page number a slice that cannot be cut: more than a page of rows within one millisecond."""
-    return paginate(query.dataset, lambda page: query.request(time_slice, page))
+    return paginate(query.dataset, lambda page: query.request(time_slice, page), query.caps)

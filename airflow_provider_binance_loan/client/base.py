@@ -129,7 +129,7 @@ class BaseClient:
             attempts += 1
             try:
                 return (yield from self._attempt(request))
-            except TransientError as error:
+            except (TransientError, BadResponseError) as error:
                 wait_s = max(self.throttle.held_for_s(), self._retry_policy.back_off_s(attempts))
                 now_s = self._clock.monotonic()
                 # A wait that Binance asks for, and that the connection allows, may end after the deadline.
@@ -139,8 +139,10 @@ class BaseClient:
                     raise
             yield Wait(wait_s)
 
-    def _may_pass(self, error: TransientError) -> bool:
+    def _may_pass(self, error: TransientError | BadResponseError) -> bool:
         """Return whether to send again here and now: a ban or a long wait is not waited out."""
+        if isinstance(error, BadResponseError):
+            return error.may_pass
         if isinstance(error, RateLimitedError):
             return not error.banned and self.throttle.held_for_s() <= self._settings.max_wait
         return not isinstance(error, ClockError)

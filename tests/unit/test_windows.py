@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import lazy_object_proxy
 import pendulum
 import pytest
 
+from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.windows import resolve_window
 
 RUN_AFTER = datetime(2026, 3, 8, 10, 5, tzinfo=UTC)
@@ -86,3 +88,27 @@ def test_rounds_up_to_whole_milliseconds() -> None:
     first, _ = resolve_window({}, start=at(8), end=edge)
     second, _ = resolve_window({}, start=edge, end=at(9))
     assert first.end_ms == second.start_ms == int(at(8, 9).timestamp() * 1000) + 1
+
+
+PARTITION = context(partition_key="2026-03-01T08:00:00", partition_date=pendulum.datetime(2026, 3, 1, 8))
+
+
+@pytest.mark.parametrize("given", [{}, {"start": at(2)}, {"end": at(3)}, {"lookback": timedelta(days=1)}])
+def test_refuses_a_partitioned_run_without_start_and_end(given: dict[str, Any]) -> None:
+    """A partition has no length, and seven other days must not land under its key."""
+    says = re.escape('start="{{ partition_date }}", end="{{ partition_date.add(days=1) }}"')
+    with pytest.raises(ConfigurationError, match=f"^Give {says} for days: .*2026-03-01T08:00:00"):
+        resolve_window(PARTITION, **given)
+
+
+def test_takes_the_window_of_a_partition_as_given() -> None:
+    """With both arguments a partitioned run pulls just that window."""
+    window, rule = resolve_window(PARTITION, start=at(1), end=at(2))
+    assert (window.start, window.end, rule) == (at(1), at(2), "given on the task")
+
+
+@pytest.mark.parametrize("partition", [None, "absent"])
+def test_a_run_without_partition_is_not_partitioned(partition: str | None) -> None:
+    """Airflow gives the key to all runs, as None to those without a partition."""
+    run = context() if partition == "absent" else context(partition_key=partition)
+    assert resolve_window(run).rule.startswith("seven days")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from airflow_provider_binance_loan.binance.declaration import Listing
 from airflow_provider_binance_loan.binance.fields import FieldType, Record
+from airflow_provider_binance_loan.binance.time_range import DAY_MS
 
 if TYPE_CHECKING:
     from airflow_provider_binance_loan.binance.time_range import TimeRange
@@ -32,13 +33,18 @@ CLOSED_RISK_UNITS = Listing(
     record=ClosedRiskUnit,
     # A unit may be closed, opened again and closed once more.
     key_fields=("groupId", "createTime", "closeTime"),
+    marks=frozenset({"parentEmail", "creditEmail", "enabled", "createTime", "closeTime"}),
 )
+
+# Binance does not say how exact createTime and closeTime are, nor whether a record may start after closeTime.
+_SLACK_MS = DAY_MS
 
 
 def was_open_in(unit: Record, window: TimeRange) -> bool:
-    """Return whether a closed unit was open at some time of a window.
+    """Return whether a closed unit may have been open at some time of a window, give or take a day.
 
     A missing createTime or closeTime counts as unbounded.
     """
     created_ms, closed_ms = unit["createTime"], unit["closeTime"]
-    return (not created_ms or created_ms < window.end_ms) and (not closed_ms or closed_ms >= window.start_ms)
+    created_before = not created_ms or created_ms - _SLACK_MS < window.end_ms
+    return created_before and (not closed_ms or closed_ms + _SLACK_MS >= window.start_ms)

@@ -79,5 +79,6 @@ FORCE_LIQUIDATIONS = Dataset(
     key_fields=("liquidationStartTime", "groupId"),
     table="liquidations",
     time_ms=started_ms,
+    start_ms=started_ms,
     is_final=is_finished,
 )

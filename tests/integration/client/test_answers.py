@@ -115,8 +115,48 @@ CASES = {
         BadResponseError,
         "6 bytes of text/html, is not JSON",
         200,
+        requests=5,
     ),
-    "nothing with 200": Case(answer("200 OK", ""), TransientError, "0 bytes", 200, requests=5),
+    "nothing with 200": Case(answer("200 OK", ""), BadResponseError, "0 bytes", 200, requests=5),
+    "not a finite number": Case(
+        answer("200 OK", '{"total":0,"rows":[],"x":NaN}'), BadResponseError, "not finite", 200
+    ),
+    "rows twice": Case(
+        answer("200 OK", '{"total":0,"rows":[],"rows":[]}'), BadResponseError, "a key twice", 200
+    ),
+    "an error beside data": Case(
+        answer("200 OK", '{"code":-1000,"msg":"Text.","total":0,"rows":[]}'),
+        TransientError,
+        "Binance says 'Text'",
+        200,
+        -1000,
+        5,
+    ),
+    "a failure beside data": Case(
+        answer("200 OK", '{"code":"-9000","success":false,"msg":"Text.","total":0,"rows":[]}'),
+        RequestRefusedError,
+        "Binance says 'Text'",
+        200,
+        -9000,
+    ),
+    "a failure without a code": Case(
+        answer("200 OK", '{"success":false,"total":0,"rows":[]}'), RequestRefusedError, "'no message'", 200
+    ),
+    "a code that is no number": Case(
+        answer("200 OK", '{"code":"E01","msg":"Text.","rows":[]}'), RequestRefusedError, "(code E01)", 200
+    ),
+    "partial content": Case(
+        answer("206 Partial Content", '{"total":0,"rows":[]}'), RequestRefusedError, "Check the proxies", 206
+    ),
+    "legal reasons": Case(
+        answer("451 Unavailable", "<html>"), RequestRefusedError, "Use another IP address or region", 451
+    ),
+    **{
+        f"liquidation, code {code}": Case(
+            answer("400 Bad Request", error(code)), TransientError, "Try again later", 400, code, 5
+        )
+        for code in (-1024, -1025, -27024, -27025)
+    },
     "cut off JSON": Case(
         answer("200 OK", '{"total":0,"rows":['), TransientError, "is cut off or damaged", 200, requests=5
     ),
@@ -158,7 +198,7 @@ CASES = {
         limit("60, 3600"), RateLimitedError, "Wait until 2026-03-01T13:00:00", 429, -1003
     ),
     "limit beyond the calendar": Case(
-        limit("9" * 400), RateLimitedError, "Wait until 2027-03-02T12:00:00", 429, -1003
+        limit("9" * 400), RateLimitedError, "Wait until 2026-03-04T12:00:00", 429, -1003
     ),
     "busy for ever": Case(BUSY, TransientError, "Try again later: Binance says 'Text'.", 503, -1008, 5),
     "bad gateway for ever": Case(

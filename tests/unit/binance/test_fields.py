@@ -111,7 +111,7 @@ def test_gives_lists_in_either_documented_shape(sent: str, kept: list[Any]) -> N
 
 
 def test_fills_documented_fields_and_keeps_others() -> None:
-    """A field that Binance leaves out is None; one that it does not document is kept, numbers as text."""
+    """A field that Binance leaves out is None; one that it does not document is kept, all numbers as text."""
     (record,) = parse(
         row(
             newField='{"a":[1,2.50,null,true]}',
@@ -119,7 +119,7 @@ def test_fills_documented_fields_and_keeps_others() -> None:
         )
     )
     assert record["endLtv"] is None
-    assert record["newField"] == {"a": [1, "2.50", None, True]}
+    assert record["newField"] == {"a": ["1", "2.50", None, True]}
     assert record["liquidationSnapshot"]["mode"] == "X"
     assert record["liquidationSnapshot"]["snapshots"][0] == {
         "subEmail": None,
@@ -127,7 +127,7 @@ def test_fills_documented_fields_and_keeps_others() -> None:
         "walletType": None,
         "netEquity": None,
         "maintainMargin": None,
-        "extra": 1,
+        "extra": "1",
     }
 
 
@@ -163,7 +163,9 @@ def test_takes_an_absent_end_for_running() -> None:
     [
         ("[]", r"the body is \[\], and should be an object"),
         ("null", "the body is null"),
-        ('{"total":0}', "rows is absent, and should be a list"),
+        ("{}", "rows is absent, and should be a list"),
+        ('{"total":1}', "rows is absent"),
+        ('{"total":1,"rows":null}', "rows is null"),
         ('{"rows":null}', "rows is null"),
         ('{"rows":{}}', r"rows is \{\}"),
         ('{"rows":[],"total":"many"}', "total is 'many', and should be a whole number"),
@@ -210,13 +212,54 @@ def test_says_what_is_wrong_and_where(body: bytes | str, says: str) -> None:
         parse(body)
 
 
-@pytest.mark.parametrize(
-    "body", ["", EXAMPLE[:-3], EXAMPLE[:1], '{"rows":[{"groupId":NaN}]}', row(memo='"\\ud83d"')]
-)
-def test_says_that_a_body_is_cut_off(body: str) -> None:
+@pytest.mark.parametrize("body", [EXAMPLE[:-3], EXAMPLE[:1], "{]", '{"rows":[tru]}'])
+def test_says_that_a_body_is_cut_off(body: bytes | str) -> None:
     """A body that begins like JSON, and then is not, may be complete the next time."""
     with pytest.raises(TransientError, match="is cut off or damaged"):
         parse(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "says", "may_pass"),
+    [
+        ("", "is not JSON", True),
+        ("<html>", "is not JSON", True),
+        ("\x00", "is not JSON", True),
+        ('{"rows":[{"groupId":NaN}]}', "not finite, or an unpaired surrogate", False),
+        (row(endLtv="-Infinity"), "not finite, or an unpaired surrogate", False),
+        (row(memo='"\\ud83d"'), "not finite, or an unpaired surrogate", False),
+        ('{"rows":[],"total":0,"rows":[{"groupId":6}]}', "has a key twice", False),
+        ('{"code":0,"rows":[],"code":-1003}', "has a key twice", False),
+    ],
+)
+def test_says_whether_another_answer_may_be_better(body: str, says: str, may_pass: bool) -> None:
+    """A page of HTML may be gone the next time; an answer that is complete and wrong stays so."""
+    with pytest.raises(BadResponseError, match=says) as caught:
+        parse(body)
+    assert caught.value.may_pass is may_pass
+
+
+@pytest.mark.parametrize("text", ['"rows"', '"code" and "code"', '"total": "total"'])
+def test_a_key_in_a_text_is_not_a_key(text: str) -> None:
+    """A text that looks like a key, as often as it likes, does not make an answer suspicious for good."""
+    (record,) = parse(row(memo=json.dumps(f"{text} {text}")))
+    assert record["memo"] == f"{text} {text}"
+
+
+@pytest.mark.parametrize(
+    "body", ['{"total":0}', '{"total":"0"}', '{"total":0,"rows":null}', '{"total":0,"rows":[]}']
+)
+def test_takes_an_empty_answer_in_each_form(body: str) -> None:
+    """A total of 0 needs no rows: an endpoint beside these answers without them."""
+    assert parse(body) == []
+
+
+@pytest.mark.parametrize("number", [1, -1, 0, 2**70])
+def test_gives_undeclared_numbers_as_texts_at_any_depth(number: int) -> None:
+    """A field that Binance adds has one type in all records, whether its number has a fraction or not."""
+    (record,) = parse(row(fee=str(number), more=json.dumps({"list": [number, {"a": number}]})))
+    assert record["fee"] == str(number)
+    assert record["more"] == {"list": [str(number), {"a": str(number)}]}
 
 
 def test_reads_a_closed_unit() -> None:

@@ -33,6 +33,8 @@ class Ledger:
     closed: dict[int, tuple[int, int]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     max_concurrency: int = 1
+    page_cap: int = 100
+    total: str = "rows"
 
     def __post_init__(self) -> None:
         self.runner = PlanRunner(self.answer, self.max_concurrency)
@@ -56,7 +58,7 @@ class Ledger:
             ]
         else:
             assert request.path == FORCE_LIQUIDATIONS.path
-            assert 0 < asked["endTime"] - asked["startTime"] <= MAX_SPAN_MS
+            assert 0 < asked["endTime"] - asked["startTime"] <= MAX_SPAN_MS + 1
             wanted: Callable[[int], bool] = (
                 (lambda group: group == asked["groupId"])
                 if "groupId" in asked
@@ -67,8 +69,10 @@ class Ledger:
                 for start, group in sorted(self.rows, reverse=True)
                 if wanted(group) and asked["startTime"] <= start <= asked["endTime"]
             ]
-        first = (asked["current"] - 1) * asked["size"]
-        body = {"total": len(rows), "rows": rows[first : first + asked["size"]]}
+        size = min(asked["size"], self.page_cap)
+        first = (asked["current"] - 1) * size
+        total = len(rows) if self.total == "rows" else len({row["groupId"] for row in rows})
+        body = {"total": total, "rows": rows[first : first + size]}
         return Response(request, 200, {}, json.dumps(body).encode(), LATER)
 
 
@@ -89,7 +93,7 @@ def test_one_request_reads_a_page() -> None:
     ledger.read(NOW - DAY, NOW)
     assert [request.path for request in ledger.requests] == [FORCE_LIQUIDATIONS.path, CLOSED_RISK_UNITS.path]
     assert ledger.requests[0].params == (
-        ("startTime", NOW - DAY),
+        ("startTime", NOW - DAY - 1),
         ("endTime", NOW),
         ("current", 1),
         ("size", PAGE_SIZE),
@@ -131,7 +135,7 @@ def test_reads_closed_units_that_lived_in_the_window() -> None:
     """A closed unit's records come too; one whose life does not touch the window is not asked for."""
     ledger = Ledger(
         rows=[(NOW + 1, 1), (NOW + 2, 7), (NOW + 3, 8)],
-        closed={7: (NOW - DAY, NOW + 10), 8: (0, NOW - 1), 9: (NOW + DAY, NOW + 2 * DAY)},
+        closed={7: (NOW - DAY, NOW + 10), 8: (0, NOW - DAY - 1), 9: (NOW + 2 * DAY, NOW + 3 * DAY)},
     )
     assert ledger.read(NOW, NOW + DAY) == [(NOW + 1, 1), (NOW + 2, 7)]
     assert [dict(request.params).get("groupId") for request in ledger.requests] == [None, None, 7]
@@ -140,17 +144,18 @@ def test_reads_closed_units_that_lived_in_the_window() -> None:
 @pytest.mark.parametrize(
     ("life", "asked"),
     [
-        ((NOW - DAY, NOW), True),
-        ((NOW - DAY, NOW - 1), False),
-        ((NOW + DAY - 1, NOW + DAY), True),
-        ((NOW + DAY, NOW + 2 * DAY), False),
+        ((NOW - 2 * DAY, NOW), True),
+        ((NOW - 2 * DAY, NOW - DAY), True),
+        ((NOW - 2 * DAY, NOW - DAY - 1), False),
+        ((NOW + 2 * DAY - 1, NOW + 3 * DAY), True),
+        ((NOW + 2 * DAY, NOW + 3 * DAY), False),
         ((None, NOW), True),
         ((NOW - DAY, None), True),
         ((0, 0), True),
     ],
 )
 def test_asks_for_closed_units_whose_life_touches_the_window(life: Any, asked: bool) -> None:
-    """Its first and its last moment count, and a missing time counts as unbounded."""
+    """Its times count give or take a day, and a missing time counts as unbounded."""
     ledger = Ledger([(NOW, 7)], closed={7: life})
     assert ledger.read(NOW, NOW + DAY) == ([(NOW, 7)] if asked else [])
 
@@ -168,8 +173,8 @@ def test_reads_the_units_that_are_named(risk_units: RiskUnits, keys: list[tuple[
 
 @pytest.mark.parametrize("max_concurrency", [1, 16])
 def test_reads_many_units_at_once(max_concurrency: int) -> None:
-    """Fifty closed units are asked for as many at a time as the driver likes, each once."""
-    closed = dict.fromkeys(range(100, 150), (0, NOW + DAY))
+    """Many closed units are asked for as many at a time as the driver likes, each once."""
+    closed = dict.fromkeys(range(100, 151), (0, NOW + DAY))
     rows = [(NOW + group, group) for group in closed]
     ledger = Ledger(rows, closed, max_concurrency=max_concurrency)
     assert ledger.read(NOW, NOW + DAY) == rows
@@ -182,7 +187,7 @@ def test_lists_more_than_a_page_of_closed_units() -> None:
     closed = dict.fromkeys(range(1, 251), (1, 2))
     ledger = Ledger([], closed)
     assert [unit["groupId"] for unit in ledger.runner.run(read_closed_units())] == list(closed)
-    assert len(ledger.requests) == 6
+    assert len(ledger.requests) == 8  # the last page has 50 rows, at which a server might cap it
 
 
 def test_refuses_records_that_cannot_be_told_apart() -> None:
@@ -217,11 +222,67 @@ def test_reads_a_list_again_that_got_shorter_meanwhile() -> None:
     def answer(request: Request) -> Response:
         page, total, units = next(answers)
         assert dict(request.params)["current"] == page
-        body = json.dumps({"total": total, "rows": [{"groupId": unit} for unit in units]}).encode()
+        body = json.dumps(
+            {"total": total, "rows": [{"groupId": unit, "createTime": 1} for unit in units]}
+        ).encode()
         return Response(request, 200, {}, body, LATER)
 
     read = PlanRunner(answer).run(read_closed_units())
     assert [unit["groupId"] for unit in read] == [8]
+
+
+def ask(answers: list[dict[str, Any]], risk_units: RiskUnits = "active", **options: Any) -> list[Any]:
+    """Return what a window gives whose requests are answered in turn, and the last one again and again."""
+    remaining = iter(answers)
+    last: list[dict[str, Any]] = []
+
+    def answer(request: Request) -> Response:
+        last[:] = [next(remaining, *last)]
+        return Response(request, 200, {}, json.dumps(last[0]).encode(), LATER)
+
+    plans = read_window(FORCE_LIQUIDATIONS, TimeRange(NOW, NOW + 1000), risk_units, **options)
+    return [record["liquidationStartTime"] for plan in plans for record in PlanRunner(answer).run(plan)]
+
+
+@pytest.mark.parametrize(
+    "start_ms",
+    [NOW + 1001, NOW * 1000, NOW // 1000, 1_483_228_799_999, 0],
+    ids=["after the end", "microseconds", "seconds", "before 2017", "zero"],
+)
+def test_refuses_a_row_that_no_interpretation_explains(start_ms: int) -> None:
+    """A row that starts after the end that was sent, or before Binance opened, is not dropped in silence."""
+    rows = [{"groupId": 6, "liquidationStartTime": start} for start in (NOW + 5, start_ms)]
+    with pytest.raises(BadResponseError, match=rf"rows\[1\] starts at {start_ms}"):
+        ask([{"total": 2, "rows": rows}])
+
+
+@pytest.mark.parametrize("start_ms", [1_483_228_800_000, NOW - 1, NOW + 999])
+def test_keeps_a_row_that_starts_before_the_window(start_ms: int) -> None:
+    """Binance does not say by which time it selects, so an earlier start is no error."""
+    assert ask([{"rows": [{"groupId": 6, "liquidationStartTime": start_ms}]}]) == [start_ms]
+
+
+def test_refuses_the_answer_to_another_question() -> None:
+    """Rows of another risk unit than was asked for were meant for another request."""
+    rows = [{"groupId": group, "liquidationStartTime": NOW} for group in (9, 6)]
+    with pytest.raises(BadResponseError, match=r"rows\[1\] is of risk unit 6, and 9 was asked for"):
+        ask([{"rows": rows}], (9,))
+
+
+def test_refuses_liquidations_in_place_of_closed_units() -> None:
+    """All fields of a closed unit but its id are optional, and rows of another endpoint have none of them."""
+    answer = {"total": 1, "rows": [{"groupId": 6, "liquidationStartTime": NOW}]}
+    with pytest.raises(BadResponseError, match="not of closed_risk_units"):
+        ask([answer, answer], "all")
+
+
+@pytest.mark.parametrize("cap", [10, 20, 25, 50, 33])
+@pytest.mark.parametrize("count", [49, 50, 75, 100, 480])
+def test_reads_capped_pages_whatever_total_counts(count: int, cap: int) -> None:
+    """A server that caps its pages, at a usual size or once noticed at any, loses no row."""
+    rows = evenly(count, NOW, NOW + DAY)
+    ledger = Ledger(rows, page_cap=cap, total="units" if cap != 33 else "rows")
+    assert ledger.read(NOW, NOW + DAY) == sorted(rows)
 
 
 @pytest.mark.parametrize(
