@@ -12,19 +12,51 @@ from airflow_provider_binance_loan.exceptions import ConfigurationError, Transie
 from airflow_provider_binance_loan.validation import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 # The answer to a HEAD has no body, so there the code is the HTTP status.
 _NO_BUCKET = {"404", "NoSuchBucket"}
 _DENIED = {"403", "AccessDenied"}
-_WRONG_KEY = {"InvalidAccessKeyId", "SignatureDoesNotMatch"}
-_WRONG_ARGUMENT = {"InvalidArgument", "InvalidRequest", "InvalidStorageClass", "InvalidTag"}
+# A store other than AWS's answers these to the checksums that boto3 adds to an upload.
+_WRONG_REQUEST = {"InvalidArgument", "InvalidRequest", "MissingContentLength", "NotImplemented"}
+_CHECKSUMS = (
+    "Set request_checksum_calculation to when_required in config_kwargs of the AWS connection, if its store "
+    "does not know boto3's checksums"
+)
+# The codes are AWS's: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_ADVICE = {
+    "InvalidAccessKeyId": "Correct the key of the AWS connection",
+    "SignatureDoesNotMatch": "Correct the key of the AWS connection",
+    "InvalidToken": "Correct the session token of the AWS connection",
+    **dict.fromkeys(
+        ("301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"),
+        "Correct region_name or endpoint_url of the AWS connection",
+    ),
+    **dict.fromkeys(
+        ("AccountProblem", "AllAccessDisabled", "NotSignedUp"),
+        "Ask AWS about the account of the AWS connection",
+    ),
+    **dict.fromkeys(
+        (
+            "AccessControlListNotSupported",
+            "InvalidEncryptionAlgorithmError",
+            "InvalidStorageClass",
+            "InvalidTag",
+            "MetadataTooLarge",
+        ),
+        "Correct s3_extra_args or acl_policy",
+    ),
+}
+# Of the codes that begin with "KMS.".
+_KMS_THAT_MAY_PASS = ("Throttling", "Internal", "Timeout")
+# The longest text of S3's that an error shows. It may be a page of HTML.
+_MAX_TEXT = 200
 
 
 @contextmanager
 def explain_client_errors(aws_conn_id: str | None) -> Iterator[None]:
     """Raise what keeps boto3 from making a client of a connection as a ConfigurationError."""
-    from botocore.exceptions import (  # type: ignore[import-untyped]
+    from botocore.exceptions import (
         InvalidConfigError,
         InvalidRegionError,
         ParamValidationError,
@@ -74,7 +106,13 @@ def explain_bucket_errors(bucket: str, aws_conn_id: str | None) -> Iterator[None
 
 @contextmanager
 def explain_refusals(
-    operation: str, uri: str, *, bucket: str, needs: str, aws_conn_id: str | None
+    operation: str,
+    uri: str,
+    *,
+    bucket: str,
+    needs: str,
+    aws_conn_id: str | None,
+    has_arguments: bool = False,
 ) -> Iterator[None]:
     """Raise a refusal of S3's that no retry can help as a ConfigurationError.
 
@@ -83,6 +121,7 @@ def explain_refusals(
     :param bucket: the object's bucket.
     :param needs: what must be allowed for the operation, or what to do without.
     :param aws_conn_id: the connection.
+    :param has_arguments: whether the request has further arguments or an ACL, which may be at fault.
     """
     from botocore.exceptions import ClientError
 
@@ -90,18 +129,36 @@ def explain_refusals(
         yield
     except ClientError as error:
         code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-        refusal = f"S3 refused {operation} of {uri} ({code}: {' '.join(text.split())})."
         if code == "NoSuchBucket":
             raise _no_bucket(bucket) from None
-        if code in _DENIED:
-            raise ConfigurationError(f"Allow {needs}: {refusal}", conn_id=aws_conn_id) from None
-        if code in _WRONG_KEY:
-            raise ConfigurationError(
-                f"Correct the key of the AWS connection: {refusal}", conn_id=aws_conn_id
-            ) from None
-        if code in _WRONG_ARGUMENT:
-            raise ConfigurationError(f"Correct s3_extra_args or acl_policy: {refusal}") from None
-        raise
+        advice = _advice(code, needs=needs, has_arguments=has_arguments)
+        if advice is None:
+            raise
+        said = f"{code:.60}: {' '.join(text.split()):.{_MAX_TEXT}}"
+        raise ConfigurationError(
+            f"{advice}: S3 refused {operation} of {uri} ({said}).",
+            conn_id=aws_conn_id if "AWS connection" in advice or code in _DENIED else None,
+        ) from None
+
+
+def _advice(code: str, *, needs: str, has_arguments: bool) -> str | None:
+    """Return what to do about a refusal; None for an error that may pass."""
+    if code in _DENIED:
+        return f"Allow {needs}"
+    if code in _WRONG_REQUEST:
+        return f"Correct s3_extra_args or acl_policy. {_CHECKSUMS}" if has_arguments else _CHECKSUMS
+    if code.endswith("QuotaExceeded"):  # MinIO's begins with its name
+        return "Raise the quota of the bucket, or remove objects from it"
+    if code.startswith("KMS.") and not any(word in code for word in _KMS_THAT_MAY_PASS):
+        return "Correct the KMS key of the bucket or of s3_extra_args"
+    return _ADVICE.get(code)
+
+
+def is_unknown_condition(error: ClientError) -> bool:
+    """Return whether S3, or a store like it, refuses a request because it does not know its condition."""
+    code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+    named = any(header in text.lower() for header in ("if-none-match", "if-match"))
+    return code == "NotImplemented" or (code in _WRONG_REQUEST and named)
 
 
 def _no_bucket(bucket: str) -> ConfigurationError:
