@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Any
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
@@ -17,6 +19,7 @@ from airflow_provider_binance_loan.landing.s3_errors import (
     explain_bucket_errors,
     explain_client_errors,
     explain_refusals,
+    is_unknown_condition,
 )
 
 if TYPE_CHECKING:
@@ -40,6 +43,8 @@ class S3Destination:
     :param encrypt: whether S3 encrypts objects with keys of its own.
     :param acl_policy: a canned ACL for objects.
     :param extra_args: further arguments of an upload, by boto3's names.
+    :param conflict_waits: how many seconds to wait before each further try of a write that S3 refuses because
+        of another one at the same time.
     :raises ConfigurationError: an argument is wrong.
     :raises AirflowOptionalProviderFeatureException: the amazon provider is not installed.
     """
@@ -53,6 +58,7 @@ class S3Destination:
         encrypt: bool = False,
         acl_policy: str | None = None,
         extra_args: Mapping[str, Any] | None = None,
+        conflict_waits: Sequence[float] = (0.5, 1, 2, 4),
     ) -> None:
         require_verify(verify)
         self._bucket = bucket
@@ -60,6 +66,7 @@ class S3Destination:
         self._verify = verify
         self._encrypt = encrypt
         self._acl_policy = acl_policy
+        self._conflict_waits = conflict_waits
         self._hook = self._open_hook()
         self._extra_args = parse_extra_args(extra_args, encrypt=encrypt, acl_policy=acl_policy)
         with explain_client_errors(aws_conn_id):
@@ -91,11 +98,13 @@ class S3Destination:
         ):
             return bool(self._hook.check_for_key(key, self._bucket))
 
-    def upload(self, file: IO[bytes], key: str, metadata: Mapping[str, str]) -> None:
-        """Write an object, in place of an existing one.
+    def upload(self, file: IO[bytes], key: str, metadata: Mapping[str, str], *, replace: bool = True) -> None:
+        """Write an object, from the file's start.
 
-        Metadata of the same name in `extra_args` is overridden.
+        Metadata of the same name in `extra_args` is overridden. Where S3 does not know the condition on a
+        write that keeps an existing object, a check right before the write has to do.
 
+        :raises FileExistsError: an object exists, and `replace` is not set.
         :raises ConfigurationError: S3 does not allow it, or the bucket is gone.
         """
         args = {**self._extra_args, "Metadata": {**self._extra_args.get("Metadata", {}), **metadata}}
@@ -105,20 +114,28 @@ class S3Destination:
             bucket=self._bucket,
             needs=_WRITE_NEEDS,
             aws_conn_id=self._aws_conn_id,
+            has_arguments=bool(self._extra_args or self._acl_policy or self._encrypt),
         ):
-            # `load_file` would report the temporary file as an input of the task.
-            self._open_hook(extra_args=args).load_file_obj(
-                file,
-                key,
-                self._bucket,
-                replace=True,
-                encrypt=self._encrypt,
-                acl_policy=self._acl_policy,
-            )
+            if replace:
+                self._write(file, key, args)
+            else:
+                self._write_new(file, key, args)
 
-    def remove(self, key: str) -> None:
-        """Remove an object."""
-        self._hook.delete_objects(self._bucket, key)
+    def remove(self, key: str, metadata: Mapping[str, str]) -> None:
+        """Remove an object, unless its metadata shows that another upload wrote it."""
+        from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+
+        found = self._hook.head_object(key, self._bucket)
+        if not (found and _has_metadata(found, metadata)):
+            return
+        target = {"Bucket": self._bucket, "Key": key}
+        try:
+            # The condition keeps other bytes that are written right now.
+            self._hook.get_conn().delete_object(**target, IfMatch=found["ETag"])
+        except ClientError as error:
+            if not is_unknown_condition(error):
+                raise
+            self._hook.get_conn().delete_object(**target)
 
     def uri(self, key: str) -> str:
         """Return the `s3://` address of an object."""
@@ -130,6 +147,48 @@ class S3Destination:
         return (
             f"https://console.{domain}/s3/object/{quote(self._bucket)}"
             f"?region={self._hook.conn_region_name}&prefix={quote(key, safe='')}"
+        )
+
+    def _write_new(self, file: IO[bytes], key: str, args: Mapping[str, Any]) -> None:
+        from botocore.exceptions import ClientError
+
+        for wait in (*self._conflict_waits, None):
+            try:
+                self._write(file, key, args, condition=True)
+            except ClientError as error:
+                status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+                if status == 412:
+                    found = self._hook.head_object(key, self._bucket)
+                    if found and _has_metadata(found, args["Metadata"]):
+                        return  # boto3 has tried again, since the answer to its first write was lost
+                    raise FileExistsError(key) from None
+                if is_unknown_condition(error):
+                    break
+                if status != 409 or wait is None:
+                    raise
+                time.sleep(wait)
+            else:
+                return
+        if self.exists(key):
+            raise FileExistsError(key)
+        self._write(file, key, args)
+
+    def _write(self, file: IO[bytes], key: str, args: Mapping[str, Any], *, condition: bool = False) -> None:
+        hook = self._open_hook(extra_args=dict(args))
+        if condition:
+            # boto3's managed upload, which sends large objects in parts, does not take this argument.
+            events = hook.get_conn().meta.events
+            for operation in ("PutObject", "CompleteMultipartUpload"):
+                events.register(f"provide-client-params.s3.{operation}", _require_absence)
+        file.seek(0)
+        # `load_file` would report the temporary file as an input of the task.
+        hook.load_file_obj(
+            cast("Any", _KeptOpen(file)),
+            key,
+            self._bucket,
+            replace=True,
+            encrypt=self._encrypt,
+            acl_policy=self._acl_policy,
         )
 
     def _open_hook(self, **arguments: Any) -> S3Hook:
@@ -146,3 +205,26 @@ class S3Destination:
             transfer_config_args={"use_threads": False},
             **arguments,
         )
+
+
+class _KeptOpen:
+    """A file that boto3 cannot close, so that it can be read again."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def close(self) -> None:
+        """Leave the file open."""
+
+
+def _require_absence(params: Mapping[str, Any], **_: Any) -> dict[str, Any]:
+    """Return the arguments of a write to S3 with the condition that no object exists."""
+    return {**params, "IfNoneMatch": "*"}
+
+
+def _has_metadata(found: Mapping[str, Any], metadata: Mapping[str, str]) -> bool:
+    """Return whether an object, as S3 describes it, has all of the metadata, and there is some."""
+    return bool(metadata) and metadata.items() <= found["Metadata"].items()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
+from uuid import uuid4
 
 from airflow_provider_binance_loan import __version__
 from airflow_provider_binance_loan.exceptions import ConfigurationError
@@ -123,25 +124,38 @@ class Sink:
     def _refuse_existing(self) -> None:
         for key in self._keys.values():
             if self._destination.exists(key):
-                raise ConfigurationError(
-                    f"Remove the object, or set replace=True: {self._destination.uri(key)} exists."
-                )
+                raise self._exists_already(key)
+
+    def _exists_already(self, key: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"Remove the object, or set replace=True: {self._destination.uri(key)} is there already."
+        )
 
     def _upload(
         self, spools: Mapping[str, Spool], contents: Mapping[str, Content], window: TimeRange
     ) -> None:
-        """Upload all objects. If one fails, those that did not exist before are removed again."""
-        created = []
+        """Upload all objects. If one fails, those that did not exist before are removed again.
+
+        Each upload gets metadata of its own, so that what another run wrote in the meantime is not removed.
+        """
+        created = {}
         try:
             for table, key in self._keys.items():
+                metadata = _build_metadata(contents[table], window)
                 if self._flatten and not self._may_exist(key):
-                    created.append(key)
-                self._destination.upload(spools[table].file, key, _build_metadata(contents[table], window))
+                    created[key] = metadata
+                self._upload_one(spools[table].file, key, metadata)
         except BaseException:
-            for key in created:
+            for key, metadata in created.items():
                 with suppress(Exception):  # the first error is the one to show
-                    self._destination.remove(key)
+                    self._destination.remove(key, metadata)
             raise
+
+    def _upload_one(self, file: IO[bytes], key: str, metadata: Mapping[str, str]) -> None:
+        try:
+            self._destination.upload(file, key, metadata, replace=self._replace)
+        except FileExistsError:
+            raise self._exists_already(key) from None
 
     def _may_exist(self, key: str) -> bool:
         """Return whether an object exists; True if that cannot be found out."""
@@ -170,4 +184,5 @@ def _build_metadata(content: Content, window: TimeRange) -> dict[str, str]:
         "records": str(content.rows),
         "sha256": content.sha256,
         "provider-version": __version__,
+        "upload-id": uuid4().hex,
     }

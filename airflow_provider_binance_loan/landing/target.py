@@ -24,14 +24,15 @@ class Destination(Protocol):
         :raises ConfigurationError: the credentials do not allow to find out.
         """
 
-    def upload(self, file: IO[bytes], key: str, metadata: Mapping[str, str]) -> None:
-        """Write a whole object, in place of an existing one; it is visible only once it is complete.
+    def upload(self, file: IO[bytes], key: str, metadata: Mapping[str, str], *, replace: bool = True) -> None:
+        """Write a whole object, from the file's start; it is visible only once it is complete.
 
+        :raises FileExistsError: an object exists, and `replace` is not set.
         :raises ConfigurationError: the object store refuses it.
         """
 
-    def remove(self, key: str) -> None:
-        """Remove an object."""
+    def remove(self, key: str, metadata: Mapping[str, str]) -> None:
+        """Remove an object, unless its metadata shows that another upload wrote it."""
 
     def uri(self, key: str) -> str:
         """Return the address of an object, as other tools read it."""

@@ -29,15 +29,18 @@ class MemoryDestination:
             raise PermissionError(key)
         return key in self.objects
 
-    def upload(self, file: IO[bytes], key: str, metadata: Mapping[str, str]) -> None:
+    def upload(self, file: IO[bytes], key: str, metadata: Mapping[str, str], *, replace: bool = True) -> None:
         if self._failing and key.endswith(self._failing):
             raise ConnectionError(key)
+        if not replace and key in self.objects:
+            raise FileExistsError(key)
         self.uploads.append(key)
         self.objects[key] = file.read()
         self.metadata[key] = metadata
 
-    def remove(self, key: str) -> None:
-        del self.objects[key]
+    def remove(self, key: str, metadata: Mapping[str, str]) -> None:
+        if self.metadata.get(key) == metadata:
+            del self.objects[key]
 
     def uri(self, key: str) -> str:
         return f"memory://lake/{key}"

@@ -154,11 +154,12 @@ def test_empty_and_full_objects_are_one_table(s3: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flatten", [False, True], ids=["records", "tables"])
 def test_describes_the_object_in_its_metadata(s3: Any, *, flatten: bool) -> None:
-    """An object carries its window, its count, its hash and the version that wrote it."""
+    """An object carries its window, its count, its hash, the version that wrote it, and the upload's id."""
     land("a.parquet", SOME, flatten=flatten)
     for key in keys(s3):
         found = s3.get_object(Bucket="lake", Key=key)
         data = found["Body"].read()
+        assert len(found["Metadata"].pop("upload-id")) == 32
         assert found["Metadata"] == {
             "window-start": "2026-03-01T11:00:00+00:00",
             "window-end": "2026-03-01T12:00:00+00:00",
@@ -226,10 +227,10 @@ class FailingDestination(S3Destination):
         super().__init__("lake")
         self._table = table
 
-    def upload(self, file: Any, key: str, metadata: Any) -> None:
+    def upload(self, file: Any, key: str, metadata: Any, *, replace: bool = True) -> None:
         if self._table in key:
             raise RuntimeError("on the way")
-        super().upload(file, key, metadata)
+        super().upload(file, key, metadata, replace=replace)
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -249,7 +250,7 @@ def test_leaves_none_of_the_tables_when_one_upload_fails(s3: Any, table: str) ->
 def test_refuses_when_one_of_the_tables_exists(s3: Any, table: str) -> None:
     """Without replacing, each of the three is checked."""
     s3.put_object(Bucket="lake", Key=f"{table}/a.parquet", Body=b"old")
-    with pytest.raises(ConfigurationError, match=rf"s3://lake/{table}/a\.parquet exists"):
+    with pytest.raises(ConfigurationError, match=rf"s3://lake/{table}/a\.parquet is there already"):
         land("a.parquet", SOME, flatten=True, replace=False)
 
 
@@ -257,7 +258,7 @@ def test_refuses_an_object_that_was_written_during_the_pull(s3: Any) -> None:
     """An object that someone else wrote during the pull is not replaced."""
     sink = open_sink("a.jsonl", replace=False)
     s3.put_object(Bucket="lake", Key="a.jsonl", Body=b"theirs")
-    with pytest.raises(ConfigurationError, match=r"s3://lake/a\.jsonl exists"):
+    with pytest.raises(ConfigurationError, match=r"s3://lake/a\.jsonl is there already"):
         sink.land(SOME, WINDOW)
     assert body(s3, "s3://lake/a.jsonl") == b"theirs"
 

@@ -151,7 +151,7 @@ def test_removes_nothing_that_may_have_existed() -> None:
 def test_refuses_to_replace(lake: MemoryDestination, table: str) -> None:
     """Without replacing, an object of any table is found before there are records."""
     lake.objects[f"{table}/a.jsonl"] = b"old"
-    with pytest.raises(ConfigurationError, match=f"replace=True: memory://lake/{table}/a.jsonl exists"):
+    with pytest.raises(ConfigurationError, match=f": memory://lake/{table}/a.jsonl is there already"):
         Sink(TRANSFERS, lake, "a.jsonl", flatten=True, replace=False)
 
 
