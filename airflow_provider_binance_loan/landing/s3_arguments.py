@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,12 @@ from airflow_provider_binance_loan.validation import described, shown
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 _MAX_KEY_BYTES = 1024
+# The ARN of an access point, which S3 takes for a bucket. It may hold slashes.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-naming.html
+_ACCESS_POINT = re.compile(
+    r"arn:aws[^:/]*:(s3|s3-object-lambda|s3-outposts):[a-z0-9-]*:[0-9]{12}:"
+    r"(outpost[:/][^:/]+[:/])?accesspoint[:/][^:/]+(?=/|$)"
+)
 
 
 class S3Location(NamedTuple):
@@ -38,7 +45,10 @@ def parse_s3_location(bucket: str | None, key: str) -> S3Location:
             )
         if not key.startswith("s3://"):
             raise ConfigurationError(f"Give s3_key as s3://bucket/key: it is {shown(given)}.")
-        bucket, _, key = key.removeprefix("s3://").partition("/")
+        place = key.removeprefix("s3://")
+        access_point = _ACCESS_POINT.match(place)
+        at = access_point.end() if access_point else f"{place}/".index("/")
+        bucket, key = place[:at], place[at + 1 :]
     if not bucket:
         raise ConfigurationError(
             f"Add s3_bucket, or give s3_key as s3://bucket/key: {shown(given)} names no bucket."

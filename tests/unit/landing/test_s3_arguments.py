@@ -7,6 +7,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.handlers import VALID_S3_ARN
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.landing.s3_arguments import (
@@ -17,6 +18,8 @@ from airflow_provider_binance_loan.landing.s3_arguments import (
     require_upload_args,
     require_verify,
 )
+
+ACCESS_POINT = "arn:aws:s3:eu-west-1:123456789012:accesspoint/lake-writer"
 
 
 @pytest.mark.parametrize(
@@ -30,6 +33,26 @@ from airflow_provider_binance_loan.landing.s3_arguments import (
 def test_finds_the_object(bucket: str | None, key: str, location: S3Location) -> None:
     """The object is named by a bucket and a key, or by a whole URL."""
     assert parse_s3_location(bucket, key) == location
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "arn:aws:s3:eu-west-1:123456789012:accesspoint/lake-writer",
+        "arn:aws:s3:eu-west-1:123456789012:accesspoint:lake-writer",
+        "arn:aws:s3::123456789012:accesspoint/mfzwi23gnjvgw.mrap",
+        "arn:aws-cn:s3:cn-north-1:123456789012:accesspoint/lake-writer",
+        "arn:aws:s3-object-lambda:eu-west-1:123456789012:accesspoint/lake-reader",
+        "arn:aws:s3-outposts:us-west-2:123456789012:outpost/op-01ac5d28a6a232904/accesspoint/lake-writer",
+        "arn:aws:s3-outposts:us-west-2:123456789012:outpost:op-01ac5d28a6a232904:accesspoint:lake-writer",
+    ],
+)
+@pytest.mark.parametrize("key", ["a.jsonl", "dt=2026-03-01/a.jsonl", "accesspoint/x/a.jsonl"])
+def test_finds_the_object_behind_an_access_point(arn: str, key: str) -> None:
+    """The ARN of an access point is a bucket, on its own and in an address, as the manifest has it."""
+    assert VALID_S3_ARN.match(arn)
+    assert parse_s3_location(arn, key) == S3Location(arn, key)
+    assert parse_s3_location(None, f"s3://{arn}/{key}") == S3Location(arn, key)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +72,8 @@ def test_finds_the_object(bucket: str | None, key: str, location: S3Location) ->
         ("lake", "", "Give s3_key as the key of an object"),
         ("lake", "a/", "Give s3_key as the key of an object"),
         (None, "s3://lake//a", "Remove the leading slash"),
+        (None, f"s3://{ACCESS_POINT}", "Give s3_key as the key of an object"),
+        (None, f"s3://{ACCESS_POINT}//a", "Remove the leading slash"),
         ("lake", "/a", "Remove the leading slash"),
         ("lake", "a?b", "Remove the leading slash, ? or #"),
         ("lake", "a#b", "Remove the leading slash, ? or #"),
