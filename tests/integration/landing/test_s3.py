@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError
 from airflow_provider_binance_loan.exceptions import ConfigurationError, TransientError
 from airflow_provider_binance_loan.landing.s3 import S3Destination
 from tests.support.connections import aws_client, aws_connection
+from tests.support.s3_answers import Refusal
 
 KEY = "a/b.jsonl"
 
@@ -225,6 +226,35 @@ def test_says_which_argument_s3_refuses(s3: Any, arguments: dict[str, Any], says
     """An argument that only S3 itself can judge is an error that no retry can help."""
     with pytest.raises(ConfigurationError, match=says):
         S3Destination("lake", **arguments).upload(io.BytesIO(b"x"), KEY, {})
+
+
+class OldDestination(S3Destination):
+    """A bucket in a store that refuses the checksums which boto3 adds to uploads."""
+
+    def _open_hook(self, **arguments: Any) -> Any:
+        hook = super()._open_hook(**arguments)
+        hook.get_conn().meta.events.register("before-send.s3", refuse_checksums)
+        return hook
+
+
+def refuse_checksums(request: Any, **_: Any) -> Any:
+    if any("checksum" in name.lower() for name in request.headers):
+        return Refusal(400, "InvalidArgument", "Unsupported header").build(request.url)
+    return None
+
+
+@pytest.mark.parametrize("size", [1, 12 * 2**20], ids=["one request", "parts"])
+def test_lands_in_a_store_without_checksums(
+    s3: Any, s3_url: str, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """A store that does not know boto3's checksums refuses an upload, and what the error advises helps."""
+    file, says = io.BytesIO(b"x" * size), "Set request_checksum_calculation to when_required in config_kwargs "
+    with pytest.raises(ConfigurationError, match=says):
+        OldDestination("lake").upload(file, KEY, {})
+    settings = {"request_checksum_calculation": "when_required"}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_connection(s3_url, config_kwargs=settings))
+    OldDestination("lake").upload(file, KEY, {})
+    assert s3.head_object(Bucket="lake", Key=KEY)["ContentLength"] == size
 
 
 def test_leaves_errors_that_may_pass_as_they_are(s3: Any, mocker: Any) -> None:
