@@ -6,13 +6,13 @@ import gzip
 import hashlib
 import os
 from contextlib import suppress
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
 
 import msgspec
 from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
 
-from airflow_provider_binance_loan.exceptions import ConfigurationError
+from airflow_provider_binance_loan.exceptions import ConfigurationError, TransientError
 from airflow_provider_binance_loan.validation import shown
 
 if TYPE_CHECKING:
@@ -113,13 +113,16 @@ class Spool:
     """
 
     def __init__(self, file_format: FileFormat, table: Table, amount_types: AmountTypes) -> None:
-        self.file = TemporaryFile(prefix="binance-loan-")  # noqa: SIM115 - closed by __exit__
         self._rows = 0
         self._writer: Writer
-        if file_format == "parquet":
-            self._writer = load_parquet().ParquetWriter(self.file, table, amount_types)
-        else:
-            self._writer = JsonLinesWriter(self.file, compress=file_format == "jsonl.gz")
+        try:
+            self.file = TemporaryFile(prefix="binance-loan-")  # noqa: SIM115 - closed by __exit__
+            if file_format == "parquet":
+                self._writer = load_parquet().ParquetWriter(self.file, table, amount_types)
+            else:
+                self._writer = JsonLinesWriter(self.file, compress=file_format == "jsonl.gz")
+        except OSError as error:
+            raise _disk_error(error) from None
 
     def __enter__(self) -> Self:
         return self
@@ -127,21 +130,42 @@ class Spool:
     def __exit__(self, *_: object) -> None:
         with suppress(Exception):  # a writer that is left open would warn when it is collected
             self._writer.close()
-        self.file.close()
+        with suppress(OSError):  # closing writes what is left, which a full disk refuses again
+            self.file.close()
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Add a row."""
-        self._writer.write(row)
+        """Add a row.
+
+        :raises TransientError: the file cannot be written, for example because the disk is full.
+        """
+        try:
+            self._writer.write(row)
+        except OSError as error:
+            raise _disk_error(error) from None
         self._rows += 1
 
     def finish(self) -> Content:
-        """Write the end of the format, rewind the file, and return what it holds."""
-        self._writer.close()
-        size = self.file.tell()
-        self.file.seek(0)
-        digest = hashlib.file_digest(self.file, "sha256").hexdigest()
-        self.file.seek(0)
+        """Write the end of the format, rewind the file, and return what it holds.
+
+        :raises TransientError: the file cannot be written, for example because the disk is full.
+        """
+        try:
+            self._writer.close()
+            size = self.file.tell()
+            self.file.seek(0)
+            digest = hashlib.file_digest(self.file, "sha256").hexdigest()
+            self.file.seek(0)
+        except OSError as error:
+            raise _disk_error(error) from None
         return Content(self._rows, size, digest)
+
+
+def _disk_error(error: OSError) -> TransientError:
+    try:
+        advice = f"Free space in {gettempdir()}, or set TMPDIR to another folder"
+    except FileNotFoundError:
+        advice = "Set TMPDIR to a folder that can be written to"
+    return TransientError(f"{advice}: the records cannot be collected on disk ({error.strerror or error}).")
 
 
 def load_parquet() -> Any:
