@@ -69,9 +69,9 @@ class BinanceLoanDatasetOperator(BaseOperator):
     :param flatten: whether to write flat tables, each as an object, and not one object of nested records. The
         table's name takes the place of `{table}` in the key; without that it is a folder before the first
         `name=value` folder, or else before the file.
-    :param parquet_amounts: `"decimal"`, which is `decimal128(38, 18)` and fails the task on an amount that it
-        cannot hold exactly; `"string"`, digit for digit; or one of these for each of some columns, such as
-        `{"interest": "string"}`.
+    :param parquet_amounts: `"decimal"`, which is `decimal128(38, 18)`, and for LTVs `decimal128(38, 28)`, and
+        fails the task on an amount that it cannot hold exactly; `"string"`, digit for digit; or one of these
+        for each of some columns, such as `{"interest": "string"}`.
     :param replace: whether to overwrite the object; when False and it exists, the task fails before any
         request to Binance.
     :param skip_if_empty: whether to write nothing, and skip the task, when there are no records. By default

@@ -30,6 +30,7 @@ class FieldType(Enum):
     INTEGER = "a whole number"
     TIME = "a time in epoch milliseconds"
     AMOUNT = "a decimal number"
+    RATIO = "a decimal number without a unit"
     TEXT = "a text"
     FLAG = "true or false"
     OBJECT = "an object or a list of one"

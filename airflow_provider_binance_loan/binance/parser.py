@@ -223,6 +223,7 @@ _PARSERS: Mapping[FieldType, _Parser] = {
     FieldType.INTEGER: _integers,
     FieldType.TIME: partial(_integers, expected=FieldType.TIME.value),
     FieldType.AMOUNT: _decimals,
+    FieldType.RATIO: _decimals,
     FieldType.TEXT: _texts,
     FieldType.FLAG: _flags,
 }

@@ -25,9 +25,12 @@ Amounts = AmountType | Mapping[str, AmountType]
 #: The type of each column of amounts.
 AmountTypes = Mapping[str, AmountType]
 
-# 20 digits before the point, and 18 after it, as many as the finest tokens have.
-_DECIMAL = pa.decimal128(38, 18)
-_SMALLEST = Decimal(1).scaleb(-18)
+_DECIMALS = {
+    # 20 digits before the point, and 18 after it, as many as the finest tokens have.
+    FieldType.AMOUNT: pa.decimal128(38, 18),
+    # A quotient may have more digits after the point, and has few before it.
+    FieldType.RATIO: pa.decimal128(38, 28),
+}
 _EXACT = Context(prec=38, traps=[Inexact, InvalidOperation])
 
 _TYPES = {
@@ -40,7 +43,7 @@ _POSITION = pa.int32()
 
 
 class _UnfitError(Exception):
-    """An amount that its column cannot hold exactly."""
+    """An amount that its column cannot hold exactly: the column, its type, and the amount."""
 
 
 def parse_amount_types(fields: Sequence[Field], amounts: Amounts) -> dict[str, AmountType]:
@@ -50,7 +53,7 @@ def parse_amount_types(fields: Sequence[Field], amounts: Amounts) -> dict[str, A
     :param amounts: as given on the task.
     :raises ConfigurationError: it is neither a type nor types by column.
     """
-    names = dict.fromkeys(field.name for field in walk_fields(fields) if field.type is FieldType.AMOUNT)
+    names = dict.fromkeys(field.name for field in walk_fields(fields) if field.type in _DECIMALS)
     types = dict(amounts) if isinstance(amounts, Mapping) else {}
     kinds = types.values() if isinstance(amounts, Mapping) else [amounts]
     if any(name not in names for name in types) or any(kind not in ("decimal", "string") for kind in kinds):
@@ -104,11 +107,11 @@ class ParquetWriter:
         try:
             self._rows.append(self._convert(row))
         except _UnfitError as error:
-            name, value = error.args
+            name, column_type, value = error.args
             record = " and ".join(f"{column} {row[column]}" for column in self._key)
             raise ConfigurationError(
                 f"Set parquet_amounts={{{name!r}: 'string'}}, or 'string' for all amounts: {name} is "
-                f"{shown(value)}, which {_DECIMAL} cannot hold exactly, in the record with {record}. "
+                f"{shown(value)}, which {column_type} cannot hold exactly, in the record with {record}. "
                 "Nothing was written."
             ) from None
         if len(self._rows) == self._batch_rows:
@@ -148,8 +151,8 @@ def _arrow_fields(
 
 
 def _arrow_type(field: Field, amount_types: AmountTypes) -> pa.DataType:
-    if field.type is FieldType.AMOUNT:
-        return pa.string() if amount_types[field.name] == "string" else _DECIMAL
+    if field.type in _DECIMALS:
+        return pa.string() if amount_types[field.name] == "string" else _DECIMALS[field.type]
     if not field.fields:
         return _TYPES[field.type]
     struct = pa.struct(list(_arrow_fields(_by_name(field.fields), amount_types)))
@@ -180,17 +183,18 @@ def _build_value_converter(field: Field, amount_types: AmountTypes) -> Callable[
         if field.type is FieldType.LIST:
             return lambda items: [convert(item) for item in items]
         return convert
-    if field.type is FieldType.AMOUNT and amount_types[field.name] == "decimal":
-        return partial(_to_decimal, field.name)
+    if field.type in _DECIMALS and amount_types[field.name] == "decimal":
+        column_type = _DECIMALS[field.type]
+        return partial(_to_decimal, field.name, column_type, Decimal(1).scaleb(-column_type.scale))
     if field.type is FieldType.TIME and not field.required:
         return lambda value: value or None  # Binance sends 0 for a time that has not come
     return lambda value: value
 
 
-def _to_decimal(name: str, value: str | None) -> Decimal | None:
+def _to_decimal(name: str, column_type: pa.DataType, smallest: Decimal, value: str | None) -> Decimal | None:
     if value is None:
         return None
     try:
-        return Decimal(value).quantize(_SMALLEST, context=_EXACT)
+        return Decimal(value).quantize(smallest, context=_EXACT)
     except (Inexact, InvalidOperation):
-        raise _UnfitError(name, value) from None
+        raise _UnfitError(name, column_type, value) from None

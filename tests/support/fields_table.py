@@ -15,6 +15,7 @@ TYPES = {
     FieldType.INTEGER: "integer",
     FieldType.TIME: "time",
     FieldType.AMOUNT: "amount",
+    FieldType.RATIO: "ratio",
     FieldType.TEXT: "string",
     FieldType.FLAG: "boolean",
     FieldType.OBJECT: "object",

@@ -40,13 +40,14 @@ class ForceLiquidation(TypedDict):
     """One force liquidation of one risk unit.
 
     Every documented field is there, and None where Binance sent null or nothing. Fields that Binance does
-    not document are kept after them. Amounts are decimal strings in plain notation with every digit that
-    Binance sent: `"0E-8"` becomes `"0.00000000"`, the number `16671.5507973` becomes `"16671.5507973"`.
+    not document are kept after them. Amounts and LTVs are decimal strings in plain notation with every
+    digit that Binance sent: `"0E-8"` becomes `"0.00000000"`, the number `16671.5507973` becomes
+    `"16671.5507973"`.
     """
 
     groupId: Annotated[int, FieldType.INTEGER, "the risk unit"]
-    startLtv: Annotated[str | None, FieldType.AMOUNT, "LTV when the liquidation started"]
-    endLtv: Annotated[str | None, FieldType.AMOUNT, "latest LTV; changes while the liquidation runs"]
+    startLtv: Annotated[str | None, FieldType.RATIO, "LTV when the liquidation started"]
+    endLtv: Annotated[str | None, FieldType.RATIO, "latest LTV; changes while the liquidation runs"]
     liquidationStartTime: Annotated[int, FieldType.TIME, "when the liquidation started"]
     liquidationEndTime: Annotated[int | None, FieldType.TIME, "when it ended; null or 0 while it runs"]
     totalNetEquity: Annotated[str | None, FieldType.AMOUNT, "net equity of the risk unit"]

@@ -20,7 +20,11 @@ from tests.support.parquet import rows_of, write
 from tests.support.records import documented, record, records, running, with_undeclared_fields
 from tests.support.transfers import TRANSFERS, transfer_records
 
-AMOUNTS = {field.name for field in walk_fields(FORCE_LIQUIDATIONS.fields) if field.type is FieldType.AMOUNT}
+AMOUNTS = {
+    field.name
+    for field in walk_fields(FORCE_LIQUIDATIONS.fields)
+    if field.type in {FieldType.AMOUNT, FieldType.RATIO}
+}
 
 
 def read(rows: list[dict[str, Any]], table: str = "", amounts: Amounts = "decimal") -> list[dict[str, Any]]:
@@ -58,22 +62,33 @@ def test_holds_the_documented_example() -> None:
     assert found["liquidationSnapshot"]["liabilities"][0]["assetName"] == "USDT"
 
 
-amounts = st.from_regex(r"\A-?[0-9]{1,25}(\.[0-9]{1,25})?\Z")
+amounts = st.from_regex(r"\A-?[0-9]{1,25}(\.[0-9]{1,32})?\Z")
 
 
+@pytest.mark.parametrize(("name", "whole_digits", "scale"), [("totalLiability", 20, 18), ("endLtv", 10, 28)])
 @settings(deadline=None)
 @given(amounts)
-def test_holds_an_amount_exactly_or_refuses_it(amount: str) -> None:
-    """Every amount that fits is read back as the same number; any other is an error, never another number."""
+def test_holds_a_number_exactly_or_refuses_it(name: str, whole_digits: int, scale: int, amount: str) -> None:
+    """Every amount and ratio that fits is read back as the same number; any other is an error."""
     number = Decimal(amount)
     whole, _, fraction = amount.lstrip("-").partition(".")
-    fits = len(whole.lstrip("0")) <= 20 and len(fraction.rstrip("0")) <= 18
-    rows = [running(totalLiability=amount)]
+    fits = len(whole.lstrip("0")) <= whole_digits and len(fraction.rstrip("0")) <= scale
+    rows = [running(**{name: amount})]
     if fits:
-        assert read(rows)[0]["totalLiability"] == number
+        assert read(rows)[0][name] == number
     else:
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(ConfigurationError, match=rf"which decimal128\(38, {scale}\) cannot hold exactly"):
             write(rows)
+
+
+@pytest.mark.parametrize("name", ["startLtv", "endLtv"])
+@pytest.mark.parametrize("ltv", ["0.9123456789012345678", "0." + "1234567890" * 2 + "12345678"])
+def test_holds_a_ratio_of_many_decimals(name: str, ltv: str) -> None:
+    """An LTV, which is a quotient, may have up to 28 decimals, in a whole record and in a flat table."""
+    one = record(**{name: ltv})
+    assert read([one])[0][name] == Decimal(ltv)
+    flat = dict(flat_rows(FORCE_LIQUIDATIONS)(one))
+    assert read([dict(flat["liquidations"])], "liquidations")[0][name] == Decimal(ltv)
 
 
 @settings(deadline=None)

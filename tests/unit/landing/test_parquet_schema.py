@@ -30,7 +30,8 @@ from tests.support.parquet import rows_of, schema_of, tables_of, write
 from tests.support.records import records, with_undeclared_fields
 from tests.support.transfers import TRANSFERS, transfer_records
 
-DECIMAL, STRING, INTEGER = pa.decimal128(38, 18), pa.string(), pa.int64()
+DECIMAL, RATIO = pa.decimal128(38, 18), pa.decimal128(38, 28)
+STRING, INTEGER = pa.string(), pa.int64()
 POSITION, TIME, FLAG = pa.int32(), pa.timestamp("ms", tz="UTC"), pa.bool_()
 BOTH = pytest.mark.parametrize(
     ("dataset", "some"),
@@ -87,7 +88,7 @@ TRANSFER = [
             "liquidations",
             [
                 pa.field("groupId", INTEGER, nullable=False),
-                *[(name, DECIMAL) for name in ("startLtv", "endLtv")],
+                *[(name, RATIO) for name in ("startLtv", "endLtv")],
                 pa.field("liquidationStartTime", TIME, nullable=False),
                 ("liquidationEndTime", TIME),
                 *[(name, DECIMAL) for name in ("totalNetEquity", "totalMaintenanceMargin", "totalLiability")],
@@ -174,7 +175,9 @@ def test_decides_on_amounts_by_the_column() -> None:
     assert (schema.field("principal").type, schema.field("interest").type) == (DECIMAL, STRING)
     nested = schema_of("", "string").field("liquidationSnapshot").type
     assert nested.field("snapshots").type.value_type.field("netEquity").type == STRING
-    assert schema_of("").field("startLtv").type == DECIMAL
+    assert schema_of("").field("startLtv").type == RATIO
+    assert schema_of("", {"startLtv": "string"}).field("startLtv").type == STRING
+    assert schema_of("", "string").field("endLtv").type == STRING
 
 
 class Odd(TypedDict):
