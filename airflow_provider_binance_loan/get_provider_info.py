@@ -31,6 +31,14 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.operators"]}],
         "sensors": [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.sensors"]}],
         "triggers": [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.triggers"]}],
+        # OpenLineage drops an asset whose scheme has no converter. Airflow skips an entry without a handler.
+        "asset-uris": [
+            {
+                "schemes": ["binance"],
+                "handler": None,
+                "to_openlineage_converter": f"{_PACKAGE}.lineage.convert_asset_to_openlineage",
+            }
+        ],
         "extra-links": [f"{_PACKAGE}.links.S3ObjectLink"],
         "connection-types": [
             {

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import pytest
 from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.definitions.asset import AssetUniqueKey
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow.sdk.lineage import get_hook_lineage_collector
+from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
 
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
+from airflow_provider_binance_loan.hooks import BinanceLoanHook
+from airflow_provider_binance_loan.lineage import add_input
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from tests.support.operators import fill, operator
+from tests.support.records import WINDOW
 from tests.support.runs import run_context
 
 
@@ -83,3 +89,30 @@ def test_reports_input_and_output(exchange: Exchange, s3: Any, mocker: Any) -> N
         "window_end": "2026-03-01T12:00:00+00:00",
     }
     assert target.asset.uri == "s3://lake/a.jsonl"
+
+
+class Dataset(NamedTuple):
+    """OpenLineage's dataset, which the package does without."""
+
+    namespace: str
+    name: str
+
+
+@pytest.mark.parametrize("conn_id", ["binance_loan_default", "desk.eu-1", "wäh rung/a@b:c"])
+def test_openlineage_gets_the_input(conn_id: str, mocker: Any) -> None:
+    """Airflow finds the converter of the scheme, and the dataset has the connection and the path."""
+    mocker.patch("airflow.providers.common.compat.openlineage.facet.Dataset", Dataset)
+    mocker.patch("airflow.sdk.plugins_manager.get_hook_lineage_readers_plugins", return_value=[object])
+    get_hook_lineage_collector.cache_clear()
+    try:
+        add_input(BinanceLoanHook(conn_id), FORCE_LIQUIDATIONS, WINDOW)
+        (source,) = get_hook_lineage_collector().collected_assets.inputs
+    finally:
+        get_hook_lineage_collector.cache_clear()
+    uri = source.asset.normalized_uri
+    assert uri is not None
+    converter = ProvidersManagerTaskRuntime().asset_to_openlineage_converters[uri.partition(":")[0]]
+    found = converter(Asset(uri=uri, extra=source.asset.extra), source.context)
+    assert found.name == "/sapi/v1/margin/loan-group/force-liquidation"
+    assert unquote(found.namespace) == f"binance://{conn_id}"
+    assert f"{found.namespace}{found.name}" == source.asset.uri
