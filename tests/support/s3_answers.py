@@ -30,9 +30,9 @@ Answer = Refusal | Callable[[], Refusal | None] | None
 
 
 class ScriptedDestination(S3Destination):
-    """A bucket whose answers to the final write of uploads are scripted, in their order, and real after that.
+    """A bucket whose answers to final writes and removals are scripted, in their order, and real after that.
 
-    `conditions` holds the If-None-Match of each of these writes.
+    `conditions` holds the If-None-Match or If-Match of each of these requests.
 
     :param answers: the answers.
     """
@@ -45,12 +45,12 @@ class ScriptedDestination(S3Destination):
     def _open_hook(self, **arguments: Any) -> Any:
         hook = super()._open_hook(**arguments)
         events = hook.get_conn().meta.events
-        for operation in ("PutObject", "CompleteMultipartUpload"):
+        for operation in ("PutObject", "CompleteMultipartUpload", "DeleteObject"):
             events.register(f"before-send.s3.{operation}", self._answer)
         return hook
 
     def _answer(self, request: Any, **_: Any) -> AWSResponse | None:
-        condition = request.headers.get("If-None-Match")
+        condition = request.headers.get("If-None-Match") or request.headers.get("If-Match")
         self.conditions.append(condition.decode() if isinstance(condition, bytes) else condition)
         answer = self._answers.pop(0) if self._answers else None
         found = answer() if callable(answer) and not isinstance(answer, Refusal) else answer

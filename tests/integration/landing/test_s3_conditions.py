@@ -80,6 +80,14 @@ def test_leaves_a_conflict_that_lasts_to_airflow(s3: Any) -> None:
     assert keys(s3) == []
 
 
+def test_tries_again_after_a_conflict_only(s3: Any) -> None:
+    """Another refusal of an upload that must not replace is final at once."""
+    lake = ScriptedDestination([Refusal(403, "AccessDenied")])
+    with pytest.raises(ConfigurationError, match="Allow s3:PutObject"):
+        lake.upload(io.BytesIO(b"x"), KEY, {}, replace=False)
+    assert (lake.conditions, keys(s3)) == (["*"], [])
+
+
 @SIZES
 @pytest.mark.parametrize("answer", [UNKNOWN, UNSUPPORTED], ids=["501", "400"])
 def test_writes_without_the_condition_where_it_is_unknown(s3: Any, answer: Refusal, size: int) -> None:
@@ -121,6 +129,16 @@ def test_removes_an_object_only_while_it_is_its_own(s3: Any) -> None:
     lake.remove(KEY, {"upload-id": "1", "records": "1"})
     lake.remove(KEY, {"upload-id": "1", "records": "1"})
     assert keys(s3) == []
+
+
+@pytest.mark.parametrize("answers", [[], [UNKNOWN]], ids=["known", "unknown"])
+def test_removes_an_object_on_condition(s3: Any, answers: list[Any]) -> None:
+    """The removal has the condition that the bytes are still the same, unless the store does not know it."""
+    lake = ScriptedDestination([None, *answers])
+    lake.upload(io.BytesIO(b"x"), KEY, {"upload-id": "1"})
+    etag = s3.head_object(Bucket="lake", Key=KEY)["ETag"]
+    lake.remove(KEY, {"upload-id": "1"})
+    assert (keys(s3), lake.conditions) == ([], [None, etag, *([None] if answers else [])])
 
 
 class BlindDestination(S3Destination):
