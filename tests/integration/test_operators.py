@@ -155,7 +155,7 @@ def test_leaves_transient_errors_to_airflow(connect: Any) -> None:
     [
         (
             {"s3_key": "s3://lake/a.jsonl", "replace": False},
-            r"^Remove the object, or set replace=True: s3://lake/a\.jsonl exists",
+            r"^Remove the object, or set replace=True: s3://lake/a\.jsonl is there already",
         ),
         ({"s3_key": "s3://nowhere/a.jsonl"}, "^Create the bucket 'nowhere'"),
         ({"s3_key": "s3://lake/a"}, "^Set file_format, or give s3_key a known ending: 'a' has none"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ from botocore.exceptions import ClientError, NoCredentialsError, ParamValidation
 
 from airflow_provider_binance_loan import exceptions as errors
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
-from airflow_provider_binance_loan.landing.formats import parse_format
+from airflow_provider_binance_loan.landing.formats import _disk_error, parse_format
 from airflow_provider_binance_loan.landing.parquet import parse_amount_types
 from airflow_provider_binance_loan.landing.s3 import _CHECK_NEEDS, _WRITE_NEEDS
 from airflow_provider_binance_loan.landing.s3_arguments import (
@@ -51,6 +52,10 @@ def sink(**arguments: Any) -> Any:
     made = Sink(FORCE_LIQUIDATIONS, destination, **arguments)
     window: Any = SimpleNamespace(start=NOW, end=NOW)
     return made.land([RECORD | {"totalLiability": "1e30", "startLtv": "0." + "1" * 30}], window)
+
+
+def full_disk() -> None:
+    raise _disk_error(OSError(errno.ENOSPC, "No space left on device"))
 
 
 def upload(**args: Any) -> Any:
@@ -124,6 +129,13 @@ CASES = [
     landed("403", "replace", lambda: refusal("403", "HeadObject")),
     landed("SignatureDoesNotMatch", "AWS connection", lambda: refusal("SignatureDoesNotMatch")),
     landed("InvalidStorageClass", "s3_extra_args", lambda: refusal("InvalidStorageClass")),
+    landed("InvalidToken", "AWS connection", lambda: refusal("InvalidToken")),
+    landed("AccountProblem", "AWS connection", lambda: refusal("AccountProblem")),
+    landed("PermanentRedirect", "region_name", lambda: refusal("PermanentRedirect")),
+    landed("QuotaExceeded", "quota", lambda: refusal("QuotaExceeded")),
+    landed("KMS.DisabledException", "KMS key", lambda: refusal("KMS.DisabledException")),
+    landed("InvalidArgument", "request_checksum_calculation", lambda: refusal("InvalidArgument")),
+    landed("disk full", "TMPDIR", full_disk, "TransientError"),
 ]
 
 
@@ -142,5 +154,9 @@ def test_names_what_is_wrong_with_landing(case: Case, environment: Environment, 
         "AccessDenied",
         "403",
         "SignatureDoesNotMatch",
+        "InvalidToken",
+        "AccountProblem",
+        "PermanentRedirect",
+        "InvalidArgument",
     }
     assert error.conn_id == ("aws_default" if about_connection else None)
