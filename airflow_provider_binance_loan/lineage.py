@@ -11,6 +11,8 @@ from airflow.sdk.definitions.asset import AssetRef
 from airflow.sdk.lineage import get_hook_lineage_collector
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from airflow.providers.common.compat.openlineage.facet import Dataset as OpenLineageDataset
     from airflow.sdk import Context
 

@@ -6,7 +6,6 @@ Limits: https://developers.binance.com/legacy-docs/institutional_loan/general-in
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
@@ -14,8 +13,7 @@ from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
+from airflow_provider_binance_loan.binance.decoding import DecodingError, Flaw, decode
 from airflow_provider_binance_loan.binance.time_range import utc_datetime
 from airflow_provider_binance_loan.exceptions import (
     AuthRefusedError,
@@ -37,8 +35,6 @@ LIQUIDATION_CODES = frozenset({-1024, -1025, -27024, -27025})
 _TRANSIENT_CODES = LIQUIDATION_CODES | {-1000, -1001, -1004, -1006, -1007, -1008, -3000, -3044}
 # A `code` that is none of these is an error, also beside data and with HTTP 200.
 _SUCCESS_CODES = (None, 0, 200, "0", "200", "000000")
-# Keys that stand once in an answer.
-_UNIQUE_KEYS = (b'"rows"', b'"total"', b'"code"', b'"success"')
 _AUTH_CODES = frozenset({-1002, -1022, -1099, -2008, -2014, -2015, -4004})
 
 # What to do about a refusal, by code: 74 characters at most, since Airflow's log page cuts off the rest.
@@ -69,12 +65,7 @@ _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 # The longest ban that Binance documents; whoever states a longer one is not taken at its word.
 _MAX_WAIT_MS = 3 * 24 * 60 * 60 * 1000
 _WEIGHT = re.compile(r"[0-9]{1,9}")
-_CUT_OFF = "is cut off or damaged"
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b")
-
-
-# A number with a fraction or an exponent stays the text that was sent.
-_decode = msgspec.json.Decoder(float_hook=str).decode
 
 
 def _unparsed(payload: Any) -> Any:
@@ -140,34 +131,19 @@ class Response:
         :raises TransientError: the body is JSON that was cut off.
         """
         try:
-            payload = _decode(self.body)
-        except (msgspec.ValidationError, RecursionError):
-            # An endless number or too many levels, which no answer of Binance has.
-            flaw, may_pass = "is not JSON", False
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            flaw, may_pass = self._flaw()
-        else:
-            if not any(self.body.count(key) > 1 for key in _UNIQUE_KEYS) or not _has_key_twice(self.body):
-                return payload
-            flaw, may_pass = "has a key twice in one object", False
-        # Outside the handlers: the error of the JSON parser quotes the text, and must not be chained.
+            return decode(self.body)
+        except DecodingError as error:
+            flaw = error.flaw
+        # Outside the handler: the error of the JSON parser quotes the text, and must not be chained.
         message = (
-            f"Check the proxies and firewalls on the way to Binance: the answer, {self._summary()}, {flaw}."
+            "Check the proxies and firewalls on the way to Binance: the answer, "
+            f"{self._summary()}, {flaw.value}."
         )
-        if flaw == _CUT_OFF:
+        if flaw is Flaw.CUT_OFF:
             raise TransientError(message, status=self.status, path=self.request.path)
-        raise BadResponseError(message, status=self.status, path=self.request.path, may_pass=may_pass)
-
-    def _flaw(self) -> tuple[str, bool]:
-        """Return why the body is not JSON, and whether the next answer may be better."""
-        if self.body.lstrip()[:1] not in {b"{", b"["}:
-            return "is not JSON", True
-        try:
-            json.loads(self.body)
-        except (ValueError, RecursionError):
-            return _CUT_OFF, True
-        # Python's parser is more lenient. The text is complete, so it would be the same the next time.
-        return "has a number that is not finite, or an unpaired surrogate", False
+        raise BadResponseError(
+            message, status=self.status, path=self.request.path, may_pass=flaw is Flaw.NOT_JSON
+        )
 
     @cached_property
     def content(self) -> Any:
@@ -276,24 +252,6 @@ class Response:
             ends_at_ms=ends_at_ms,
             banned=banned,
         )
-
-
-class _KeyTwiceError(Exception):
-    """An object has a key twice."""
-
-
-def _has_key_twice(body: bytes) -> bool:
-    """Return whether any object has a key twice. It takes longer than parsing, so call it on suspicion."""
-
-    def check(pairs: list[tuple[str, Any]]) -> None:
-        if len(dict(pairs)) < len(pairs):
-            raise _KeyTwiceError
-
-    try:
-        json.loads(body, object_pairs_hook=check)
-    except _KeyTwiceError:
-        return True
-    return False
 
 
 def _one_line(text: str, length: int) -> str:

@@ -41,7 +41,7 @@ def parse_page(payload: Any, record_type: type) -> Page:
         (total,) = _integers([payload.get("total")], lambda _: "total")
         rows = payload.get("rows", _ABSENT)
         if total == 0 and (rows is _ABSENT or rows is None):
-            rows = []  # as an endpoint beside these, /sapi/v1/asset/transfer, answers when there are none
+            rows = []  # as /sapi/v1/asset/transfer answers when there are none
         if not isinstance(rows, list):
             raise _MalformedError(rows, "a list", "rows")
         return Page(_parse_rows(rows, _shape_of(record_type), "rows[{}]".format), total)
@@ -99,7 +99,7 @@ def _build_parser(field: Field) -> _Parser:
 
 def _parse_rows(rows: list[Any], shape: _Shape, path: _Path) -> list[Record]:
     if not rows:
-        return rows  # no columns
+        return rows
     if not _in_order(rows, shape):
         rows = [_arrange(row, shape, path, index) for index, row in enumerate(rows)]
     for name, parse in shape.parsers.items():
@@ -150,8 +150,7 @@ _PLAIN = r"-?[0-9]++(?:\.[0-9]++)?"
 _PLAIN_NUMBER = re.compile(_PLAIN)
 _PLAIN_LINES = re.compile(rf"(?:{_PLAIN}\n)*+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE](?P<exponent>[+-]?[0-9]{1,4}))?")
-# Beyond this, plain notation is a long row of zeros, and no amount of any asset.
-_MAX_EXPONENT = 100
+_MAX_EXPONENT = 100  # beyond it, plain notation is a long row of zeros, and no amount of any asset
 # Binance's LONG is an integer of 64 bits.
 _TOO_LARGE = 2**63
 

@@ -12,6 +12,8 @@ from airflow_provider_binance_loan.exceptions import ConfigurationError, Transie
 from airflow_provider_binance_loan.validation import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 # The answer to a HEAD has no body, so there the code is the HTTP status.
