@@ -135,11 +135,9 @@ def _read_part(
         # Only now: a unit that closes in the meantime takes its rows out of the list, and is found here.
         units = yield from read_closed_units(closed_units)
         group_ids = list(dict.fromkeys(unit["groupId"] for unit in units if was_open_in(unit, part)))
-    queries = [active._replace(group_id=group_id) for group_id in group_ids]
+    queries = (active._replace(group_id=group_id) for group_id in group_ids)
     yield from interleave(read_span(query, part, found, Pace(part.length_ms)) for query in queries)
-    if not isinstance(risk_units, tuple):
-        queries.append(active)
-    yield from _drop_neighbours(queries, part, found)
+    yield from _drop_neighbours(active, part, found)
     cursor.move_to(part.end_ms, len(found))
     time_ms = dataset.time_ms
     records = []
@@ -151,23 +149,22 @@ def _read_part(
     return records
 
 
-def _drop_neighbours(queries: Sequence[Query], part: TimeRange, found: dict[Key, Record]) -> Plan[None]:
+def _drop_neighbours(active: Query, part: TimeRange, found: dict[Key, Record]) -> Plan[None]:
     """Remove the records of the millisecond before the window, unless Binance selects them for the window.
 
     That millisecond was asked for in case Binance leaves out the start of a span. A record in it is the
     previous window's, if Binance selects by its start; if by another time, it is returned again when the
-    window is asked for exactly.
+    window is asked for exactly. The risk unit is named, since it may have closed in the meantime.
     """
-    doubtful = [
-        key
-        for key, record in found.items()
-        if queries and queries[0].dataset.time_ms(record) == queries[0].floor_ms == part.start_ms - 1
-    ]
-    if not doubtful:
+    dataset = active.dataset
+    if active.floor_ms != part.start_ms - 1:
         return
+    doubtful = [key for key, record in found.items() if dataset.time_ms(record) == active.floor_ms]
+    units = {found[key]["groupId"] for key in doubtful} if dataset.by_risk_unit else {None}
+    exact = (active._replace(floor_ms=part.start_ms, group_id=unit) for unit in units)
     again: dict[Key, Record] = {}
-    exact = [query._replace(floor_ms=part.start_ms) for query in queries]
-    yield from interleave(read_span(query, part, again, Pace(part.length_ms)) for query in exact)
+    if doubtful:
+        yield from interleave(read_span(query, part, again, Pace(part.length_ms)) for query in exact)
     for key in doubtful:
         if key not in again:
             del found[key]

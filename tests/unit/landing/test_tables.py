@@ -203,11 +203,11 @@ def test_keeps_undeclared_fields() -> None:
     rows = rows_of(FORCE_LIQUIDATIONS, with_undeclared_fields())
     (liquidation,) = rows["liquidations"]
     assert liquidation["fee"] == "1.50"
-    assert liquidation["extra"] == {"b": [1, None], "a": "żółć"}
+    assert liquidation["extra"] == {"b": ["1", None], "a": "żółć"}
     assert liquidation["liquidationSnapshot"] == {"reason": "LTV"}
     (snapshot,) = rows["snapshots"]
     assert (snapshot["position"], snapshot["position_"]) == (0, "long")
-    assert (snapshot["groupId"], snapshot["groupId_"]) == (6, 66)
+    assert (snapshot["groupId"], snapshot["groupId_"]) == (6, "66")
     assert rows["liabilities"][0]["rate"] == "0.00010"
 
 
