@@ -17,6 +17,7 @@ from airflow_provider_binance_loan.client.base import (
     Send,
     Wait,
 )
+from airflow_provider_binance_loan.client.network import FAILURES, Transport
 from airflow_provider_binance_loan.client.session import headers
 from airflow_provider_binance_loan.client.tls import tls_context
 from airflow_provider_binance_loan.exceptions import BinanceLoanError
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What httpx raises, and what it lets through.
-_FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError)
+# What httpx and httpcore raise, and what they let through.
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, *FAILURES, OSError, ValueError)
 
 
 class AsyncClient(BaseClient):
@@ -41,15 +42,12 @@ class AsyncClient(BaseClient):
     def __init__(self, settings: Settings, **kwargs: Any) -> None:
         super().__init__(settings, **kwargs)
         self._exclusive = asyncio.Lock()
-        context, proxy = tls_context(settings), self._proxy_url
         self._client = httpx.AsyncClient(
             headers=headers(settings),
             timeout=httpx.Timeout(
                 settings.timeout, connect=min(CONNECT_TIMEOUT_S, settings.timeout), pool=None
             ),
-            verify=context,
-            proxy=proxy and httpx.Proxy(proxy, ssl_context=context if proxy.startswith("https:") else None),
-            limits=httpx.Limits(max_keepalive_connections=settings.max_concurrency),
+            transport=Transport(tls_context(settings), self._proxy_url, settings.max_concurrency),
             event_hooks={"response": [_drop_location]},
             trust_env=False,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -21,7 +21,7 @@ from airflow_provider_binance_loan.client.base import (
     Send,
     Wait,
 )
-from airflow_provider_binance_loan.client.session import deadline_responses, open_session
+from airflow_provider_binance_loan.client.session import Connections, open_session
 from airflow_provider_binance_loan.exceptions import BinanceLoanError, TransientError
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CHUNK_BYTES = 2**16
+# How long to wait for threads whose requests were ended.
+_ENDING_S = 1.0
 
 
 class SyncClient(BaseClient):
@@ -44,12 +46,14 @@ class SyncClient(BaseClient):
     def __init__(self, settings: Settings, **kwargs: Any) -> None:
         super().__init__(settings, **kwargs)
         deadline_s = self._retry_policy.deadline_s
-        self._session = open_session(settings, deadline_responses(self._clock, deadline_s))
+        self._connections = Connections(self._clock, deadline_s)
+        self._session = open_session(settings, self._connections)
         # What all requests share is prepared once: preparing the headers takes longer than sending them.
         self._prepared = self._session.prepare_request(requests.Request("GET", settings.base_url))
         timeout_s = min(settings.timeout, deadline_s)
         self._timeout = (min(CONNECT_TIMEOUT_S, timeout_s), timeout_s)
         self._pool: ThreadPoolExecutor | None = None
+        self._submitted: set[Future[None]] = set()
         self._exclusive = threading.Lock()
         self._cancelled = threading.Event()
         self._failure: BinanceLoanError = TransientError("Try again later: the pull was given up.")
@@ -59,8 +63,12 @@ class SyncClient(BaseClient):
 
     def __exit__(self, *_: object) -> None:
         self._cancelled.set()
+        self._connections.end()
         if self._pool:
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            # One that is connecting cannot be ended, and gives up within its timeout.
+            unfinished = wait(tuple(self._submitted), timeout=_ENDING_S).not_done
+            self._pool.shutdown(wait=not unfinished)
         self._session.close()
 
     def run(self, plan: Plan[T]) -> T:
@@ -100,8 +108,10 @@ class SyncClient(BaseClient):
                 answers.put(error)
 
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._settings.max_concurrency)
-        self._pool.submit(work)
+            self._pool = ThreadPoolExecutor(self._settings.max_concurrency, "binance_loan")
+        future = self._pool.submit(work)
+        self._submitted.add(future)
+        future.add_done_callback(self._submitted.discard)
 
     def _perform(self, request: Request) -> Response:
         """Return the response to a request, after as many attempts as it takes.
@@ -117,9 +127,10 @@ class SyncClient(BaseClient):
         raise copy.copy(self._failure)  # the first error says why the pull fails
 
     def _cancel(self, failure: BinanceLoanError) -> None:
-        """Let no more requests be sent, and end the waits of those that have not been sent."""
+        """Let no more requests be sent, and end the waits and the answers of the others."""
         self._failure = failure
         self._cancelled.set()
+        self._connections.end()
 
     def _drive(self, flow: Flow[T]) -> T:
         outcome: Outcome | None = None

@@ -35,7 +35,7 @@ PROTOCOL_MAY_IMPORT = sys.stdlib_module_names - {
     "time",
 } | {"cryptography", "msgspec", PACKAGE}
 CLOCK_METHODS = {"now", "utcnow", "today", "sleep"}
-HTTP_CLIENTS = {"requests", "httpx", "socket", "urllib3", "aiohttp"}
+HTTP_CLIENTS = {"requests", "httpcore", "httpx", "socket", "urllib3", "aiohttp"}
 
 MAX_LINES = 300
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
+from airflow_provider_binance_loan.binance.messages import Request, Response
+from airflow_provider_binance_loan.binance.plans import Plan
+from airflow_provider_binance_loan.client.asynchronous import AsyncClient
+from airflow_provider_binance_loan.client.sync import SyncClient
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
+
+T = TypeVar("T")
 
 KINDS = ["sync", "async"]
 
@@ -26,3 +32,32 @@ class HookClient:
         if self.kind == "sync":
             return self.hook.get_force_liquidations(start, end, **arguments)
         return asyncio.run(self.hook.aget_force_liquidations(start, end, **arguments))
+
+
+def run_plan(kind: str, plan: Plan[T], **arguments: Any) -> T:
+    """Return the result of a plan that one of the clients runs for the default connection.
+
+    :param kind: `"sync"` or `"async"`.
+    :param plan: the plan.
+    :param arguments: those of the client.
+    """
+    settings = BinanceLoanHook()._settings()
+
+    async def run() -> T:
+        async with AsyncClient(settings, **arguments) as client:
+            return await client.run(plan)
+
+    if kind == "async":
+        return asyncio.run(run())
+    with SyncClient(settings, **arguments) as client:
+        return client.run(plan)
+
+
+def one_by_one(*paths: str) -> Plan[list[Response]]:
+    """Send requests, each when the answer to the one before has come, and return the answers."""
+    answers = []
+    for path in paths:
+        answer = (yield Request(path)) or (yield None)
+        assert answer
+        answers.append(answer)
+    return answers

@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 EMPTY = (
@@ -51,7 +51,8 @@ def raw_server(
                 connection = tls.wrap_socket(connection, server_side=True) if tls else connection
             except OSError:  # the client hung up on the certificate
                 continue
-            with connection, connection.makefile("rb") as stream:
+            # A client that hangs up on unread bytes resets the connection.
+            with connection, suppress(ConnectionError), connection.makefile("rb") as stream:
                 while data is not None and (line := stream.readline()):
                     lines.append(line.decode().strip())
                     lines.ports.append(port)

@@ -59,7 +59,8 @@ class Relay:
                     self.passed += len(passes)
                     self.held_back |= len(passes) < len(data)
                 sink.sendall(passes)
-            sink.shutdown(socket.SHUT_WR)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)  # also after a reset
 
 
 class TunnelProxy(Relay):
