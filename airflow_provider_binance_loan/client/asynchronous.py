@@ -10,13 +10,13 @@ import httpx
 from airflow_provider_binance_loan.client.base import (
     CONNECT_TIMEOUT_S,
     BaseClient,
-    Body,
     Exclusive,
     Flow,
     Outcome,
     Send,
     Wait,
 )
+from airflow_provider_binance_loan.client.body import Body
 from airflow_provider_binance_loan.client.network import FAILURES, Transport
 from airflow_provider_binance_loan.client.session import headers
 from airflow_provider_binance_loan.client.tls import tls_context
@@ -122,19 +122,21 @@ class AsyncClient(BaseClient):
     async def _fetch(self, step: Send) -> Outcome:
         # Errors are returned and not raised: error trackers record frame locals, and httpx's frames hold the
         # signed URL.
-        body = Body(step.request)
         try:
             async with (
                 asyncio.timeout(self._retry_policy.deadline_s),
                 self._client.stream("GET", self._url(step)) as answer,
             ):
-                async for chunk in answer.aiter_bytes():
-                    body.add(chunk)
+                body = Body(step.request.path, answer.status_code, answer.headers.get("content-encoding"))
+                async for chunk in answer.aiter_raw():
+                    if not body.add(chunk):
+                        break
+                content = body.content()
         except BinanceLoanError as error:
             return error.with_traceback(None)
         except _FAILURES as error:
             return self._unreachable(step.request, error)
-        return self._response(body, step, answer.status_code, answer.headers)
+        return self._response(content, step, answer.status_code, answer.headers)
 
 
 async def _drop_location(answer: Any) -> None:

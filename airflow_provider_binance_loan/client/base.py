@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 # Binance may take ten seconds to process a request, so only connecting has a shorter timeout.
 CONNECT_TIMEOUT_S = 5.0
-# A page of a hundred records has some hundred thousand bytes.
-_MAX_BODY_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -224,13 +222,13 @@ class BaseClient:
         params = (*step.request.params, ("recvWindow", self._settings.recv_window))
         return f"{address}?{signed_query(params, self._settings.credentials, step.timestamp_ms)}"
 
-    def _response(self, body: Body, step: Send, status: int, headers: Mapping[str, str]) -> Response:
+    def _response(self, body: bytes, step: Send, status: int, headers: Mapping[str, str]) -> Response:
         lowered = {name.lower(): value for name, value in headers.items()}
         return Response(
             step.request,
             status,
             lowered,
-            bytes(body),
+            body,
             step.timestamp_ms,
             self._clock.now_ms(),
             step.clock_offset_ms,
@@ -258,30 +256,6 @@ class BaseClient:
         except BinanceLoanError as error:
             error.conn_id = self._settings.conn_id
             raise
-
-
-class Body:
-    """The bytes of an answer, bounded in number."""
-
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self._bytes = bytearray()
-
-    def add(self, chunk: bytes) -> None:
-        """Add bytes that were received.
-
-        :raises BadResponseError: the body is longer than any page.
-        """
-        self._bytes += chunk
-        if len(self._bytes) > _MAX_BODY_BYTES:
-            raise BadResponseError(
-                "Check the proxies and firewalls on the way to Binance: the answer has more than "
-                f"{_MAX_BODY_BYTES // 2**20} MiB, which no page has.",
-                path=self._request.path,
-            )
-
-    def __bytes__(self) -> bytes:
-        return bytes(self._bytes)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -23,6 +23,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from airflow_provider_binance_loan import __version__
+from airflow_provider_binance_loan.client.body import ACCEPTED_CODINGS
 from airflow_provider_binance_loan.client.tls import tls_context
 from airflow_provider_binance_loan.client.urls import parse_proxy
 from airflow_provider_binance_loan.exceptions import ConfigurationError
@@ -38,6 +39,7 @@ def headers(settings: Settings) -> dict[str, str]:
     """Return the headers of every request."""
     return {
         "X-MBX-APIKEY": settings.credentials.api_key,
+        "Accept-Encoding": ACCEPTED_CODINGS,
         "User-Agent": f"airflow-provider-binance-loan/{__version__}",
     }
 

@@ -14,13 +14,13 @@ from urllib3.exceptions import HTTPError
 from airflow_provider_binance_loan.client.base import (
     CONNECT_TIMEOUT_S,
     BaseClient,
-    Body,
     Exclusive,
     Flow,
     Outcome,
     Send,
     Wait,
 )
+from airflow_provider_binance_loan.client.body import Body
 from airflow_provider_binance_loan.client.session import Connections, open_session
 from airflow_provider_binance_loan.exceptions import BinanceLoanError, TransientError
 
@@ -157,13 +157,15 @@ class SyncClient(BaseClient):
     def _fetch(self, step: Send) -> Outcome:
         # Errors are returned and not raised: error trackers record frame locals, and this frame holds the
         # signed URL.
-        body = Body(step.request)
         signed = self._prepared.copy()
         signed.url = self._url(step)
         try:
             with self._session.send(signed, timeout=self._timeout, stream=True) as answer:
-                while chunk := answer.raw.read1(_CHUNK_BYTES, decode_content=True):
-                    body.add(chunk)
+                body = Body(step.request.path, answer.status_code, answer.headers.get("content-encoding"))
+                while chunk := answer.raw.read1(_CHUNK_BYTES, decode_content=False):
+                    if not body.add(chunk):
+                        break
+                content = body.content()
         except BinanceLoanError as error:
             return error.with_traceback(None)
         except (
@@ -172,7 +174,7 @@ class SyncClient(BaseClient):
             HTTPError,
         ) as error:  # of requests and urllib3, and what they let through
             return self._unreachable(step.request, error)
-        return self._response(body, step, answer.status_code, answer.headers)
+        return self._response(content, step, answer.status_code, answer.headers)
 
 
 def _received(answers: SimpleQueue[Response | BaseException]) -> Response:

@@ -22,10 +22,11 @@ def answer(status: str, body: bytes | str, *headers: str) -> bytes:
 
 
 class Lines(list[str]):
-    """The first lines of the requests, and from which port each came."""
+    """The first lines of the requests, their other lines, and from which port each came."""
 
     def __init__(self) -> None:
         self.ports: list[int] = []
+        self.headers: list[str] = []
 
 
 @contextmanager
@@ -56,8 +57,8 @@ def raw_server(
                 while data is not None and (line := stream.readline()):
                     lines.append(line.decode().strip())
                     lines.ports.append(port)
-                    while stream.readline().strip():
-                        pass
+                    while header := stream.readline().decode().strip():
+                        lines.headers.append(header)
                     data = data if isinstance(data, bytes) else data()
                     connection.sendall(data)
                     closes = b"Connection: close" in data

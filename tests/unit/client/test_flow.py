@@ -10,7 +10,6 @@ import pytest
 from airflow_provider_binance_loan.binance.messages import TIME, Request, Response
 from airflow_provider_binance_loan.client.base import (
     BaseClient,
-    Body,
     Exclusive,
     Flow,
     Outcome,
@@ -336,8 +335,7 @@ class TestClock:
             correction = self.correction(flow, clock)
             step = next(correction)
             assert isinstance(step, Send)
-            body = Body(TIME)
-            body.add(json.dumps({"serverTime": server_ms}).encode())
+            body = json.dumps({"serverTime": server_ms}).encode()
             result(correction, client._response(body, step, 200, {}))
             assert next(flow)[:2] == (REQUEST, server_ms - 250)
 
