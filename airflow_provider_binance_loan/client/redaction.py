@@ -30,6 +30,11 @@ _SIGNED = re.compile(
 )
 
 
+def is_asterisks(value: Any) -> bool:
+    """Return whether a value is what Airflow shows in place of a secret."""
+    return isinstance(value, str) and len(value.strip()) >= 3 and not value.strip().strip("*")
+
+
 def mask(secret: Any) -> None:
     """Mask a secret in each form in which it could be printed, a PEM also line by line."""
     if not isinstance(secret, str) or not secret:

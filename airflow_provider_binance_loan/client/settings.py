@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_binance_loan.binance.pem import holds_pem
 from airflow_provider_binance_loan.binance.signing import Credentials, hmac_signer, private_key_signer
-from airflow_provider_binance_loan.client.redaction import mask
+from airflow_provider_binance_loan.client.key_file import read_key_file
+from airflow_provider_binance_loan.client.redaction import is_asterisks, mask
 from airflow_provider_binance_loan.client.urls import parse_base_url, parse_proxy
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.validation import is_number, shown_unless_secret
@@ -109,6 +110,7 @@ def _parse(connection: Connection, conn_id: str) -> Settings:
         extra.get("private_key_passphrase"),
     ):
         mask(secret)
+    _refuse_asterisks(connection.login, connection.password, extra)
     base_url = parse_base_url(connection.host, connection.port)
     if connection.schema:
         raise ConfigurationError("Leave schema empty, and put https:// into host: schema is not used.")
@@ -162,6 +164,21 @@ def _parse_api_key(login: str | None) -> str:
     return _parse_token(login, "the API key", "login")
 
 
+def _refuse_asterisks(login: str | None, password: str | None, extra: Mapping[str, Any]) -> None:
+    """Refuse what Airflow shows in place of a secret, and somebody has copied."""
+    for value, what, name in (
+        (login, "the API key", "login"),
+        (password, "the secret", "password"),
+        (extra.get("private_key"), "the private key", "private_key"),
+        (extra.get("private_key_passphrase"), "the passphrase", "private_key_passphrase"),
+        (extra.get("private_key_file"), "the path", "private_key_file"),
+    ):
+        if is_asterisks(value):
+            raise ConfigurationError(
+                f"Put {what} into {name}: these are Airflow's asterisks, not the secret."
+            )
+
+
 def _parse_signer(password: str | None, extra: Mapping[str, Any]) -> Callable[[bytes], str]:
     """Return the signing function of the one secret that is filled in; its type is found by reading it."""
     sources = {
@@ -206,13 +223,7 @@ def _read_key_file(path: str) -> str:
     if holds_pem(path):
         mask(path)
         raise ConfigurationError("Put the PEM into private_key: private_key_file holds it, and not its path.")
-    try:
-        return Path(path).expanduser().read_text(encoding="utf-8-sig")
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text, or not a path"
-    # Only a value that cannot be a pasted key is repeated.
-    value = shown_unless_secret(path) if path.startswith(("/", "~", ".")) else "the file"
-    raise ConfigurationError(f"Correct private_key_file: {value} cannot be read: {reason}.")
+    return read_key_file(path)
 
 
 def _parse_token(text: str, what: str, name: str) -> str:

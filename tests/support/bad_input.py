@@ -102,7 +102,10 @@ def open_environment() -> Iterator[Environment]:
         TemporaryDirectory() as folder,
     ):
         (Path(folder) / "binary").write_bytes(b"\xff\x00hush")
+        (Path(folder) / "large").write_bytes(b"hush" * 16_385)
         (Path(folder) / "loop").symlink_to(Path(folder) / "loop")
+        (Path(folder) / "link").symlink_to(Path(folder) / "pipe")
+        os.mkfifo(Path(folder) / "pipe")
         yield Environment(server.exchange, server.url, Path(folder))
 
 

@@ -120,3 +120,38 @@ def test_masks_every_secret_in_every_form(form: str, mocker: Any) -> None:
     assert {KEY, SECRET, "the-proxy-secret", "the-passphrase", form, PEM} <= masked
     assert PEM.splitlines()[1] in masked
     assert "PRIVATE" not in masked
+
+
+def test_reads_a_key_file_by_a_link(tmp_path: Path) -> None:
+    """A key file may be a link, as Kubernetes mounts secrets."""
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "..data" / "key.pem").write_text(PEM)
+    (tmp_path / "key.pem").symlink_to(tmp_path / "..data" / "key.pem")
+    by_file = settings(password=None, extra={"private_key_file": str(tmp_path / "key.pem")})
+    by_text = settings(password=None, extra={"private_key": PEM})
+    assert by_file.credentials.sign(b"text") == by_text.credentials.sign(b"text")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"login": "***"}, "Put the API key into login: these are Airflow's asterisks, not the secret."),
+        (
+            {"password": "***"},
+            "Put the secret into password: these are Airflow's asterisks, not the secret.",
+        ),
+        (
+            {"password": None, "extra": {"private_key": "***"}},
+            "Put the private key into private_key: these are Airflow's asterisks, not the secret.",
+        ),
+        (
+            {"password": None, "extra": {"private_key": PEM, "private_key_passphrase": "***"}},
+            "Put the passphrase into private_key_passphrase: these are Airflow's asterisks, not the secret.",
+        ),
+    ],
+)
+def test_refuses_the_asterisks_of_airflow(fields: dict[str, Any], message: str) -> None:
+    """What Airflow shows in place of a secret is not signed with."""
+    with pytest.raises(ConfigurationError) as caught:
+        settings(**fields)
+    assert caught.value.message == message
