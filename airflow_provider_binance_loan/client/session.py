@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import os
 import socket
 import ssl
 import threading
@@ -61,12 +62,21 @@ def proxy_url(settings: Settings) -> str | None:
         return None
     try:
         # urllib takes a proxy without a scheme as an http proxy.
-        return parse_proxy(found if "://" in found else f"http://{found}", "the environment's HTTPS_PROXY")
+        return parse_proxy(found if "://" in found else f"http://{found}", _proxy_source(found))
     except ConfigurationError as error:
         message = error.message
     # Raised from a frame without the URL, which may hold a password: error trackers record frame locals.
     del found
     raise ConfigurationError(message, conn_id=settings.conn_id)
+
+
+def _proxy_source(url: str) -> str:
+    """Return what an error message calls a proxy of the environment: its variable, as the user wrote it."""
+    for variable in ("https_proxy", "all_proxy"):
+        for name in sorted(os.environ, reverse=True):  # lower case is read first
+            if name.lower() == variable and os.environ[name] == url:
+                return f"the environment's {name}"
+    return "the system's proxy"
 
 
 def open_session(settings: Settings, connections: Connections | None = None) -> requests.Session:

@@ -7,7 +7,7 @@ import re
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from airflow_provider_binance_loan.client.redaction import mask
+from airflow_provider_binance_loan.client.redaction import is_asterisks, mask
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.validation import shown, shown_unless_secret
 
@@ -16,6 +16,7 @@ DEFAULT_HOST = "https://api.binance.com"
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOSTNAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _MAX_HOSTNAME = 253
+_SOCKS = re.compile(r"\s*socks\w*:", re.IGNORECASE)
 
 
 def parse_base_url(host: str | None, port: int | None) -> str:
@@ -57,12 +58,18 @@ def parse_proxy(value: Any, name: str) -> str:
     :raises ConfigurationError: it is not the URL of an http or https proxy.
     """
     url = _split(value) if isinstance(value, str) else None
+    if isinstance(value, str) and _SOCKS.match(value):
+        raise ConfigurationError(f"Give {name} as an http or https URL: SOCKS is not supported.")
     if url is None or url.scheme not in {"http", "https"} or url.path.strip("/") or url.query or url.fragment:
         raise ConfigurationError(
             f"Give {name} as an http or https URL: it is not one of a proxy, such as http://proxy:3128."
         )
     if (url.username is None) != (url.password is None):
         raise ConfigurationError(f"Write user:password@ in {name}: it has a user without a password.")
+    if is_asterisks(url.password):
+        raise ConfigurationError(
+            f"Put the proxy's password into {name}: these are Airflow's asterisks, not the secret."
+        )
     if not unquote(f"{url.username}{url.password}").isascii():
         raise ConfigurationError(f"Use ASCII for user and password in {name}: they have other characters.")
     for form in (url.password, unquote(url.password or "")):

@@ -131,6 +131,17 @@ CASES = [
     *extras("private_key_file", "-----BEGIN PRIVATE KEY-----\nhush\n", password=None),
     *extras("private_key_file", "{folder}", "{folder}/loop", password=None),
     *extras("private_key_file", "{folder}/binary", "{folder}/\x00", password=None),
+    *extras("private_key_file", "{folder}/pipe", "{folder}/link", "{folder}/large", password=None),
+    *extras("private_key_file", "/dev/zero", "/dev/full", "***", password=None),
+    *cases("login", "***"),
+    *cases("password", "***", "********"),
+    *extras("private_key", "***", password=None),
+    case(
+        "private_key_passphrase",
+        password=None,
+        extra={"private_key": "-----BEGIN ENCRYPTED PRIVATE KEY-----", "private_key_passphrase": "***"},
+    ),
+    *extras("proxies", "http://user:***@proxy", "socks5h://proxy:1080", "SOCKS4://user:hush@proxy"),
 ]
 
 

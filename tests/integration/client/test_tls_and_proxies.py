@@ -171,15 +171,14 @@ class TestProxy:
             assert client.pull(NOW - HOUR, NOW) == []
         assert len(lines) == 2
 
+    @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
     @pytest.mark.parametrize(
         ("proxy", "message"),
         [
-            ("socks5://hush", "Give the environment's HTTPS_PROXY as an http or https URL"),
-            ("http://127.0.0.1:hush", "Give the environment's HTTPS_PROXY as an http or https URL"),
-            (
-                "http://hush@127.0.0.1:9",
-                "Write user:password@ in the environment's HTTPS_PROXY: it has a user",
-            ),
+            ("socks5://hush", "Give {name} as an http or https URL: SOCKS is not supported"),
+            ("socks5h://u:hush@h:abc", "Give {name} as an http or https URL: SOCKS is not supported"),
+            ("http://127.0.0.1:hush", "Give {name} as an http or https URL: it is not one of a proxy"),
+            ("http://hush@127.0.0.1:9", "Write user:password@ in {name}: it has a user"),
         ],
     )
     def test_refuses_a_wrong_proxy_of_the_environment(
@@ -187,13 +186,17 @@ class TestProxy:
         client: HookClient,
         connect: Any,
         monkeypatch: pytest.MonkeyPatch,
+        name: str,
         proxy: str,
         message: str,
     ) -> None:
-        """A proxy that cannot be used is an error before any request, which does not repeat it."""
-        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        """A proxy that cannot be used is an error before any request, which names the variable alone."""
+        for other in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(other, raising=False)
+        monkeypatch.setenv(name, proxy)
         connect(host="https://127.0.0.1:9")
-        with pytest.raises(ConfigurationError, match=re.escape(message)) as caught:
+        expected = message.format(name=f"the environment's {name}")
+        with pytest.raises(ConfigurationError, match=re.escape(expected)) as caught:
             client.pull(NOW - HOUR, NOW)
         assert caught.value.conn_id == "binance_loan_default"
         assert "hush" not in str(caught.value)
