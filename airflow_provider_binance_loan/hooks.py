@@ -172,7 +172,7 @@ class BinanceLoanHook(BaseHook):
         except BinanceLoanError as error:
             error.conn_id = None
             warnings = [f"What else the key may do is unknown: {error}"]
-        return True, " ".join([_ACCEPTED, *warnings])
+        return True, " ".join([_ACCEPTED, *settings.warnings, *warnings])
 
     def _client(self, settings: Settings, **changes: Any) -> SyncClient:
         # Imported here, since `requests` takes long to import, and DAGs are parsed without making requests.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError
@@ -29,13 +30,23 @@ def read_key_file(path: str) -> str:
     raise ConfigurationError(f"Correct private_key_file: {value} cannot be read: {reason}.")
 
 
+def key_file_warnings(path: str | None) -> tuple[str, ...]:
+    """Return what should be changed about `private_key_file`, which was read before."""
+    warning = "Warning: others on this machine can read private_key_file; restrict it to Airflow's user."
+    with suppress(OSError):
+        if path and Path(path).expanduser().stat().st_mode & stat.S_IROTH:
+            return (warning,)
+    return ()
+
+
 class _UnusableError(Exception):
     """A file is not one of a key."""
 
 
 def _read(path: str) -> str:
     # Opened without waiting for whoever might write into a pipe, and then looked at: a path may change.
-    with os.fdopen(os.open(Path(path).expanduser(), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(Path(path).expanduser(), flags), "rb") as file:
         mode = os.fstat(file.fileno()).st_mode
         if stat.S_ISDIR(mode):
             raise _UnusableError("Is a directory")

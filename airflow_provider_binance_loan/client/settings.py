@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_binance_loan.binance.pem import holds_pem
 from airflow_provider_binance_loan.binance.signing import Credentials, hmac_signer, private_key_signer
-from airflow_provider_binance_loan.client.key_file import read_key_file
+from airflow_provider_binance_loan.client.key_file import key_file_warnings, read_key_file
 from airflow_provider_binance_loan.client.redaction import is_asterisks, mask
 from airflow_provider_binance_loan.client.urls import parse_base_url, parse_proxy
 from airflow_provider_binance_loan.exceptions import ConfigurationError
@@ -55,6 +55,7 @@ class Settings:
     :param proxy: the proxy's URL, or None for the environment's.
     :param verify: whether to check certificates, or the path of a CA bundle.
     :param max_concurrency: how many requests of a pull may run concurrently.
+    :param warnings: what works, and should be changed.
     """
 
     conn_id: str
@@ -66,6 +67,7 @@ class Settings:
     proxy: str | None
     verify: bool | str
     max_concurrency: int
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_https(self) -> bool:
@@ -126,6 +128,7 @@ def _parse(connection: Connection, conn_id: str) -> Settings:
         proxy=_parse_proxies(extra.get("proxies"), base_url),
         verify=_parse_verify(extra.get("verify")),
         max_concurrency=int(_parse_number(extra, "max_concurrency", 16, 1, 32, whole=True)),
+        warnings=key_file_warnings(extra.get("private_key_file")),
     )
 
 

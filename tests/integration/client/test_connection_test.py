@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.sandbox.exchange import ApiKey, Exchange
@@ -137,3 +139,19 @@ def test_says_that_the_certificate_is_wrong(
     assert (accepted, lines) == (False, [])
     assert text.startswith("Check verify, the host, and what intercepts its certificates: ")
     assert f"failed its TLS check ({CLOSED})." in text
+
+
+@pytest.mark.parametrize(("mode", "warns"), [(0o600, False), (0o640, False), (0o644, True)])
+def test_warns_of_a_key_file_that_others_can_read(
+    exchange: Exchange, connect: Any, clock: FakeClock, tmp_path: Path, mode: int, warns: bool
+) -> None:
+    """A private key that every user of the machine can read is accepted, with a warning."""
+    private_key = Ed25519PrivateKey.generate()
+    exchange.add_key(ApiKey(KEY, public_key=private_key.public_key()))
+    file = tmp_path / "key.pem"
+    file.write_bytes(private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    file.chmod(mode)
+    connect(login=KEY, password=None, extra={"private_key_file": str(file)})
+    accepted, text = BinanceLoanHook(clock=clock).test_connection()
+    assert accepted, text
+    assert ("Warning: others on this machine can read private_key_file; restrict it" in text) == warns
