@@ -21,7 +21,8 @@ class BinanceLoanError(Exception):
     """Base of every error that this package raises.
 
     Its text is one line: the message, then in brackets the attributes that are set, for example
-    `(connection 'binance_loan_default', HTTP 401, code -2015, /sapi/v1/margin/loan-groups/closed).`
+    `(connection 'binance_loan_default', HTTP 401, code -2015, /sapi/v1/margin/loan-groups/closed).` A request
+    that was sent several times adds how often: `5 attempts`. That is its attribute `attempts`.
 
     :param message: what to do, then what happened. Log pages cut long lines, so the advice comes first.
     :param status: the HTTP status of the answer, where there was one.
@@ -45,12 +46,14 @@ class BinanceLoanError(Exception):
         self.code = code
         self.path = path
         self.conn_id = conn_id
+        self.attempts: int | None = None
 
     def __str__(self) -> str:
         details = [
             *([f"connection {self.conn_id!r}"] if self.conn_id is not None else []),
             *([f"HTTP {self.status}"] if self.status is not None else []),
             *([f"code {self.code}"] if self.code is not None else []),
+            *([f"{self.attempts} attempts"] if self.attempts is not None and self.attempts > 1 else []),
             *([self.path] if self.path is not None else []),
         ]
         return f"{self.message.removesuffix('.')} ({', '.join(details)})." if details else self.message

@@ -17,6 +17,7 @@ from airflow_provider_binance_loan.binance.messages import TIME, Request, Respon
 from airflow_provider_binance_loan.binance.signing import signed_query
 from airflow_provider_binance_loan.client.clock import SYSTEM_CLOCK, Clock, ClockSkew
 from airflow_provider_binance_loan.client.redaction import hide_signatures
+from airflow_provider_binance_loan.client.retry_log import RetryLog, described_skew
 from airflow_provider_binance_loan.client.session import proxy_url
 from airflow_provider_binance_loan.client.throttle import shared_throttle
 from airflow_provider_binance_loan.exceptions import (
@@ -29,6 +30,8 @@ from airflow_provider_binance_loan.exceptions import (
 from airflow_provider_binance_loan.validation import LATEST_S, shown
 
 if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
     from airflow_provider_binance_loan.client.settings import Settings
 
 # Binance may take ten seconds to process a request, so only connecting has a shorter timeout.
@@ -101,6 +104,7 @@ class BaseClient:
     :param clock: the clock to go by.
     :param skew: how far that clock is from Binance's.
     :param retry_policy: how often to send again.
+    :param log: where each retry and each wait for a rate limit leaves a line.
     """
 
     def __init__(
@@ -110,6 +114,7 @@ class BaseClient:
         clock: Clock = SYSTEM_CLOCK,
         skew: ClockSkew | None = None,
         retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
+        log: Logger | None = None,
     ) -> None:
         hide_signatures()
         self._settings = settings
@@ -118,6 +123,7 @@ class BaseClient:
         self._retry_policy = retry_policy
         self._proxy_url = proxy_url(settings)
         self.throttle = shared_throttle(settings.base_url, self._proxy_url, clock)
+        self._log = RetryLog(log, settings.conn_id, self.throttle, clock)
 
     def _flow(self, request: Request) -> Flow[Response]:
         """Return the generator of one request's life; it returns the response, or raises the last error."""
@@ -134,7 +140,9 @@ class BaseClient:
                 limited = isinstance(error, RateLimitedError)
                 too_late = now_s >= ends_at if limited else now_s + wait_s > ends_at
                 if too_late or attempts >= self._retry_policy.max_attempts or not self._may_pass(error):
+                    error.attempts = attempts
                     raise
+                self._log.retry(error, attempts + 1, self._retry_policy.max_attempts, wait_s)
             yield Wait(wait_s)
 
     def _may_pass(self, error: TransientError | BadResponseError) -> bool:
@@ -163,6 +171,7 @@ class BaseClient:
 
     def _send(self, request: Request) -> Flow[Response]:
         for wait_s in self.throttle.waits(request, self._settings.max_wait):
+            self._log.pause(request, wait_s)
             yield Wait(wait_s)
         offset_ms = self._skew.offset_ms
         outcome = yield Send(request, self._clock.now_ms() + offset_ms, offset_ms)
@@ -198,6 +207,7 @@ class BaseClient:
         # By this machine's clock, from when the request was sent: before that, it may have had to wait.
         sent_ms = response.sent_ms - response.clock_offset_ms
         self._skew.correct(sent_ms, response.received_ms, server_ms)
+        self._log.correction(self._skew.ahead_s)
 
     def _still_refused(self, error: ClockError) -> ClockError:
         """Return the error for a timestamp that Binance refuses even by its own clock."""
@@ -206,7 +216,7 @@ class BaseClient:
             recv_window = self._settings.recv_window
             advice = f"Raise recv_window, {recv_window} ms, on a slow network, or check the clock"
         else:
-            advice = f"Set this machine's clock, {abs(ahead_s):.1f} s {'ahead' if ahead_s > 0 else 'behind'}"
+            advice = f"Set this machine's clock, {described_skew(ahead_s)}"
         return ClockError(
             f"{advice}: Binance refused the timestamp also after a correction by its own time.",
             status=error.status,

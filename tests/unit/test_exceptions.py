@@ -67,6 +67,15 @@ def test_survives_copying_and_pickling(kind: type[BinanceLoanError], copied: Any
     assert (str(made), made.args) == (str(error), error.args)
 
 
+@pytest.mark.parametrize(("attempts", "text"), [(None, ""), (1, ""), (2, "2 attempts, ")])
+def test_says_how_often_a_request_was_sent(attempts: int | None, text: str) -> None:
+    """A request that was sent more than once says so, before its path; a copy says it too."""
+    error = TransientError("Wait.", **DETAILS)
+    error.attempts = attempts
+    expected = f"Wait (connection 'loans', HTTP 401, code -2015, {text}/sapi/v1/x)."
+    assert [str(error), str(copy.copy(error)), str(pickle.loads(pickle.dumps(error)))] == [expected] * 3
+
+
 @pytest.mark.parametrize("kind", ERRORS)
 def test_permanent_errors_are_those_that_no_retry_can_help(kind: type[BinanceLoanError]) -> None:
     """`except PermanentError` catches wrong configurations and refusals, and nothing else."""

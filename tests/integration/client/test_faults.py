@@ -216,6 +216,19 @@ def test_recovers_or_fails_as_a_whole(
     assert_none_during_a_wait(exchange)
 
 
+def test_logs_what_it_waits_for(
+    client: HookClient, exchange: Exchange, clock: FakeClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each retry of a pull leaves a line in the log of its task; its error says how often it was tried."""
+    exchange.fail(limit(7), *[BUSY] * 4)
+    with pytest.raises(TransientError, match="code -1008, 5 attempts, /sapi") as caught:
+        client.pull(NOW - HOUR, NOW)
+    lines = re.findall(r"Sending again at (\S+), in \S+ s, attempt (\d) of 5: (\w+)", capsys.readouterr().out)
+    assert lines[0] == ("2026-03-01T12:00:07+00:00", "2", "Wait")
+    assert [attempt for _, attempt, _ in lines] == ["2", "3", "4", "5"]
+    assert caught.value.attempts == 5
+
+
 def assert_no_query_twice(exchange: Exchange) -> None:
     signed = [request.query for request in exchange.requests if request.path.startswith("/sapi/")]
     assert len(set(signed)) == len(signed)

@@ -293,6 +293,117 @@ class TestRetries:
         assert client._url(Send(TIME, NOW_MS, 0)) == "https://api.binance.com/api/v3/time"
 
 
+class Log:
+    """A log that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warning(self, text: str, *arguments: object) -> None:
+        self.lines.append(text % arguments)
+
+
+class TestLog:
+    """Each retry and each wait for a rate limit leaves one line, with its reason and end."""
+
+    @pytest.fixture
+    def log(self) -> Log:
+        return Log()
+
+    @pytest.fixture
+    def client(self, clock: FakeClock, log: Log) -> BaseClient:
+        return BaseClient(new_settings(), clock=clock, retry_policy=STEADY, log=log)  # type: ignore[arg-type]
+
+    def test_logs_each_retry(self, client: BaseClient, clock: FakeClock, log: Log) -> None:
+        """The line says when it sends again, which attempt that is, and why; the error says how many."""
+        flow = client._flow(REQUEST)
+        for _ in range(4):
+            next(flow)
+            flow.send(busy(clock))
+            clock.sleep(0.5)
+        next(flow)
+        caught = error(flow, busy(clock))
+        reason = (
+            "Try again later: Binance says 'Text' "
+            "(connection 'binance_loan_default', HTTP 503, code -1008, /path)."
+        )
+        assert log.lines == [
+            f"Sending again at 2026-03-01T12:00:{second}+00:00, in 0.5 s, attempt {attempt} of 5: {reason}"
+            for attempt, second in ((2, "00"), (3, "01"), (4, "01"), (5, "02"))
+        ]
+        assert caught.attempts == 5
+        assert str(caught).endswith("HTTP 503, code -1008, 5 attempts, /path).")
+
+    def test_states_no_number_of_attempts_when_there_was_one(
+        self, client: BaseClient, clock: FakeClock, log: Log
+    ) -> None:
+        """A request that was sent once leaves no line, and its error no number."""
+        flow = client._flow(REQUEST)
+        next(flow)
+        caught = error(flow, refused(clock, 418, -1003, retry_after="300"))
+        assert "attempts" not in str(caught)
+        assert log.lines == []
+
+    def test_logs_a_rate_limit_once(self, client: BaseClient, clock: FakeClock, log: Log) -> None:
+        """Of several requests that wait for one limit, the one that met it says so."""
+        flow = client._flow(REQUEST)
+        next(flow)
+        assert flow.send(refused(clock, 429, -1003, retry_after="7")) == Wait(7)
+        assert next(client._flow(REQUEST)) == Wait(7)
+        (line,) = log.lines
+        assert line.startswith(
+            "Sending again at 2026-03-01T12:00:07+00:00, in 7.0 s, attempt 2 of 5: "
+            "Wait until 2026-03-01T12:00:07+00:00: Binance limits this IP address"
+        )
+
+    def test_logs_the_limit_of_another_client_once(
+        self, client: BaseClient, clock: FakeClock, log: Log
+    ) -> None:
+        """A limit that another client of the process met is logged by the first request that waits for it."""
+        client.throttle.hold(RateLimitedError("Wait.", ends_at_ms=NOW_MS + 7000))
+        for _ in range(3):
+            assert next(client._flow(REQUEST)) == Wait(7)
+        assert log.lines == [
+            (
+                "Waiting until 2026-03-01T12:00:07+00:00, for 7.0 s: Binance limits this IP address "
+                "(connection 'binance_loan_default', /path)."
+            )
+        ]
+        clock.sleep(7)
+        client.throttle.hold(RateLimitedError("Wait.", ends_at_ms=NOW_MS + 10_000))
+        assert next(client._flow(REQUEST)) == Wait(3)
+        assert len(log.lines) == 2
+
+    @pytest.mark.parametrize(("weight", "lines"), [(200, 1), (1, 0)])
+    def test_logs_a_long_pause(
+        self, client: BaseClient, clock: FakeClock, log: Log, weight: int, lines: int
+    ) -> None:
+        """A pause before the weight of a minute is used up is logged when it takes seconds."""
+        client.throttle.note_weight("/path", 11_000)
+        request = REQUEST._replace(weight=weight)
+        next(client._flow(request))
+        assert isinstance(next(client._flow(request)), Wait)
+        assert len(log.lines) == lines
+        assert [
+            line for line in log.lines if "for 12.0 s: 11000 of the minute's weight of 12000" in line
+        ] == (log.lines)
+
+    def test_logs_a_correction_of_the_clock(self, client: BaseClient, clock: FakeClock, log: Log) -> None:
+        """A request that is sent again by Binance's time says how far this machine's clock is off."""
+        flow = client._flow(REQUEST)
+        next(flow)
+        step = flow.send(clock_refused(clock))
+        assert isinstance(step, Exclusive)
+        next(step.flow)
+        result(step.flow, received(clock, {"serverTime": NOW_MS - 60_000}, request=TIME))
+        assert log.lines == [
+            (
+                "Sending again by Binance's time: it refused a timestamp of this machine's clock, "
+                "which is 60.0 s ahead."
+            )
+        ]
+
+
 class TestClock:
     """A timestamp that Binance refuses."""
 
