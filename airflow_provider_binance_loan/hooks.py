@@ -20,7 +20,11 @@ from airflow_provider_binance_loan.binance.time_range import parse_window, utc_d
 from airflow_provider_binance_loan.client.clock import SYSTEM_CLOCK, Clock, ClockSkew
 from airflow_provider_binance_loan.client.progress import Progress
 from airflow_provider_binance_loan.client.settings import CONN_TYPE, conn_id_to_show, parse_connection
-from airflow_provider_binance_loan.exceptions import BinanceLoanError, ConfigurationError
+from airflow_provider_binance_loan.exceptions import (
+    BinanceLoanError,
+    ConfigurationError,
+    TransientError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -83,6 +87,7 @@ class BinanceLoanHook(BaseHook):
         :param risk_units: `"all"`, also those that are closed by now; `"active"`, those that are active now;
             or ids of risk units, as a list or separated by commas.
         :raises ConfigurationError: the connection or an argument is wrong; no request was made.
+        :raises TransientError: the connection was not found, or a fault outlasted the retries.
         :raises BinanceLoanError: one of its subclasses, by what to do; nothing partial is ever returned.
         """
         window, units = parse_window(start, end), parse_risk_units(risk_units)
@@ -114,12 +119,15 @@ class BinanceLoanHook(BaseHook):
         with self._client(self._settings()) as client:
             return cast("list[ClosedRiskUnit]", client.run(read_closed_units()))
 
-    def iter_window(self, dataset: Dataset, window: TimeRange, risk_units: RiskUnits) -> Iterator[Record]:
+    def iter_window(
+        self, dataset: Dataset, window: TimeRange, risk_units: RiskUnits, *, is_poll: bool = False
+    ) -> Iterator[Record]:
         """Yield the records of a window of any dataset, part by part, oldest part first.
 
         :param dataset: the declaration of the dataset.
         :param window: the window, in epoch milliseconds.
         :param risk_units: the parsed choice of risk units.
+        :param is_poll: whether the window is read again soon, which saves a request.
         :raises BinanceLoanError: one of its subclasses, by what to do.
         """
         settings = self._settings()  # at once, and not when the first record is asked for
@@ -127,12 +135,14 @@ class BinanceLoanHook(BaseHook):
         def records() -> Iterator[Record]:
             with self._client(settings) as client:
                 progress = self._progress(dataset, client)
-                for plan in read_window(dataset, window, risk_units):
+                for plan in read_window(dataset, window, risk_units, is_poll=is_poll):
                     yield from client.run(progress.follow(plan))
 
         return records()
 
-    async def aget_window(self, dataset: Dataset, window: TimeRange, risk_units: RiskUnits) -> list[Record]:
+    async def aget_window(
+        self, dataset: Dataset, window: TimeRange, risk_units: RiskUnits, *, is_poll: bool = False
+    ) -> list[Record]:
         """Return the records of :meth:`iter_window`, without blocking the event loop."""
         from airflow_provider_binance_loan.client.asynchronous import AsyncClient
 
@@ -140,7 +150,7 @@ class BinanceLoanHook(BaseHook):
         records: list[Record] = []
         async with AsyncClient(settings, **self._client_arguments()) as client:
             progress = self._progress(dataset, client)
-            for plan in read_window(dataset, window, risk_units):
+            for plan in read_window(dataset, window, risk_units, is_poll=is_poll):
                 records += await client.run(progress.follow(plan))
         return records
 
@@ -182,7 +192,7 @@ class BinanceLoanHook(BaseHook):
 
     def _client_arguments(self) -> dict[str, Any]:
         policy = {} if self._retry_policy is None else {"retry_policy": self._retry_policy}
-        return {"clock": self.clock, "skew": self._skew, **policy}
+        return {"clock": self.clock, "skew": self._skew, "log": self.log, **policy}
 
     def _progress(self, dataset: Dataset, client: BaseClient) -> Progress:
         return Progress(dataset, client.throttle, self.clock, self.log)
@@ -192,9 +202,11 @@ class BinanceLoanHook(BaseHook):
         try:
             return parse_connection(self.get_connection(self.binance_loan_conn_id))
         except AirflowNotFoundException:
+            # Airflow raises this also when a secrets backend or the API server fails, which may pass.
             conn_id = conn_id_to_show(self.binance_loan_conn_id)
-            raise ConfigurationError(
-                f"Add the {self.conn_type} connection {conn_id!r}: it is not defined, or cannot be parsed.",
+            raise TransientError(
+                f"Add the {self.conn_type} connection {conn_id!r}, or check the secrets backend: it was not "
+                "found, or the backend did not answer.",
                 conn_id=conn_id,
             ) from None
 

@@ -7,9 +7,8 @@ from datetime import UTC, date, datetime, timezone
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_binance_loan.exceptions import ConfigurationError
+from airflow_provider_binance_loan.exceptions import ConfigurationError, TransientError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 from tests.support.bad_input import PULLS, Case, Environment, case, cases, pull_sync
@@ -63,16 +62,14 @@ def test_names_what_is_wrong_with_a_window(case: Case, pull: Any, refused: Any) 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in MISSING])
 def test_names_the_connection_that_is_missing(case: Case, environment: Environment, refused: Any) -> None:
-    """A connection that is not there is named, unless its name may be a secret, and so is its type."""
+    """A connection that is not found is named, unless its name may be a secret; Airflow retries the task."""
     conn_id = case.given["conn_id"]
     hook, window = BinanceLoanHook(conn_id), (NOW - HOUR, NOW)
     task = BinanceLoanForceLiquidationOperator(task_id="pull", binance_loan_conn_id=conn_id)
     errors = [
-        refused(ConfigurationError, "binance_loan", lambda: hook.get_force_liquidations(*window)),
-        refused(
-            ConfigurationError, "binance_loan", lambda: asyncio.run(hook.aget_force_liquidations(*window))
-        ),
-        refused(AirflowFailException, "binance_loan", lambda: task.execute(run_context())),
+        refused(TransientError, "binance_loan", lambda: hook.get_force_liquidations(*window)),
+        refused(TransientError, "binance_loan", lambda: asyncio.run(hook.aget_force_liquidations(*window))),
+        refused(TransientError, "binance_loan", lambda: task.execute(run_context())),
     ]
     shown = "hidden" if len(str(conn_id)) > 50 or "@" in str(conn_id) else str(conn_id)
     assert [shown in error.conn_id for error in errors[:2]] == [True, True]

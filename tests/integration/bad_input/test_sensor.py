@@ -25,7 +25,6 @@ CASES = [
     *cases("max_wait", 0.5),
     *cases("timeout", timedelta(days=4000)),
     *cases("risk_units", "six"),
-    case("missing", binance_loan_conn_id="missing"),
 ]
 EVENTS = [
     Case("timeout", "timeout", {"event": {"status": "timeout"}}),

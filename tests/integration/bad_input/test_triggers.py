@@ -13,7 +13,7 @@ from airflow_provider_binance_loan.triggers import (
     BinanceLoanForceLiquidationEventTrigger,
     BinanceLoanForceLiquidationTrigger,
 )
-from tests.support.bad_input import Case, Environment, case, cases
+from tests.support.bad_input import Case, Environment, cases
 from tests.support.clock import HOUR, NOW, FakeClock
 
 CASES = [
@@ -25,7 +25,6 @@ CASES = [
     *cases("not_before", "now", 1e300),
     *cases("deadline", float("nan"), NOW),
     *cases("risk_units", "six", []),
-    case("missing", binance_loan_conn_id="missing"),
 ]
 WATCHERS = [
     *cases("lookback", HOUR, "60", None, -1, float("nan"), float("inf"), 10**400),
