@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 from datetime import timedelta
 from math import inf
-from random import uniform
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
@@ -21,16 +19,18 @@ from airflow_provider_binance_loan.conditions import (
     parse_condition,
     require_poll_interval,
 )
-from airflow_provider_binance_loan.exceptions import (
-    BinanceLoanError,
-    ConfigurationError,
-    PermanentError,
-    RateLimitedError,
-    TransientError,
-)
+from airflow_provider_binance_loan.exceptions import BadResponseError, ConfigurationError, PermanentError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
+from airflow_provider_binance_loan.polling import (
+    MIN_FIRST_WAIT_S,
+    back_off_s,
+    first_wait_s,
+    is_waited_out,
+    one_line,
+    rate_limit_s,
+)
 from airflow_provider_binance_loan.validation import LATEST_S, described, require_bool, require_seconds
-from airflow_provider_binance_loan.watcher_state import FiredEvents, StateStore
+from airflow_provider_binance_loan.watcher_state import WatcherState
 from airflow_provider_binance_loan.windows import parse_instant
 
 if TYPE_CHECKING:
@@ -40,12 +40,6 @@ if TYPE_CHECKING:
 
 # Failed polls in a row, each of several attempts, after which a deferred sensor's trigger gives up.
 _MAX_FAILURES = 10
-# Firing before the scheduler has recorded the deferral is a race, so wait first.
-_MIN_FIRST_WAIT_S = 6.0
-# The triggerer sends a yielded event to Airflow's database within a second or two.
-_HANDOVER_S = 3.0
-# The triggerer restarts a watcher that raises within seconds, so the watcher backs off by itself, up to this.
-_MAX_BACK_OFF_S = 600.0
 
 
 class BinanceLoanForceLiquidationTrigger(BaseTrigger):
@@ -123,45 +117,60 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
         """Poll until the outcome is known, and yield it as one event.
 
         :raises BadResponseError: an answer is malformed.
-        :raises TransientError: ten polls in a row failed.
+        :raises Exception: ten polls in a row failed; the error of the last one.
         """
         hook = BinanceLoanHook(self.binance_loan_conn_id, clock=self._clock)
         try:
             condition = self._parse_arguments()
         except ConfigurationError as error:
-            await hook.clock.asleep(_MIN_FIRST_WAIT_S)
+            await hook.clock.asleep(MIN_FIRST_WAIT_S)
             yield TriggerEvent({"status": "refused", "message": str(error)})
             return
         yield TriggerEvent(await self._wait(hook, condition))
 
     async def _wait(self, hook: BinanceLoanHook, condition: Condition) -> dict[str, Any]:
         """Poll until the outcome is known, and return it as the payload of the event."""
+        clock = hook.clock
         polls = failures = 0
-        not_before_s = (self.not_before or 0) - _now_s(hook)
-        wait_s = max(_first_wait_s(self._interval_s(0)), not_before_s)
+        # On the monotonic clock, so that setting the machine's clock neither ends nor prolongs the wait.
+        started_at, now_s = clock.monotonic(), clock.now_ms() / 1000
+        not_before = started_at + (self.not_before or 0) - now_s
+        ends_at = inf if self.deadline is None else started_at + self.deadline - now_s
+        wait_s = max(first_wait_s(self._interval_s(0)), not_before - started_at)
         while True:
-            left_s = inf if self.deadline is None else self.deadline - _now_s(hook)
-            await hook.clock.asleep(max(0, min(wait_s, left_s)))
-            if left_s <= wait_s:
+            left_s = ends_at - clock.monotonic()
+            is_last = wait_s >= left_s
+            await clock.asleep(max(0, min(wait_s, left_s)))
+            if is_last and not_before > ends_at:
                 return {"status": "timeout"}
             wait_s = self._interval_s(polls)
             polls += 1
             try:
-                window = condition.window(hook.clock.now_ms())
-                records = await hook.aget_window(FORCE_LIQUIDATIONS, window, condition.risk_units)
+                window = condition.window(clock.now_ms())
+                records = await hook.aget_window(
+                    FORCE_LIQUIDATIONS, window, condition.risk_units, is_poll=True
+                )
             except PermanentError as error:
                 return {"status": "refused", "message": str(error)}
-            except TransientError as error:
-                # A ban is waited out however long it is, since waiting here occupies no worker.
-                failures += not (isinstance(error, RateLimitedError) and error.banned)
-                if failures == _MAX_FAILURES:
+            except BadResponseError:
+                raise
+            except Exception as error:
+                failures += not is_waited_out(error)
+                if failures == _MAX_FAILURES and not is_last:
                     raise
-                wait_s = max(wait_s, _rate_limit_s(error, hook))
-                self.log.warning("Polling again in %.0f s: %s", wait_s, error)
-                continue
-            if event := condition.event(records):
-                return {"status": "success", **event}
-            failures = 0
+                limit_s = rate_limit_s(error, clock)
+                not_before = clock.monotonic() + limit_s
+                wait_s = max(wait_s, limit_s)
+                log, reason = self.log.warning, one_line(error, conn_id_to_show(self.binance_loan_conn_id))
+            else:
+                if event := condition.event(records):
+                    return {"status": "success", **event}
+                failures = 0
+                log, reason = self.log.info, "there is no such liquidation yet."
+            if is_last:
+                log("This was the last poll, at the sensor's timeout: %s", reason)
+                return {"status": "timeout"}
+            log("Polling again in %.0f s: %s", min(wait_s, ends_at - clock.monotonic()), reason)
 
     def _parse_arguments(self) -> Condition:
         since_ms = parse_instant(self.since, "since")
@@ -201,8 +210,10 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
     Without a state store (Airflow 3.2), each start of the triggerer fires again for the liquidations that
     started within `lookback`.
 
-    A failed poll never ends the trigger: it leaves a line in the triggerer's log, and the next poll comes
-    after twice the time, up to ten minutes, or when Binance's rate limit or ban ends.
+    A failed poll never ends the trigger, whatever failed: it leaves a line in the triggerer's log, and the
+    next poll comes after twice the time, up to ten minutes, or when Binance's rate limit or ban ends. What
+    was fired stays in memory while the state store refuses it. A state that cannot be read is left as it is,
+    and no event fires until it is deleted, or this package is upgraded.
 
     :param asset_name: the name of the asset that is watched. It keeps the watchers of several assets apart.
     :param finished: whether to fire again when a liquidation finishes.
@@ -260,96 +271,48 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll without end, and yield an event for each new liquidation; back off while polls fail."""
         hook = BinanceLoanHook(self.binance_loan_conn_id, clock=self._clock)
-        store = self._store()
-        fired: FiredEvents | None = None
+        state = WatcherState(
+            getattr(self, "asset_state_store", None),  # Airflow 3.3 and later
+            self._state_key,
+            asset_name=self.asset_name,
+            conn_id=conn_id_to_show(self.binance_loan_conn_id),
+            clock=hook.clock,
+            log=self.log,
+        )
+        lookback_ms = int(self.lookback * 1000)
+        # The same at each attempt to load the state: what starts in the meantime fires later.
+        started_ms = hook.clock.now_ms()
         failures = 0
         while True:
             wait_s = self.poke_interval
             try:
-                if fired is None:
-                    fired = await self._load(store, hook.clock.now_ms())
+                fired = await state.load(started_ms, lookback_ms)
                 now_ms = hook.clock.now_ms()
                 window = Condition(since_ms=fired.oldest_ms).window(now_ms)
-                records = await hook.aget_window(FORCE_LIQUIDATIONS, window, self._risk_units)
+                records = await hook.aget_window(FORCE_LIQUIDATIONS, window, self._risk_units, is_poll=True)
                 records.sort(key=FORCE_LIQUIDATIONS.key)  # so that events come in the order of the starts
-                payloads = [
-                    payload for record in records for payload in fired.add(record, finished=self.finished)
-                ]
-                for payload in payloads:
-                    yield TriggerEvent(payload)
-                if payloads and store:
-                    await _wait_until_sent(store, hook.clock)
+                for record in records:
+                    for payload in fired.add(record, finished=self.finished):
+                        state.note_event()
+                        self.log.info("Fired for asset %r: %s", self.asset_name, payload)
+                        yield TriggerEvent(payload)
                 # Only after the poll, so that nothing is forgotten that this poll did not cover.
-                forgot = fired.forget_before(self._lookback_from(now_ms), keep_running=self.finished)
-                if store and (payloads or forgot):
-                    await store.write(fired.to_json())
+                if fired.forget_before(now_ms - lookback_ms, keep_running=self.finished):
+                    state.note_change()
                 failures = 0
-            except BinanceLoanError as error:
-                # The triggerer would restart a trigger that raises at once, and more requests invite a ban.
-                failures += 1
-                back_off_s = min(wait_s * 2 ** min(failures, 10), _MAX_BACK_OFF_S)
-                wait_s = max(back_off_s, _rate_limit_s(error, hook))
-                self.log.warning("Polling again in %.0f s (asset %r): %s", wait_s, self.asset_name, error)
-            await hook.clock.asleep(wait_s)
-
-    def _lookback_from(self, now_ms: int) -> int:
-        return now_ms - int(self.lookback * 1000)
-
-    def _store(self) -> StateStore | None:
-        stores = getattr(self, "asset_state_store", None)  # Airflow 3.3 and later
-        return StateStore(stores[Asset(self.asset_name)], self._state_key) if stores else None
+            except Exception as error:  # noqa: BLE001 - the triggerer restarts a trigger that raises at once
+                failures += not is_waited_out(error)
+                wait_s = max(back_off_s(wait_s, failures), rate_limit_s(error, hook.clock))
+                log = self.log.error if isinstance(error, PermanentError) else self.log.warning
+                line = one_line(error, conn_id_to_show(self.binance_loan_conn_id))
+                log("Polling again in %.0f s (asset %r): %s", wait_s, self.asset_name, line)
+            # Airflow tries for ten seconds to write what its database refuses; that is part of the wait.
+            polls_at = hook.clock.monotonic() + wait_s
+            await state.save()
+            await hook.clock.asleep(max(0.0, polls_at - hook.clock.monotonic()))
 
     @property
     def _state_key(self) -> str:
         # Hashed, since a key must be short, and there may be many ids.
         about = f"{self.binance_loan_conn_id} {self.risk_units} {self.finished}"
         return f"binance_loan_fired_{hashlib.sha256(about.encode()).hexdigest()[:32]}"
-
-    async def _load(self, store: StateStore | None, now_ms: int) -> FiredEvents:
-        """Return the state that an earlier start of the trigger stored; at the first start, that of now."""
-        if store is None:
-            self.log.warning(
-                "Upgrade to Airflow 3.3, whose asset state store prevents repeated events: liquidations that "
-                "started in the last %.0f h fire now, perhaps again (connection %r, asset %r).",
-                self.lookback / 3600,
-                conn_id_to_show(self.binance_loan_conn_id),
-                self.asset_name,
-            )
-            return FiredEvents(self._lookback_from(now_ms))
-        if state := await store.read():
-            return FiredEvents.from_json(state)
-        fired = FiredEvents(now_ms)
-        await store.write(fired.to_json())
-        return fired
-
-
-async def _wait_until_sent(store: StateStore, clock: Clock) -> None:
-    """Wait until the triggerer has sent the yielded events to the database.
-
-    A yielded event is in the triggerer's memory at first. Recording it as fired before it is in the database
-    would lose it in a restart in between. The store answers only after what the triggerer sent before.
-    """
-    await store.read()
-    await clock.asleep(_HANDOVER_S)
-    await store.read()
-
-
-def _first_wait_s(interval_s: float) -> float:
-    """Return a random time before the first poll, up to the interval: the sensor has just poked.
-
-    Random, since a triggerer that starts has all its triggers start at once: a thousand of them that poll
-    together would block its event loop, then and after every interval.
-    """
-    return uniform(min(interval_s, _MIN_FIRST_WAIT_S), interval_s)  # noqa: S311 - no secret
-
-
-def _rate_limit_s(error: BinanceLoanError, hook: BinanceLoanHook) -> float:
-    """Return how long Binance's rate limit or ban lasts from now, in seconds; 0 where there is none."""
-    if not isinstance(error, RateLimitedError):
-        return 0.0
-    # A poll within the last millisecond would be refused, and the next comes an interval later, so add some.
-    return error.ends_at_ms / 1000 - _now_s(hook) + 0.01
-
-
-def _now_s(hook: BinanceLoanHook) -> float:
-    return hook.clock.now_ms() / 1000

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from math import inf
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from airflow.sdk import Asset
 
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS, is_finished
 from airflow_provider_binance_loan.binance.time_range import utc_datetime
+from airflow_provider_binance_loan.exceptions import ConfigurationError
+from airflow_provider_binance_loan.polling import one_line
+from airflow_provider_binance_loan.validation import LATEST_S, is_number, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from airflow.sdk.types import Logger
+
     from airflow_provider_binance_loan.binance.declaration import Key
     from airflow_provider_binance_loan.binance.fields import Record
+    from airflow_provider_binance_loan.client.clock import Clock
 
 # The version of the JSON that `FiredEvents.to_json` returns; JSON without a version is of version 1.
 STATE_VERSION = 1
+
+_LATEST_MS = LATEST_S * 1000
+# The triggerer sends a yielded event to Airflow's database within a second or two.
+_HANDOVER_S = 3.0
+# How often the log repeats that the state store fails.
+_REPEAT_S = 600.0
 
 
 class FiredEvents:
@@ -31,9 +46,30 @@ class FiredEvents:
 
     @classmethod
     def from_json(cls, value: Any) -> FiredEvents:
-        """Return what :meth:`to_json` returned, also before it had a version."""
-        keys = {(start_ms, group_id): finished for start_ms, group_id, finished in value["fired"]}
-        return cls(value["since_ms"], keys)
+        """Return what :meth:`to_json` returned, also before it had a version.
+
+        :raises ValueError: it is something else; the text says what, and goes with "the state".
+        """
+        if not isinstance(value, dict):
+            raise ValueError(f"is {shown(value)}, and should be an object")  # noqa: TRY004 - one error for all
+        version = value.get("version", STATE_VERSION)
+        if version != STATE_VERSION or type(version) is not int:
+            raise ValueError(
+                f"is of version {shown(version)}, and this package reads version {STATE_VERSION}"
+            )
+        since_ms, fired = value.get("since_ms"), value.get("fired")
+        if not _is_instant(since_ms):
+            raise ValueError(f"has {shown(since_ms)} as since_ms, which is not a time")
+        if not isinstance(fired, list):
+            raise ValueError(f"has {shown(fired)} as fired, which is not a list")  # noqa: TRY004
+        keys: dict[Key, bool] = {}
+        for item in fired:
+            match item:
+                case [start_ms, group_id, bool(finished)] if _is_instant(start_ms) and type(group_id) is int:
+                    keys[(start_ms, group_id)] = finished
+                case _:
+                    raise ValueError(f"has {shown(item)} in fired, which is not start, id and finish")
+        return cls(since_ms, keys)
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON, which outlives this version of the package in users' databases."""
@@ -59,11 +95,13 @@ class FiredEvents:
         if key not in self.keys:
             if key[0] < self.since_ms:
                 return
+            payload = _payload("started", key)
             self.keys[key] = False
-            yield _payload("started", key)
+            yield payload
         if finished and not self.keys[key] and is_finished(record):
+            payload = _payload("finished", key)
             self.keys[key] = True
-            yield _payload("finished", key)
+            yield payload
 
     def forget_before(self, instant_ms: int, *, keep_running: bool) -> bool:
         """Forget liquidations that started before an instant, and return whether there were any.
@@ -108,6 +146,141 @@ class StateStore:
             await self._store.aset(self._key, value)
         else:
             await asyncio.to_thread(self._store.set, self._key, value)
+
+
+class WatcherState:
+    """What a watcher has fired: in memory, and as soon as it can be written, in the asset's state store.
+
+    A liquidation that fired stays in memory whether or not the store takes it, so nothing fires twice while
+    the trigger runs. What could not be written is written the next time.
+
+    :param stores: the state stores of the assets that carry the watcher; None where Airflow has none.
+    :param key: the key of the state.
+    :param asset_name: the name of the asset, as the trigger was given it.
+    :param conn_id: the id of the connection, as it may be shown.
+    :param clock: the clock to wait by.
+    :param log: where the lines go.
+    """
+
+    def __init__(
+        self, stores: Any, key: str, *, asset_name: str, conn_id: str, clock: Clock, log: Logger
+    ) -> None:
+        self._stores = stores
+        self._key = key
+        self._asset_name = asset_name
+        self._conn_id = conn_id
+        self._clock = clock
+        self._log = log
+        self._store: StateStore | None = None
+        self._fired: FiredEvents | None = None
+        self._is_written = self._is_sent = True
+        self._fails = False
+        self._repeat_at = -inf
+
+    async def load(self, started_ms: int, lookback_ms: int) -> FiredEvents:
+        """Return what was fired: as an earlier start of the watcher stored it, or nothing at the first start.
+
+        :param started_ms: when the watcher started, in epoch milliseconds. At its first start, what started
+            before fires no event.
+        :param lookback_ms: how much earlier a liquidation that fires may have started without a store.
+        :raises ConfigurationError: the asset does not carry the watcher, or the state cannot be read; it is
+            left as it is.
+        """
+        if self._fired:
+            return self._fired
+        self._store = self._find_store()
+        if self._store is None:
+            self._log.warning(
+                "Upgrade to Airflow 3.3, whose asset state store prevents repeated events: liquidations that "
+                "started in the last %.0f h fire now, perhaps again (connection %r, asset %r).",
+                lookback_ms / 3_600_000,
+                self._conn_id,
+                self._asset_name,
+            )
+            self._fired = FiredEvents(started_ms - lookback_ms)
+        elif (value := await self._store.read()) is not None:
+            self._fired = self._parse(value)
+        else:
+            self._fired = FiredEvents(started_ms)
+            self._is_written = False
+        return self._fired
+
+    def note_event(self) -> None:
+        """Note that an event was fired, which the triggerer has yet to send to Airflow's database."""
+        self._is_written = self._is_sent = False
+
+    def note_change(self) -> None:
+        """Note that something else than an event changed."""
+        self._is_written = False
+
+    async def save(self) -> None:
+        """Write what is not written yet. When the store refuses it, log that, but not each time."""
+        if self._is_written or self._store is None or self._fired is None:
+            return
+        try:
+            if not self._is_sent:
+                await self._wait_until_sent(self._store)
+                self._is_sent = True
+            await self._store.write(self._fired.to_json())
+        except Exception as error:  # noqa: BLE001 - of the store, the API server or the database
+            self._fails = True
+            if self._clock.monotonic() >= self._repeat_at:
+                self._repeat_at = self._clock.monotonic() + _REPEAT_S
+                self._log.warning(
+                    "Check Airflow's state store: the watcher polls on, but repeats events if it restarts "
+                    "before they are written (asset %r): %s",
+                    self._asset_name,
+                    one_line(error, self._conn_id),
+                )
+            return
+        self._is_written = True
+        if self._fails:
+            self._fails = False
+            self._log.info(
+                "The state store has all events again (connection %r, asset %r).",
+                self._conn_id,
+                self._asset_name,
+            )
+
+    def _find_store(self) -> StateStore | None:
+        if not self._stores:
+            return None
+        try:
+            return StateStore(self._stores[Asset(self._asset_name)], self._key)
+        except KeyError:
+            # Airflow has no public way to list the names.
+            names = " or ".join(map(repr, getattr(self._stores, "_by_name", ()))) or str(self._stores)
+        raise ConfigurationError(
+            f"Give asset_name as {names}, the asset that carries the watcher: it is {self._asset_name!r}. "
+            "Until then no event fires.",
+            conn_id=self._conn_id,
+        )
+
+    def _parse(self, value: Any) -> FiredEvents:
+        try:
+            return FiredEvents.from_json(value)
+        except ValueError as error:
+            flaw = str(error)
+        raise ConfigurationError(
+            f"Delete {self._key!r} from the state store of asset {self._asset_name!r} to start anew, or "
+            f"upgrade this package: the watcher's state {flaw}. Until then no event fires.",
+            conn_id=self._conn_id,
+        )
+
+    async def _wait_until_sent(self, store: StateStore) -> None:
+        """Wait until the triggerer has sent the yielded events to the database.
+
+        A yielded event is in the triggerer's memory at first. Recording it as fired before it is in the
+        database would lose it in a restart in between. The store answers only after what the triggerer sent
+        before.
+        """
+        await store.read()
+        await self._clock.asleep(_HANDOVER_S)
+        await store.read()
+
+
+def _is_instant(value: Any) -> TypeGuard[int]:
+    return is_number(value, 0, _LATEST_MS, whole=True)
 
 
 def _payload(what: str, key: Key) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -206,11 +206,35 @@ class Airflow:
         query = "select s.value from asset_state_store s join asset a on a.id = s.asset_id where a.name = ?"
         return "\n".join(self._read(query, name))
 
+    @contextlib.contextmanager
+    def refusing_writes(self, table: str) -> Iterator[None]:
+        """Let the database refuse each write to a table, as one does that is full or read-only."""
+        with self._writing() as database:
+            for event in ("insert", "update"):
+                refuse = "begin select raise(abort, 'refused for a test'); end"
+                database.execute(f"create trigger refuse_{event} before {event} on {table} {refuse}")
+        try:
+            yield
+        finally:
+            with self._writing() as database:
+                for event in ("insert", "update"):
+                    database.execute(f"drop trigger refuse_{event}")
+
+    def log(self, component: str) -> str:
+        """Return all that a component logged."""
+        return (self.home / f"{component}.log").read_text(errors="replace")
+
     def logs(self, since: float) -> dict[str, str]:
         """Return the ends of the components' logs, and of those of tasks that were written to since then."""
         files = [*self.home.glob("*.log")]
         files += [file for file in self.home.glob("logs/dag_id=*/**/*.log*") if file.stat().st_mtime >= since]
         return {str(file.relative_to(self.home)): _tail(file) for file in sorted(files)}
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        opened = contextlib.closing(sqlite3.connect(self.home / "airflow.db", timeout=DEADLINE_S))
+        with opened as database, database:
+            yield database
 
     def _read(self, query: str, *parameters: str) -> list[str]:
         with contextlib.closing(

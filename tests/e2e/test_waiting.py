@@ -196,3 +196,19 @@ def test_what_a_watcher_has_noted_is_not_lost_when_its_triggerer_ends_at_once(
     airflow.start("triggerer")
     looked_again(watcher.exchange, times=3)
     assert watcher.fired()[liquidation.start_ms] == 1
+
+
+def test_a_watcher_whose_state_store_refuses_writes_repeats_nothing(
+    airflow: Airflow, watcher: Watcher
+) -> None:
+    """While the database refuses its state, each liquidation makes one event; the state is written later."""
+    with airflow.refusing_writes("asset_state_store"):
+        liquidations = [watcher.exchange.liquidate(1)]
+        watcher.assert_fired_once(*liquidations)
+        liquidations.append(watcher.exchange.liquidate(2))
+        watcher.assert_fired_once(*liquidations)
+        assert str(liquidations[0].start_ms) not in airflow.asset_state(ASSET)
+        until("the watcher says so", lambda: "Check Airflow's state store" in airflow.log("triggerer"))
+    for liquidation in liquidations:
+        watcher.wait_until_noted(liquidation)
+    watcher.assert_fired_once(*liquidations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from collections import Counter
 from datetime import datetime
@@ -13,16 +14,18 @@ import pytest
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger
 
 from airflow_provider_binance_loan import hooks
+from airflow_provider_binance_loan.binance.messages import LIQUIDATION_CODES
 from airflow_provider_binance_loan.client.settings import parse_connection
 from airflow_provider_binance_loan.exceptions import BadResponseError, TransientError
+from airflow_provider_binance_loan.polling import first_wait_s
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.triggers import (
     BinanceLoanForceLiquidationEventTrigger,
     BinanceLoanForceLiquidationTrigger,
-    _first_wait_s,
 )
 from tests.support.clock import HOUR, NOW, FakeClock
 from tests.support.raw import EMPTY, answer, error, raw_server
+from tests.support.watchers import OldStore, Store
 
 BUSY = answer("503 Service Unavailable", error(-1008))
 BAN = answer("418 I'm a teapot", error(-1003), "Retry-After: 300")
@@ -44,38 +47,9 @@ def trigger(clock: FakeClock, **arguments: Any) -> BinanceLoanForceLiquidationTr
 
 
 async def first(waiting: BaseTrigger) -> Any:
-    async for event in waiting.run():
-        return event.payload
-    raise AssertionError("no event")
-
-
-class Store:
-    """An asset's state store, as Airflow 3.3.2 has it: JSON, and it outlives the trigger."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, str] = {}
-
-    def __getitem__(self, asset: Any) -> Store:
-        assert asset.name == "watched"
-        return self
-
-    async def aget(self, key: str) -> Any:
-        return json.loads(self.values[key]) if key in self.values else None
-
-    async def aset(self, key: str, value: Any) -> None:
-        self.values[key] = json.dumps(value)
-
-
-class OldStore(Store):
-    """The same as Airflow 3.3.0 has it: blocking."""
-
-    aget = aset = property(lambda _: (_ for _ in ()).throw(AttributeError()))  # type: ignore[assignment]
-
-    def get(self, key: str) -> Any:
-        return json.loads(self.values[key]) if key in self.values else None
-
-    def set(self, key: str, value: Any) -> None:
-        self.values[key] = json.dumps(value)
+    """Return the payload of the only event: Airflow iterates on until a trigger ends."""
+    (event,) = [event async for event in waiting.run()]
+    return event.payload
 
 
 class Watcher:
@@ -131,11 +105,11 @@ class TestWaiting:
 
     def test_spreads_the_first_polls_over_an_interval(self) -> None:
         """Triggers that start at once poll at different times, after a little while and in time."""
-        waits = [_first_wait_s(60) for _ in range(1000)]
+        waits = [first_wait_s(60) for _ in range(1000)]
         assert min(waits) >= 6
         assert max(waits) <= 60
         assert max(Counter(int(wait) for wait in waits).values()) < 100
-        assert _first_wait_s(2) == 2
+        assert first_wait_s(2) == 2
 
     def test_ends_at_its_deadline(self, exchange: Exchange, clock: FakeClock) -> None:
         """Where nobody else ends the wait, the trigger does, at the deadline and not after."""
@@ -143,6 +117,56 @@ class TestWaiting:
         assert event == {"status": "timeout"}
         assert sum(clock.waits) == pytest.approx(30, abs=0.01)
         assert len(clock.waits) == 4
+        assert len(exchange.requests) == 2 * 4
+
+    def test_polls_once_more_at_its_deadline(self, exchange: Exchange, clock: FakeClock) -> None:
+        """What happens after the last poll of an interval, and before the deadline, is found."""
+        exchange.add_liquidation(1, int(NOW.timestamp() * 1000) + 1000)
+        event = asyncio.run(first(trigger(clock, poke_interval=4, deadline=clock.time() + 3)))
+        assert (event["status"], event["group_ids"]) == ("success", [1])
+        assert clock.waits == [3]
+
+    @pytest.mark.parametrize("days", [-400, -1, 1, 400])
+    def test_waits_as_long_when_the_clock_is_set(
+        self, exchange: Exchange, clock: FakeClock, days: int
+    ) -> None:
+        """Setting the machine's clock neither ends the wait nor prolongs it."""
+        waiting = trigger(clock, poke_interval=10, deadline=clock.time() + 30)
+
+        class SetClock(FakeClock):
+            async def asleep(self, seconds: float) -> None:
+                self.ms += days * 24 * 3_600_000 if not self.waits else 0
+                await super().asleep(seconds)
+
+        waiting._clock = set_clock = SetClock()
+        assert asyncio.run(first(waiting)) == {"status": "timeout"}
+        assert sum(set_clock.waits) == pytest.approx(30, abs=0.01)
+
+    @pytest.mark.parametrize("not_before_s", [31, 3000])
+    def test_does_not_poll_at_a_deadline_before_it_may(
+        self, exchange: Exchange, clock: FakeClock, not_before_s: float
+    ) -> None:
+        """A ban that outlasts the deadline leaves no poll."""
+        now_s = clock.time()
+        waiting = trigger(clock, deadline=now_s + 30, not_before=now_s + not_before_s)
+        assert asyncio.run(first(waiting)) == {"status": "timeout"}
+        assert exchange.requests == []
+
+    @pytest.mark.parametrize("failure", [BUSY, BAN])
+    def test_times_out_when_the_last_poll_fails(self, connect: Any, clock: FakeClock, failure: bytes) -> None:
+        """A fault at the deadline ends the wait as a timeout, which soft_fail may skip."""
+        with raw_server([failure] * 5) as (url, lines):
+            connect(host=url)
+            event = asyncio.run(first(trigger(clock, deadline=clock.time() + 1)))
+        assert event == {"status": "timeout"}
+        assert lines
+
+    def test_a_refusal_at_the_deadline_is_a_refusal(self, connect: Any, clock: FakeClock) -> None:
+        """A refused key is no timeout."""
+        with raw_server([REFUSED]) as (url, _):
+            connect(host=url)
+            event = asyncio.run(first(trigger(clock, deadline=clock.time() + 1)))
+        assert event["status"] == "refused"
 
     @pytest.mark.parametrize(
         ("arguments", "expected"),
@@ -193,6 +217,76 @@ class TestWaiting:
         assert event["status"] == "refused"
         assert len(lines) == 13
         assert [290 < wait <= 300.01 for wait in clock.waits[1:]] == [True] * 12
+
+    @pytest.mark.parametrize("code", sorted(LIQUIDATION_CODES))
+    def test_waits_out_a_liquidation(self, connect: Any, clock: FakeClock, code: int) -> None:
+        """While Binance refuses since a risk unit is being liquidated, it polls on at its interval."""
+        with raw_server([answer("400 Bad Request", error(code))] * 5 * 12 + [REFUSED]) as (url, lines):
+            connect(host=url)
+            event = asyncio.run(first(trigger(clock)))
+        assert event["status"] == "refused"
+        assert len(lines) == 5 * 12 + 1
+        assert [wait_s for wait_s in clock.waits[1:] if wait_s > 10] == [INTERVAL_S] * 12
+
+    @pytest.mark.parametrize("failed", [1, 9])
+    def test_waits_for_a_connection_that_is_not_found(
+        self, exchange: Exchange, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, failed: int
+    ) -> None:
+        """A secrets backend that does not answer for some polls does not end the wait."""
+        exchange.add_liquidation(1, int(NOW.timestamp() * 1000))
+        name = "AIRFLOW_CONN_BINANCE_LOAN_DEFAULT"
+        connection = os.environ[name]
+        monkeypatch.delenv(name)
+
+        class UnsealingClock(FakeClock):
+            async def asleep(self, seconds: float) -> None:
+                await super().asleep(seconds)
+                if len(self.waits) > failed:
+                    monkeypatch.setenv(name, connection)
+
+        waiting = trigger(clock)
+        waiting._clock = UnsealingClock()
+        assert asyncio.run(first(waiting))["status"] == "success"
+        assert len(waiting._clock.waits) == failed + 1
+
+    def test_gives_up_a_connection_that_stays_away(
+        self, clock: FakeClock, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A connection that is not found in ten polls in a row fails the trigger, whose task is retried."""
+        with pytest.raises(TransientError, match="check the secrets backend") as caught:
+            asyncio.run(first(trigger(clock, binance_loan_conn_id="missing")))
+        assert caught.value.conn_id == "missing"
+        assert clock.waits[1:] == [INTERVAL_S] * 9
+        assert capsys.readouterr().out.count("Polling again in 60 s: Add the binance_loan connection") == 9
+
+    def test_waits_out_any_exception(
+        self, clock: FakeClock, mocker: Any, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """An exception of a secrets backend counts as a failed poll; ten in a row are raised."""
+        text = "vault is\nsealed " + "x" * 500
+        mocker.patch.object(hooks.BinanceLoanHook, "aget_connection", side_effect=OSError(text))
+        with pytest.raises(OSError, match="vault"):
+            asyncio.run(first(trigger(clock)))
+        assert clock.waits[1:] == [INTERVAL_S] * 9
+        lines = [line for line in capsys.readouterr().out.splitlines() if "Polling again in 60 s: " in line]
+        assert len(lines) == 9
+        assert f"OSError: vault is sealed {'x' * 184}… (connection 'binance_loan_default')" in lines[0]
+
+    def test_can_be_cancelled(self, clock: FakeClock, mocker: Any) -> None:
+        """A cancellation is no failed poll."""
+        mocker.patch.object(hooks.BinanceLoanHook, "aget_window", side_effect=asyncio.CancelledError)
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(first(trigger(clock)))
+        assert len(clock.waits) == 1
+
+    def test_logs_each_poll(
+        self, exchange: Exchange, clock: FakeClock, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Each poll that finds nothing leaves a line with the wait that follows."""
+        exchange.schedule(5, lambda moved: moved.liquidate(1))
+        asyncio.run(first(trigger(clock)))
+        logged = capsys.readouterr().out
+        assert logged.count("Polling again in 60 s: there is no such liquidation yet.") == 2
 
     def test_does_not_poll_before_it_may(self, exchange: Exchange, clock: FakeClock) -> None:
         """A wait that Binance asked the sensor for holds in the triggerer."""
