@@ -47,6 +47,11 @@ class Condition:
     lookback_ms: int = 0
     risk_units: RiskUnits = "all"
 
+    def __str__(self) -> str:
+        units = self.risk_units if isinstance(self.risk_units, str) else ", ".join(map(str, self.risk_units))
+        since = utc_datetime(self.since_ms).isoformat()
+        return f"liquidations that {self.wait_for} at or after {since}, risk units: {units}"
+
     def window(self, now_ms: int) -> TimeRange:
         """Return the window that holds every matching record at a time, in epoch milliseconds."""
         return TimeRange(self.since_ms - self.lookback_ms, max(now_ms, self.since_ms) + _CLOCK_AHEAD_MS)

@@ -29,8 +29,10 @@ from airflow_provider_binance_loan.exceptions import (
     PermanentError,
     RateLimitedError,
     RequestRefusedError,
+    TransientError,
 )
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
+from airflow_provider_binance_loan.polling import is_waited_out
 from airflow_provider_binance_loan.validation import require_bool, require_seconds, shown
 from airflow_provider_binance_loan.windows import parse_instant, refuse_partition, resolve_window
 
@@ -38,6 +40,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from airflow.sdk import Context
+
+
+# After its deadline the trigger polls once more, and Airflow must have that event before it ends the wait.
+_LAST_POLL_S = 60.0
 
 
 class _PermanentPokeError(BaseException):
@@ -68,6 +74,9 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
     ui_color = "#f8d12f"
     ui_fgcolor = "#1e2026"
 
+    _not_before: datetime | None = None
+    _has_logged_wait = False
+
     def __init__(
         self,
         *,
@@ -95,7 +104,8 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
         :raises BadResponseError: an answer is malformed.
         :raises TransientError: a fault outlasted the hook's retries.
         """
-        self._not_before: datetime | None = None
+        self._not_before = None
+        self._has_logged_wait = False
         try:
             self._check_intervals()
             return self._execute_deferrable(context) if self.deferrable else super().execute(context)
@@ -130,6 +140,7 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
         """
         match event:
             case {"status": "success", **found}:
+                self._log_found(found)
                 return found
             case {"status": "timeout"}:
                 raise AirflowSensorTimeout(
@@ -146,31 +157,43 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
         """Read the window once, and return the event, if there is one."""
         hook = BinanceLoanHook(self.binance_loan_conn_id)
         try:
-            event = _poke(hook, self._parse_condition(context))
+            condition = self._parse_condition(context)
+            self._log_wait(condition)
+            event = _poke(hook, condition)
         except PermanentError as error:
             raise _PermanentPokeError(str(error)) from None
-        except RateLimitedError as error:
-            if not self.reschedule:
+        except TransientError as error:
+            if not (self.reschedule and _is_long(error)):
                 raise
-            self._not_before = utc_datetime(error.ends_at_ms)
-            self.log.warning("Poking again at %s or later: %s", self._not_before.isoformat(), error)
             event = None
+            self._not_before = _end_of_wait(error)
+            self.log.warning("Poking again %s: %s", self._next_poke(self._not_before), error)
+        else:
+            if event:
+                self._log_found(event)
+            else:
+                self.log.info("Poking again %s: there is no such liquidation yet.", self._next_poke())
         return PokeReturnValue(is_done=event is not None, xcom_value=event)
 
     def _execute_deferrable(self, context: Context) -> dict[str, Any]:  # noqa: RET503 - defer() raises
         hook = BinanceLoanHook(self.binance_loan_conn_id)
         deadline_s = hook.clock.now_ms() / 1000 + self.timeout
-        condition, not_before_s = self._parse_condition(context), None
+        condition, not_before = self._parse_condition(context), None
+        self._log_wait(condition)
         # In the worker first, so that a wrong key fails at once, and an event that is there already needs no
         # triggerer.
         try:
             event = _poke(hook, condition)
-        except RateLimitedError as error:
-            event, not_before_s = None, error.ends_at_ms / 1000
-            ends_at = utc_datetime(error.ends_at_ms).isoformat()
-            self.log.warning("Polling in the triggerer at %s or later: %s", ends_at, error)
-        if event:
-            return event
+        except TransientError as error:
+            if not _is_long(error):
+                raise
+            event, not_before = None, _end_of_wait(error)
+            self.log.warning("Polling in the triggerer %s: %s", self._next_poke(not_before), error)
+        else:
+            if event:
+                self._log_found(event)
+                return event
+            self.log.info("Polling in the triggerer %s: there is no such liquidation yet.", self._next_poke())
 
         from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationTrigger
 
@@ -184,12 +207,12 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
                 poke_interval=self.poke_interval,
                 exponential_backoff=self.exponential_backoff,
                 max_wait=self.max_wait.total_seconds() if self.max_wait else None,
-                not_before=not_before_s,
+                not_before=not_before.timestamp() if not_before else None,
                 deadline=deadline_s,
                 binance_loan_conn_id=self.binance_loan_conn_id,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=max(1.0, deadline_s - hook.clock.now_ms() / 1000)),
+            timeout=timedelta(seconds=max(0.0, deadline_s - hook.clock.now_ms() / 1000) + _LAST_POLL_S),
         )
 
     def _check_intervals(self) -> None:
@@ -208,7 +231,43 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
             since_ms=since_ms, wait_for=self.wait_for, lookback=self.lookback, risk_units=self.risk_units
         )
 
+    def _log_wait(self, condition: Condition) -> None:
+        """Log what the sensor waits for, once in an execution."""
+        if self._has_logged_wait:
+            return
+        self._has_logged_wait = True
+        self.log.info(
+            "Waiting for %s (connection %r, for %.0f s at most).",
+            condition,
+            conn_id_to_show(self.binance_loan_conn_id),
+            self.timeout,
+        )
+
+    def _log_found(self, found: dict[str, Any]) -> None:
+        self.log.info(
+            "Found %s liquidations, of the risk units %s, that started from %s to before %s.",
+            found.get("count"),
+            ", ".join(map(str, found.get("group_ids", ()))),
+            found.get("start"),
+            found.get("end"),
+        )
+
+    def _next_poke(self, not_before: datetime | None = None) -> str:
+        """Return when the next poke or poll is, for a line in the log."""
+        interval = f"every {self.poke_interval:.0f} s" + (" at first" if self.exponential_backoff else "")
+        return f"{interval}, from {not_before.isoformat(timespec='seconds')} on" if not_before else interval
+
+
+def _is_long(error: TransientError) -> bool:
+    """Return whether an error lasts for so long that a worker should not wait for its end."""
+    return isinstance(error, RateLimitedError) or is_waited_out(error)
+
+
+def _end_of_wait(error: TransientError) -> datetime | None:
+    """Return until when Binance asks to wait; None where it does not say."""
+    return utc_datetime(error.ends_at_ms) if isinstance(error, RateLimitedError) else None
+
 
 def _poke(hook: BinanceLoanHook, condition: Condition) -> dict[str, Any] | None:
     window = condition.window(hook.clock.now_ms())
-    return condition.event(hook.iter_window(FORCE_LIQUIDATIONS, window, condition.risk_units))
+    return condition.event(hook.iter_window(FORCE_LIQUIDATIONS, window, condition.risk_units, is_poll=True))

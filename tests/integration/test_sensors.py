@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,16 +18,24 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import (
     AirflowFailException,
+    AirflowNotFoundException,
     AirflowRescheduleException,
     AirflowSensorTimeout,
     AirflowSkipException,
     TaskDeferralError,
     TaskDeferred,
 )
+from airflow.sdk.module_loading import import_string
 
 from airflow_provider_binance_loan.binance.time_range import epoch_ms
 from airflow_provider_binance_loan.client.clock import Clock
-from airflow_provider_binance_loan.exceptions import BadResponseError, BinanceLoanError, RateLimitedError
+from airflow_provider_binance_loan.exceptions import (
+    BadResponseError,
+    BinanceLoanError,
+    RateLimitedError,
+    TransientError,
+)
+from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
@@ -34,6 +44,7 @@ from tests.support.raw import answer, error, raw_server
 from tests.support.runs import run_context
 
 MODES = ["poke", "reschedule", "deferrable"]
+BAN = answer("418 I'm a teapot", error(-1003), "Retry-After: 300")
 
 
 @pytest.fixture(autouse=True)
@@ -189,14 +200,127 @@ def test_skips_on_a_timeout_of_the_trigger_alone(
 
 
 def test_defers_with_what_is_left_of_its_time(since: datetime) -> None:
-    """The trigger gets the sensor's intervals, and the deferral its timeout less the first poke's time."""
+    """The trigger ends the wait at the sensor's timeout, and Airflow a minute later, after the last poll."""
     task = Task("deferrable", since, poke_interval=30, exponential_backoff=True, max_wait=90, timeout=600)
     with pytest.raises(TaskDeferred) as deferred:
         task.sensor.execute(task.context)
-    assert timedelta(seconds=590) < deferred.value.timeout <= timedelta(seconds=600)
+    assert timedelta(seconds=650) < deferred.value.timeout <= timedelta(seconds=660)
     _, kwargs = deferred.value.trigger.serialize()
+    assert 590 < kwargs["deadline"] - time.time() <= 600
     assert (kwargs["poke_interval"], kwargs["exponential_backoff"], kwargs["max_wait"]) == (30, True, 90)
     assert kwargs["since"] == since.isoformat()
+
+
+def test_defers_with_every_argument(connect: Any, since: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each argument of the sensor, off its default, arrives in the trigger."""
+    with raw_server([BAN]) as (url, _):
+        connect(host=url)
+        monkeypatch.setenv("AIRFLOW_CONN_OTHER", os.environ["AIRFLOW_CONN_BINANCE_LOAN_DEFAULT"])
+        task = Task(
+            "deferrable",
+            since,
+            since=since - HOUR,
+            wait_for="finished",
+            risk_units="7, 6",
+            lookback=timedelta(hours=5),
+            poke_interval=30,
+            exponential_backoff=True,
+            max_wait=90,
+            timeout=600,
+            binance_loan_conn_id="other",
+        )
+        with pytest.raises(TaskDeferred) as deferred:
+            task.sensor.execute(task.context)
+    path, kwargs = deferred.value.trigger.serialize()
+    parameters = dict(inspect.signature(import_string(path)).parameters)
+    assert parameters.keys() - kwargs.keys() == {"clock"}
+    assert [name for name in kwargs if kwargs[name] == parameters[name].default] == []
+    assert 290 < kwargs.pop("not_before") - time.time() <= 300
+    assert 590 < kwargs.pop("deadline") - time.time() <= 600
+    assert kwargs == {
+        "since": (since - HOUR).isoformat(),
+        "wait_for": "finished",
+        "risk_units": [7, 6],
+        "lookback": 5 * 3600,
+        "poke_interval": 30,
+        "exponential_backoff": True,
+        "max_wait": 90,
+        "binance_loan_conn_id": "other",
+    }
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("soft_fail", [False, True])
+@pytest.mark.parametrize("found", [False, True], ids=["not found", "raises"])
+def test_is_retried_when_a_secrets_backend_fails(
+    mode: str, soft_fail: bool, found: bool, since: datetime, mocker: Any
+) -> None:
+    """A connection that is not found, or cannot be read, fails the task as one that Airflow retries."""
+    error: Exception = OSError("vault is sealed") if found else AirflowNotFoundException("x")
+    mocker.patch.object(BinanceLoanHook, "get_connection", side_effect=error)
+    expected, text = (OSError, "sealed") if found else (TransientError, "or check the secrets backend")
+    with pytest.raises(expected, match=text):
+        Task(mode, since, soft_fail=soft_fail).run()
+
+
+def test_polls_on_during_a_liquidation(since: datetime, mocker: Any) -> None:
+    """Binance's refusal during a liquidation fails a poking sensor; the others poll again later."""
+    pending = TransientError("Try again later.", code=-1024)
+    mocker.patch.object(BinanceLoanHook, "iter_window", side_effect=pending)
+    outcomes: list[Any] = []
+    for mode in MODES:
+        task = Task(mode, since)
+        with pytest.raises((TransientError, AirflowRescheduleException, TaskDeferred)) as outcome:
+            task.sensor.execute(task.context)
+        outcomes.append(outcome.value)
+    assert [type(outcome) for outcome in outcomes] == [
+        TransientError,
+        AirflowRescheduleException,
+        TaskDeferred,
+    ]
+    assert outcomes[2].trigger.not_before is None
+
+
+class TestLog:
+    """What a sensor logs."""
+
+    @pytest.mark.parametrize("mode", MODES)
+    def test_logs_the_wait_from_start_to_end(
+        self, mode: str, exchange: Exchange, since: datetime, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It says since when it waits and for what, when it polls again and why, and what was found."""
+
+        def meanwhile(*_: object) -> None:
+            exchange.liquidate(1)
+
+        if mode == "poke":
+            exchange.schedule(3, meanwhile)
+        found = Task(mode, since, meanwhile, risk_units="1,2").run()
+        logged = capsys.readouterr().out
+        waiting = f"Waiting for liquidations that started at or after {since.isoformat()}, risk units: 1, 2"
+        assert logged.count(f"{waiting} (connection 'binance_loan_default', for 20 s at most).") == (
+            2 if mode == "reschedule" else 1
+        )
+        again = "Polling in the triggerer" if mode == "deferrable" else "Poking again"
+        assert logged.count(f"{again} every 1 s: there is no such liquidation yet.") == 1
+        assert (
+            logged.count(f"Found 1 liquidations, of the risk units 1, that started from {found['start']}")
+            == 1
+        )
+
+    @pytest.mark.parametrize("mode", ["reschedule", "deferrable"])
+    def test_logs_the_reason_of_a_longer_wait(
+        self, mode: str, connect: Any, since: datetime, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A ban is logged with its end."""
+        with raw_server([BAN]) as (url, _):
+            connect(host=url)
+            task = Task(mode, since)
+            with pytest.raises((AirflowRescheduleException, TaskDeferred)):
+                task.sensor.execute(task.context)
+        assert re.search(
+            r"every 1 s, from \S+ on: Wait until \S+: Binance has banned", capsys.readouterr().out
+        )
 
 
 @pytest.mark.parametrize("event", [None, {}, {"status": "done"}, {"status": "refused"}, "success"])
@@ -205,9 +329,6 @@ def test_refuses_an_event_that_it_does_not_know(event: Any, since: datetime) -> 
     task = Task("deferrable", since, soft_fail=True)
     with pytest.raises(BinanceLoanError, match="Run scheduler, triggerer and workers on one version"):
         task.sensor.resume_execution("execute_complete", {"event": event}, task.context)
-
-
-BAN = answer("418 I'm a teapot", error(-1003), "Retry-After: 300")
 
 
 def test_times_out_during_a_ban(connect: Any, since: datetime) -> None:
