@@ -49,6 +49,7 @@ SECTIONS = [
     Section("Outcomes of a deferred sensor", test_sensor.EVENTS, test_sensor.provoke_event),
     Section("Arguments of the deferred sensor's trigger", test_triggers.CASES, test_triggers.provoke),
     Section("Arguments of a watcher's trigger", test_triggers.WATCHERS, test_triggers.provoke_watcher),
+    Section("States of a watcher", test_triggers.STATES, test_triggers.provoke_state),
     Section("Answers of Binance", test_answers.CASES, test_answers.provoke),
     Section("Plans", test_answers.PLANS, test_answers.provoke_plan),
     Section("No answer", test_answers.UNANSWERED, test_answers.provoke_unanswered),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ from airflow_provider_binance_loan.triggers import (
     BinanceLoanForceLiquidationEventTrigger,
     BinanceLoanForceLiquidationTrigger,
 )
+from airflow_provider_binance_loan.watcher_state import WatcherState
 from tests.support.bad_input import Case, Environment, cases
 from tests.support.clock import HOUR, NOW, FakeClock
+from tests.support.watchers import Store
 
 CASES = [
     *cases("since", "", "yesterday", "2026-03-01T09:00:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"),
@@ -32,6 +36,12 @@ WATCHERS = [
     *cases("asset_name", None, " ", 5),
     *cases("finished", "no"),
 ]
+STATES = [
+    *cases("asset_name", "another"),
+    *cases(
+        "state", {"version": 2}, {"since_ms": 10**18}, {"fired": {}}, {"fired": [[0, 6, False, 0]]}, "text"
+    ),
+]
 
 
 def provoke(case: Case, environment: Environment) -> None:
@@ -44,6 +54,22 @@ def provoke(case: Case, environment: Environment) -> None:
 def provoke_watcher(case: Case, environment: Environment) -> None:
     """Run into the error of a watcher's trigger with a wrong argument."""
     BinanceLoanForceLiquidationEventTrigger(**{"asset_name": "a", **case.given})
+
+
+def provoke_state(case: Case, environment: Environment) -> None:
+    """Run into the error of a watcher that cannot load its state."""
+    stores, given = Store(), case.given.get("state")
+    value = {"version": 1, "since_ms": 0, "fired": [], **given} if isinstance(given, dict) else given
+    stores.values["binance_loan_fired_0"] = json.dumps(value)
+    state = WatcherState(
+        stores,
+        "binance_loan_fired_0",
+        asset_name=case.given.get("asset_name", "watched"),
+        conn_id="binance_loan_default",
+        clock=FakeClock(),  # type: ignore[arg-type]
+        log=logging.getLogger(__name__),
+    )
+    asyncio.run(state.load(0, 0))
 
 
 def events(arguments: dict[str, Any]) -> list[dict[str, Any]]:
@@ -69,3 +95,10 @@ def test_names_the_argument_of_the_trigger(case: Case, environment: Environment,
 def test_names_the_argument_of_the_event_trigger(case: Case, environment: Environment, refused: Any) -> None:
     """A wrong argument fails where the DAG is parsed, and not again and again in the triggerer."""
     refused(ConfigurationError, case.field, lambda: provoke_watcher(case, environment))
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in STATES])
+def test_names_what_a_watcher_cannot_load(case: Case, environment: Environment, refused: Any) -> None:
+    """A state that cannot be read, or a wrong name of its asset, is an error that names the connection."""
+    error = refused(ConfigurationError, case.field, lambda: provoke_state(case, environment))
+    assert error.conn_id == "binance_loan_default"
