@@ -119,15 +119,12 @@ class BinanceLoanHook(BaseHook):
         with self._client(self._settings()) as client:
             return cast("list[ClosedRiskUnit]", client.run(read_closed_units()))
 
-    def iter_window(
-        self, dataset: Dataset, window: TimeRange, risk_units: RiskUnits, *, is_poll: bool = False
-    ) -> Iterator[Record]:
+    def iter_window(self, dataset: Dataset, window: TimeRange, risk_units: RiskUnits) -> Iterator[Record]:
         """Yield the records of a window of any dataset, part by part, oldest part first.
 
         :param dataset: the declaration of the dataset.
         :param window: the window, in epoch milliseconds.
         :param risk_units: the parsed choice of risk units.
-        :param is_poll: whether the window is read again soon, which saves a request.
         :raises BinanceLoanError: one of its subclasses, by what to do.
         """
         settings = self._settings()  # at once, and not when the first record is asked for
@@ -135,14 +132,12 @@ class BinanceLoanHook(BaseHook):
         def records() -> Iterator[Record]:
             with self._client(settings) as client:
                 progress = self._progress(dataset, client)
-                for plan in read_window(dataset, window, risk_units, is_poll=is_poll):
+                for plan in read_window(dataset, window, risk_units):
                     yield from client.run(progress.follow(plan))
 
         return records()
 
-    async def aget_window(
-        self, dataset: Dataset, window: TimeRange, risk_units: RiskUnits, *, is_poll: bool = False
-    ) -> list[Record]:
+    async def aget_window(self, dataset: Dataset, window: TimeRange, risk_units: RiskUnits) -> list[Record]:
         """Return the records of :meth:`iter_window`, without blocking the event loop."""
         from airflow_provider_binance_loan.client.asynchronous import AsyncClient
 
@@ -150,7 +145,7 @@ class BinanceLoanHook(BaseHook):
         records: list[Record] = []
         async with AsyncClient(settings, **self._client_arguments()) as client:
             progress = self._progress(dataset, client)
-            for plan in read_window(dataset, window, risk_units, is_poll=is_poll):
+            for plan in read_window(dataset, window, risk_units):
                 records += await client.run(progress.follow(plan))
         return records
 

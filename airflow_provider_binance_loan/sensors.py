@@ -270,4 +270,4 @@ def _end_of_wait(error: TransientError) -> datetime | None:
 
 def _poke(hook: BinanceLoanHook, condition: Condition) -> dict[str, Any] | None:
     window = condition.window(hook.clock.now_ms())
-    return condition.event(hook.iter_window(FORCE_LIQUIDATIONS, window, condition.risk_units, is_poll=True))
+    return condition.event(hook.iter_window(FORCE_LIQUIDATIONS, window, condition.risk_units))

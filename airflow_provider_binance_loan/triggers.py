@@ -147,9 +147,7 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
             polls += 1
             try:
                 window = condition.window(clock.now_ms())
-                records = await hook.aget_window(
-                    FORCE_LIQUIDATIONS, window, condition.risk_units, is_poll=True
-                )
+                records = await hook.aget_window(FORCE_LIQUIDATIONS, window, condition.risk_units)
             except PermanentError as error:
                 return {"status": "refused", "message": str(error)}
             except BadResponseError:
@@ -289,7 +287,7 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
                 fired = await state.load(started_ms, lookback_ms)
                 now_ms = hook.clock.now_ms()
                 window = Condition(since_ms=fired.oldest_ms).window(now_ms)
-                records = await hook.aget_window(FORCE_LIQUIDATIONS, window, self._risk_units, is_poll=True)
+                records = await hook.aget_window(FORCE_LIQUIDATIONS, window, self._risk_units)
                 records.sort(key=FORCE_LIQUIDATIONS.key)  # so that events come in the order of the starts
                 for record in records:
                     for payload in fired.add(record, finished=self.finished):
