@@ -82,8 +82,7 @@ def paginate(
 
     A list of one short page is complete. A longer list is read until two passes in a row return the same
     rows, each once. That is enough: a pass misses a row only if an earlier row vanished meanwhile, and the
-    next pass lacks that earlier row. Rows of one time may have another order in each answer: they are
-    complete when the union of several passes exceeds a page, and `total` is its size in every answer.
+    next pass lacks that earlier row.
 
     :param listing: the list, for its page size and natural key.
     :param request: returns the request of a page, counted from 1.
@@ -92,9 +91,7 @@ def paginate(
     """
     page_size = listing.page_size
     previous: set[object] | None = None
-    union: dict[object, Record] = {}
-    all_totals: set[int] = set()
-    for number in range(MAX_PASSES):
+    for _ in range(MAX_PASSES):
         rows: dict[object, Record] = {}
         sizes: list[int] = []
         totals: set[int] = set()
@@ -119,10 +116,6 @@ def paginate(
         if sound and rows.keys() == previous:
             return list(rows.values())
         previous = set(rows) if sound else None
-        union |= rows
-        all_totals |= totals
-        if number and len(union) > page_size and all_totals == {len(union)}:
-            return list(union.values())
     raise TransientError(
         f"Try again later: the list changed during each of {MAX_PASSES} passes.", path=listing.path
     )

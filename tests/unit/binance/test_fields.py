@@ -212,7 +212,7 @@ def test_says_what_is_wrong_and_where(body: bytes | str, says: str) -> None:
         parse(body)
 
 
-@pytest.mark.parametrize("body", [EXAMPLE[:-3], EXAMPLE[:1], "{]", '{"rows":[fals]}'])
+@pytest.mark.parametrize("body", [EXAMPLE[:-3], EXAMPLE[:1], "{]", '{"rows":[nul]}'])
 def test_says_that_a_body_is_cut_off(body: bytes | str) -> None:
     """A body that begins like JSON, and then is not, may be complete the next time."""
     with pytest.raises(TransientError, match="is cut off or damaged"):
