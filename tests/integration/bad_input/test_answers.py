@@ -69,14 +69,33 @@ CASES = [
         "BadResponseError",
         CLOSED,
     ),
-    answered("no rows", "rows", [answer("200 OK", '{"total": 0, "data": []}')], "BadResponseError"),
+    answered("no rows", "rows", [answer("200 OK", '{"total": 1, "data": []}')], "BadResponseError"),
+    answered(
+        "microseconds",
+        "rows[0] starts",
+        [rows(START | {"liquidationStartTime": 10**15})],
+        "BadResponseError",
+    ),
+    answered("liquidations as closed units", "closeTime", [EMPTY, rows(START)], "BadResponseError", CLOSED),
+    answered(
+        "levels", "levels", [rows(START | {"a": json.loads("[" * 700 + "]" * 700)})], "BadResponseError"
+    ),
+    answered(
+        "a code beside data",
+        "connection",
+        [answer("200 OK", '{"code":"E1","msg":"Busy.","rows":[]}')],
+        "RequestRefusedError",
+    ),
+    answered("key twice", "proxies", [answer("200 OK", '{"rows":[],"rows":[]}')], "BadResponseError"),
+    answered("HTTP 206", "proxies", [answer("206 Partial Content", "{}")], "RequestRefusedError"),
+    answered("HTTP 451", "region", [answer("451 No", "<html>")], "RequestRefusedError"),
     answered(
         "two records", "liquidationStartTime", [rows(START, START | {"startLtv": "1"})], "BadResponseError"
     ),
     answered("serverTime=10**30", "serverTime", server_time(10**30), "BadResponseError", TIME.path),
     answered("serverTime=-1", "serverTime", server_time(-1), "BadResponseError", TIME.path),
     answered("a list", "serverTime", [CLOCK, answer("200 OK", "[]")], "BadResponseError", TIME.path),
-    answered("HTML", "HTML", [answer("200 OK", "<html>", "Content-Type: text/HTML")], "BadResponseError"),
+    answered("HTML", "HTML", [answer("200 OK", "<html>", "Content-Type: text/HTML")] * 5, "BadResponseError"),
     answered("cut off", "proxies", [answer("200 OK", '{"total": 1, "ro')] * 5, "TransientError"),
     answered("too large", "32 MiB", [answer("200 OK", b" " * (2**25 + 1))], "BadResponseError"),
     *(
