@@ -200,8 +200,8 @@ class BinanceLoanHook(BaseHook):
             # Airflow raises this also when a secrets backend or the API server fails, which may pass.
             conn_id = conn_id_to_show(self.binance_loan_conn_id)
             raise TransientError(
-                f"Add the {self.conn_type} connection {conn_id!r}, or check the secrets backend: it was not "
-                "found, or the backend did not answer.",
+                f"Add the {self.conn_type} connection {conn_id!r}: it was not found, or the secrets backend "
+                "did not answer.",
                 conn_id=conn_id,
             ) from None
 

@@ -253,7 +253,7 @@ class TestWaiting:
         self, clock: FakeClock, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """A connection that is not found in ten polls in a row fails the trigger, whose task is retried."""
-        with pytest.raises(TransientError, match="check the secrets backend") as caught:
+        with pytest.raises(TransientError, match="the secrets backend did not answer") as caught:
             asyncio.run(first(trigger(clock, binance_loan_conn_id="missing")))
         assert caught.value.conn_id == "missing"
         assert clock.waits[1:] == [INTERVAL_S] * 9

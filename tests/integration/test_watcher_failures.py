@@ -161,7 +161,7 @@ class TestPolls:
         """A connection that Airflow does not find is waited for."""
         assert watch(Store(), clock, polls=3, binance_loan_conn_id="missing") == []
         assert clock.intervals == [120, 240]
-        assert len(logged("check the secrets backend: it was not found, or the backend did not")) == 3
+        assert len(logged("it was not found, or the secrets backend did not answer")) == 3
 
     def test_keeps_its_interval_during_a_liquidation(self, clock: EndingClock, exchange: Exchange) -> None:
         """While Binance refuses because a risk unit is being liquidated, polls keep their interval."""
