@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 
 # Before any import of Airflow, which reads them once.
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-home-")
@@ -73,6 +74,12 @@ def connect(monkeypatch: pytest.MonkeyPatch, sandbox: SandboxServer) -> Callable
 
     define()
     return define
+
+
+@pytest.fixture
+def real_time(connect: Callable[..., None], exchange: Exchange) -> None:
+    """Let the local Binance share the clock of operators and sensors, which is the machine's."""
+    exchange.clock = time.time
 
 
 @pytest.fixture(params=KINDS)

@@ -20,13 +20,7 @@ from tests.support.operators import fill, operator
 from tests.support.records import WINDOW
 from tests.support.runs import run_context
 
-
-@pytest.fixture(autouse=True)
-def real_time(connect: Any, exchange: Exchange) -> None:
-    """Let the local Binance share the operator's clock."""
-    import time
-
-    exchange.clock = time.time
+pytestmark = pytest.mark.usefixtures("real_time")
 
 
 def test_adds_the_manifest_to_asset_events(exchange: Exchange, s3: Any) -> None:

@@ -10,13 +10,7 @@ from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from tests.support.operators import operator
 from tests.support.runs import run_context
 
-
-@pytest.fixture(autouse=True)
-def real_time(connect: Any, exchange: Exchange) -> None:
-    """Let the local Binance share the operator's clock."""
-    import time
-
-    exchange.clock = time.time
+pytestmark = pytest.mark.usefixtures("real_time")
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,7 @@ from tests.support.clock import NOW
 from tests.support.operators import fill, operator
 from tests.support.runs import run_context
 
-
-@pytest.fixture(autouse=True)
-def real_time(connect: Any, exchange: Exchange) -> None:
-    """Let the local Binance share the operator's clock."""
-    import time
-
-    exchange.clock = time.time
+pytestmark = pytest.mark.usefixtures("real_time")
 
 
 def test_names_a_window_in_the_key(exchange: Exchange, s3: Any) -> None:

@@ -23,13 +23,7 @@ from tests.support.operators import START_MS, fill, operator
 from tests.support.runs import run_context
 from tests.support.transfers import TRANSFERS
 
-
-@pytest.fixture(autouse=True)
-def real_time(connect: Any, exchange: Exchange) -> None:
-    """Let the local Binance share the operator's clock."""
-    import time
-
-    exchange.clock = time.time
+pytestmark = pytest.mark.usefixtures("real_time")
 
 
 @pytest.mark.parametrize("count", [0, 3])

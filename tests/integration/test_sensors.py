@@ -47,10 +47,7 @@ MODES = ["poke", "reschedule", "deferrable"]
 BAN = answer("418 I'm a teapot", error(-1003), "Retry-After: 300")
 
 
-@pytest.fixture(autouse=True)
-def real_time(connect: Any, exchange: Exchange) -> None:
-    """Let the local Binance share the sensor's clock, which is the machine's."""
-    exchange.clock = time.time
+pytestmark = pytest.mark.usefixtures("real_time")
 
 
 @pytest.fixture
