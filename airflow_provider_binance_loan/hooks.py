@@ -168,16 +168,11 @@ class BinanceLoanHook(BaseHook):
             settings = replace(settings, timeout=min(settings.timeout, _TEST_TIMEOUT_S), max_wait=0)
             with self._client(settings, retry_policy=hasty) as client:
                 client.run(read_closed_units())
+                warnings = [*settings.warnings, *_key_warnings(client)]
         except BinanceLoanError as error:
             error.conn_id = None  # the form's test button makes up an id, which says nothing to anyone
             return False, str(error)
-        try:
-            with self._client(settings, retry_policy=hasty) as client:
-                warnings = client.run(read_key_warnings())
-        except BinanceLoanError as error:
-            error.conn_id = None
-            warnings = [f"What else the key may do is unknown: {error}"]
-        return True, " ".join([_ACCEPTED, *settings.warnings, *warnings])
+        return True, " ".join([_ACCEPTED, *warnings])
 
     def _client(self, settings: Settings, **changes: Any) -> SyncClient:
         # Imported here, since `requests` takes long to import, and DAGs are parsed without making requests.
@@ -219,6 +214,15 @@ class BinanceLoanHook(BaseHook):
         except ConfigurationError as error:
             problem = error.with_traceback(None)  # its frames hold the connection
         raise problem
+
+
+def _key_warnings(client: SyncClient) -> list[str]:
+    """Return what the key's owner should know of it, or that this is unknown."""
+    try:
+        return client.run(read_key_warnings())
+    except BinanceLoanError as error:
+        error.conn_id = None
+        return [f"What else the key may do is unknown: {error}"]
 
 
 def _oldest_first(records: Iterable[Record]) -> list[ForceLiquidation]:
