@@ -269,11 +269,12 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll without end, and yield an event for each new liquidation; back off while polls fail."""
         hook = BinanceLoanHook(self.binance_loan_conn_id, clock=self._clock)
+        conn_id = conn_id_to_show(self.binance_loan_conn_id)
         state = WatcherState(
             getattr(self, "asset_state_store", None),  # Airflow 3.3 and later
             self._state_key,
             asset_name=self.asset_name,
-            conn_id=conn_id_to_show(self.binance_loan_conn_id),
+            conn_id=conn_id,
             clock=hook.clock,
             log=self.log,
         )
@@ -302,7 +303,7 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
                 failures += not is_waited_out(error)
                 wait_s = max(back_off_s(wait_s, failures), rate_limit_s(error, hook.clock))
                 log = self.log.error if isinstance(error, PermanentError) else self.log.warning
-                line = one_line(error, conn_id_to_show(self.binance_loan_conn_id))
+                line = one_line(error, conn_id)
                 log("Polling again in %.0f s (asset %r): %s", wait_s, self.asset_name, line)
             # Airflow tries for ten seconds to write what its database refuses; that is part of the wait.
             polls_at = hook.clock.monotonic() + wait_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(3000, 1, 1, tzinfo=UTC)
 LATEST_S = int(LATEST.timestamp())
 LONGEST = timedelta(days=3650)
+#: A whole number as text, and the first that is too large for Binance's LONG, an integer of 64 bits.
+WHOLE_NUMBER = re.compile(r"[0-9]{1,19}")
+TOO_LARGE = 2**63
 
 _MAX_SHOWN = 200  # room for a path
 # Binance's keys have 64 characters, and most paths fewer than this.

@@ -43,7 +43,6 @@ class Listing:
 
     :param name: the name of the dataset.
     :param path: the path of the endpoint.
-    :param source: the address of Binance's page about it.
     :param record: the `TypedDict` that declares the fields of a row.
     :param key_fields: the required fields that together identify a record, in the order by which records are
         sorted.
@@ -55,7 +54,6 @@ class Listing:
 
     name: str
     path: str
-    source: str
     record: type
     key_fields: tuple[str, ...]
     params: tuple[tuple[str, str | int], ...] = ()

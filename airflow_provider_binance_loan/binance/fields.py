@@ -70,6 +70,11 @@ def walk_fields(fields: Sequence[Field]) -> Iterator[Field]:
         yield from walk_fields(field.fields)
 
 
+def fields_by_name(fields: Sequence[Field]) -> dict[str, Field]:
+    """Return fields by their names, in their order."""
+    return {field.name: field for field in fields}
+
+
 def _field(name: str, hint: Any) -> Field:
     annotated = get_origin(hint) is Annotated
     python_type, *notes = get_args(hint) if annotated else (hint,)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from airflow_provider_binance_loan.binance.fields import Field, FieldType, Record, fields_of
 from airflow_provider_binance_loan.exceptions import BadResponseError
-from airflow_provider_binance_loan.validation import shown
+from airflow_provider_binance_loan.validation import TOO_LARGE, WHOLE_NUMBER, shown
 
 
 class Page(NamedTuple):
@@ -145,14 +145,11 @@ def _undeclared(value: Any) -> Any:
     return value
 
 
-_WHOLE = re.compile(r"[0-9]{1,19}")
 _PLAIN = r"-?[0-9]++(?:\.[0-9]++)?"
 _PLAIN_NUMBER = re.compile(_PLAIN)
 _PLAIN_LINES = re.compile(rf"(?:{_PLAIN}\n)*+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE](?P<exponent>[+-]?[0-9]{1,4}))?")
 _MAX_EXPONENT = 100  # beyond it, plain notation is a long row of zeros, and no amount of any asset
-# Binance's LONG is an integer of 64 bits.
-_TOO_LARGE = 2**63
 
 
 def _decimals(values: Sequence[Any], path: _Path) -> Sequence[str | None]:
@@ -195,11 +192,13 @@ def _plain_notation(text: str) -> str | None:
 def _integers(
     values: Sequence[Any], path: _Path, expected: str = FieldType.INTEGER.value
 ) -> Sequence[int | None]:
-    if _WHOLE_NUMBERS.issuperset(map(type, values)) and 0 <= min(values) <= max(values) < _TOO_LARGE:
+    if _WHOLE_NUMBERS.issuperset(map(type, values)) and 0 <= min(values) <= max(values) < TOO_LARGE:
         return values
-    parsed = [int(value) if type(value) is str and _WHOLE.fullmatch(value) else value for value in values]
+    parsed = [
+        int(value) if type(value) is str and WHOLE_NUMBER.fullmatch(value) else value for value in values
+    ]
     for index, number in enumerate(parsed):
-        if number is not None and not (type(number) is int and 0 <= number < _TOO_LARGE):
+        if number is not None and not (type(number) is int and 0 <= number < TOO_LARGE):
             raise _MalformedError(values[index], expected, path(index))
     return parsed
 

@@ -59,13 +59,12 @@ def read_window(
     :param closed_units: the list of closed risk units.
     """
     seen = _Keys()
-    max_rows = limits.rows_in_memory
     floor_ms = max(window.start_ms - 1, 0)
     active = Query(dataset, set(LIKELY_CAPS), floor_ms, clock_slack_ms=limits.clock_slack_ms)
     for span in split(window, dataset.max_span_ms):
-        cursor = _Cursor(span, max_rows)
+        cursor = _Cursor(span, limits.rows_in_memory)
         while cursor.start_ms < span.end_ms:
-            yield _read_part(active, cursor, risk_units, max_rows, closed_units, seen)
+            yield _read_part(active, cursor, risk_units, closed_units, seen)
 
 
 def read_closed_units(listing: Listing = CLOSED_RISK_UNITS) -> Plan[list[Record]]:
@@ -103,14 +102,14 @@ class _Cursor:
 
     def __init__(self, span: TimeRange, max_rows: int) -> None:
         self._span = span
-        self._max_rows = max_rows
+        self.max_rows = max_rows
         self.start_ms, self.end_ms = span
         self.pace = Pace(span.length_ms)
 
     def move_to(self, end_ms: int, rows: int) -> None:
         """Go on after a part that held so many rows, to one that may hold as many as fit into memory."""
         width_ms = end_ms - self.start_ms
-        width_ms = max(1, min(width_ms * _MAX_WIDENING, width_ms * self._max_rows // max(rows, 1)))
+        width_ms = max(1, min(width_ms * _MAX_WIDENING, width_ms * self.max_rows // max(rows, 1)))
         self.start_ms, self.end_ms = end_ms, min(end_ms + width_ms, self._span.end_ms)
 
 
@@ -118,7 +117,6 @@ def _read_part(
     active: Query,
     cursor: _Cursor,
     risk_units: RiskUnits,
-    max_rows: float,
     closed_units: Listing,
     seen: _Keys,
 ) -> Plan[list[Record]]:
@@ -129,7 +127,7 @@ def _read_part(
     if isinstance(risk_units, tuple):
         group_ids = risk_units
     else:
-        end_ms = yield from read_span(active, part, found, cursor.pace, max_rows)
+        end_ms = yield from read_span(active, part, found, cursor.pace, cursor.max_rows)
         part = TimeRange(part.start_ms, end_ms)
     if risk_units == "all" and dataset.by_risk_unit:
         # Only now: a unit that closes in the meantime takes its rows out of the list, and is found here.

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Literal
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError
-from airflow_provider_binance_loan.validation import described, shown
-
-_ID = re.compile(r"[0-9]{1,19}")
-# Binance's ids are integers of 64 bits.
-_TOO_LARGE = 2**63
+from airflow_provider_binance_loan.validation import TOO_LARGE, WHOLE_NUMBER, described, shown
 
 RiskUnits = Literal["all", "active"] | tuple[int, ...]
 RiskUnitsArgument = str | int | Iterable[int | str]
@@ -38,8 +33,8 @@ def parse_risk_units(value: RiskUnitsArgument) -> RiskUnits:
 
 
 def _parse_id(item: object) -> int:
-    number = int(item) if isinstance(item, str) and _ID.fullmatch(item.strip()) else item
-    if type(number) is int and 0 <= number < _TOO_LARGE:
+    number = int(item) if isinstance(item, str) and WHOLE_NUMBER.fullmatch(item.strip()) else item
+    if type(number) is int and 0 <= number < TOO_LARGE:
         return number
     raise ConfigurationError(
         f"Give risk_units as 'all', 'active' or ids, listed or comma-separated: it holds {shown(item)}."

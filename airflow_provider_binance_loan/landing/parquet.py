@@ -14,7 +14,7 @@ from typing import IO, Any, Literal
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from airflow_provider_binance_loan.binance.fields import Field, FieldType, Record, walk_fields
+from airflow_provider_binance_loan.binance.fields import Field, FieldType, Record, fields_by_name, walk_fields
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.landing.tables import Table, unused_name
 from airflow_provider_binance_loan.validation import shown
@@ -136,10 +136,6 @@ class ParquetWriter:
         self._batches.clear()
 
 
-def _by_name(fields: Sequence[Field]) -> dict[str, Field]:
-    return {field.name: field for field in fields}
-
-
 def _arrow_fields(
     columns: Mapping[str, Field], amount_types: AmountTypes, positions: Sequence[str] = ()
 ) -> Iterator[pa.Field]:
@@ -155,7 +151,7 @@ def _arrow_type(field: Field, amount_types: AmountTypes) -> pa.DataType:
         return pa.string() if amount_types[field.name] == "string" else _DECIMALS[field.type]
     if not field.fields:
         return _TYPES[field.type]
-    struct = pa.struct(list(_arrow_fields(_by_name(field.fields), amount_types)))
+    struct = pa.struct(list(_arrow_fields(fields_by_name(field.fields), amount_types)))
     return pa.list_(struct) if field.type is FieldType.LIST else struct
 
 
@@ -179,7 +175,7 @@ def _build_converter(
 
 def _build_value_converter(field: Field, amount_types: AmountTypes) -> Callable[[Any], Any]:
     if field.fields:
-        convert = _build_converter(_by_name(field.fields), amount_types)
+        convert = _build_converter(fields_by_name(field.fields), amount_types)
         if field.type is FieldType.LIST:
             return lambda items: [convert(item) for item in items]
         return convert

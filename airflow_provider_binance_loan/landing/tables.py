@@ -19,7 +19,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_binance_loan.binance.fields import Field, FieldType, Record
+from airflow_provider_binance_loan.binance.fields import Field, FieldType, Record, fields_by_name
 
 if TYPE_CHECKING:
     from airflow_provider_binance_loan.binance.declaration import Dataset
@@ -51,7 +51,7 @@ class Table:
 
 def whole_table(dataset: Dataset) -> Table:
     """Return the table of whole records, with all that is nested in them. Its name is empty."""
-    return Table("", _by_name(dataset.fields), tuple(_by_name(_key_fields(dataset))))
+    return Table("", fields_by_name(dataset.fields), tuple(fields_by_name(_key_fields(dataset))))
 
 
 def flat_tables(dataset: Dataset) -> tuple[Table, ...]:
@@ -60,7 +60,7 @@ def flat_tables(dataset: Dataset) -> tuple[Table, ...]:
     :raises ValueError: two tables have the same name.
     """
     key = _key_fields(dataset)
-    records = Table(dataset.table, _by_name(_flat_fields(dataset.fields)), tuple(_by_name(key)))
+    records = Table(dataset.table, fields_by_name(_flat_fields(dataset.fields)), tuple(fields_by_name(key)))
     tables = (*_list_tables(dataset.fields, key, ()), records)
     names = [table.name for table in tables]
     if len(set(names)) < len(names):
@@ -79,7 +79,7 @@ def flat_rows(dataset: Dataset) -> RowBuilder:
     Undeclared fields stay in the row of the object that has them. A field in a list whose name is taken, by a
     key field or a position, gets an underscore after its name.
     """
-    key = tuple(_by_name(_key_fields(dataset)))
+    key = tuple(fields_by_name(_key_fields(dataset)))
     split = _build_splitter(dataset.fields)
 
     def build_rows(record: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -116,10 +116,6 @@ def _key_fields(dataset: Dataset) -> tuple[Field, ...]:
     return tuple(field for field in dataset.fields if field.name in dataset.key_fields)
 
 
-def _by_name(fields: Sequence[Field]) -> dict[str, Field]:
-    return {field.name: field for field in fields}
-
-
 def _flat_fields(fields: Sequence[Field]) -> tuple[Field, ...]:
     """Return fields without the lists in them, and without the objects that hold nothing but lists."""
     flat = []
@@ -139,10 +135,10 @@ def _list_tables(fields: Sequence[Field], key: Sequence[Field], outer: tuple[str
         elif field.type is FieldType.LIST:
             yield from _list_tables(field.fields, key, (*outer, _outer_position(field.name)))
             positions = (*outer, _POSITION.name)
-            columns = _by_name(key) | dict.fromkeys(positions, _POSITION)
+            columns = fields_by_name(key) | dict.fromkeys(positions, _POSITION)
             for own in _flat_fields(field.fields):
                 columns[unused_name(own.name, columns)] = own
-            yield Table(field.name, columns, tuple(_by_name(key)), positions)
+            yield Table(field.name, columns, tuple(fields_by_name(key)), positions)
 
 
 def _outer_position(table: str) -> str:

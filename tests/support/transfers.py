@@ -47,8 +47,6 @@ def latest_transfer_ms(record: Mapping[str, Any]) -> int | None:
 TRANSFERS = Dataset(
     name="liquidation_transfers",
     path="/sapi/v1/margin/loan-group/force-liquidation-transfer-record",
-    source="https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/"
-    "transfer#query-risk-unit-forced-liquidation-transfer-records",
     record=TransferRecord,
     key_fields=("liquidationId",),
     table="liquidation_transfers",

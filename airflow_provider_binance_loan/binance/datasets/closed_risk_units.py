@@ -1,4 +1,7 @@
-"""The risk units of the account that are closed."""
+"""The risk units of the account that are closed.
+
+https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/account#query-closed-risk-unit-record
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,6 @@ class ClosedRiskUnit(TypedDict):
 CLOSED_RISK_UNITS = Listing(
     name="closed_risk_units",
     path="/sapi/v1/margin/loan-groups/closed",
-    source=(
-        "https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/"
-        "account#query-closed-risk-unit-record"
-    ),
     record=ClosedRiskUnit,
     # A unit may be closed, opened again and closed once more.
     key_fields=("groupId", "createTime", "closeTime"),

@@ -1,4 +1,7 @@
-"""The force liquidations of risk units."""
+"""The force liquidations of risk units.
+
+https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/trade#get-risk-unit-force-liquidation-record
+"""
 
 from __future__ import annotations
 
@@ -72,10 +75,6 @@ def started_ms(record: Mapping[str, Any]) -> int:
 FORCE_LIQUIDATIONS = Dataset(
     name="force_liquidations",
     path="/sapi/v1/margin/loan-group/force-liquidation",
-    source=(
-        "https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/"
-        "trade#get-risk-unit-force-liquidation-record"
-    ),
     record=ForceLiquidation,
     key_fields=("liquidationStartTime", "groupId"),
     table="liquidations",
