@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 DAY_MS = 24 * 60 * 60 * 1000
 MAX_QUEUED = 10_000  # faults that one admin call may queue
+MAX_LONG = 2**63 - 1
 
 Params = list[tuple[str, str]]
 Values = dict[str, int]
@@ -153,7 +154,18 @@ def _parse_params(params: Params, endpoint: Endpoint) -> Values:
         if not _is_whole(value):
             rule = "legal range is '^[0-9]{1,20}$'"
             raise Refusal(-1100, f"Illegal characters found in parameter '{name}'; {rule}.")
+        if int(value) > MAX_LONG:
+            raise Refusal(-1130, f"Data sent for parameter '{name}' is not valid.")
     return {name: int(value) for name, value in sent.items()}
+
+
+def _require_no_params(query: bytes) -> None:
+    """Refuse any parameter, and so a signature: public endpoints take none.
+
+    https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints
+    """
+    if count := len(split_query(query.decode("latin-1"))):
+        raise Refusal(-1101, f"Too many parameters; expected '0' and received '{count}'.")
 
 
 def _is_whole(text: str) -> bool:
@@ -213,12 +225,18 @@ def create_app(exchange: Exchange, host: str) -> FastAPI:  # noqa: C901 - a smal
     weights = {path: endpoint.weight for path, endpoint in ENDPOINTS.items()}
     app.add_middleware(LimitsAndFaults, exchange=exchange, weights=weights)  # added last, so it runs first
 
+    @app.exception_handler(Refusal)
+    async def refuse(_: Request, refusal: Refusal) -> Response:
+        return json_response({"code": refusal.code, "msg": refusal.msg}, refusal.status)
+
     @app.get("/api/v3/ping")
-    async def ping() -> Response:
+    async def ping(request: Request) -> Response:
+        _require_no_params(request.scope["query_string"])
         return json_response({})
 
     @app.get("/api/v3/time")
-    async def server_time() -> Response:
+    async def server_time(request: Request) -> Response:
+        _require_no_params(request.scope["query_string"])
         return json_response({"serverTime": exchange.now_ms()})
 
     @app.api_route("/sapi/{path:path}", methods=["GET", "POST", "PUT", "DELETE"])
@@ -227,10 +245,7 @@ def create_app(exchange: Exchange, host: str) -> FastAPI:  # noqa: C901 - a smal
         endpoint = ENDPOINTS.get(path)
         if endpoint is None or request.method != "GET":
             return json_response({"code": -1, "msg": f"There is no {request.method} {path}."}, 404)
-        try:
-            key, values = _check_request(exchange, endpoint, request.headers.get("X-MBX-APIKEY"), query)
-        except Refusal as refusal:
-            return json_response({"code": refusal.code, "msg": refusal.msg}, refusal.status)
+        key, values = _check_request(exchange, endpoint, request.headers.get("X-MBX-APIKEY"), query)
         if exchange.behaviour.latency_s:
             with suppress(asyncio.CancelledError):  # a server that is stopping responds at once
                 await asyncio.sleep(exchange.behaviour.latency_s)

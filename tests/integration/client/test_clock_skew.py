@@ -37,6 +37,16 @@ def test_a_correction_serves_the_hooks_later_calls(
     assert [request.status for request in exchange.requests] == [400, 200, 200, 200, 200]
 
 
+def test_the_request_for_the_time_has_no_parameters(
+    client: HookClient, exchange: Exchange, clock: FakeClock
+) -> None:
+    """Binance takes none there: it refuses a signed request for its time."""
+    exchange.clock = lambda: clock.time() + 3600
+    client.pull(NOW - HOUR, NOW, risk_units="active")
+    (request,) = (request for request in exchange.requests if request.path == TIME.path)
+    assert (request.query, request.status) == ("", 200)
+
+
 def test_each_jump_costs_one_correction(client: HookClient, exchange: Exchange, clock: FakeClock) -> None:
     """A clock that jumps between two requests is corrected again."""
     exchange.clock = lambda: NOW_MS / 1000
