@@ -39,6 +39,8 @@ REFUSED_URL = "http://127.0.0.1:9"
 REGION = "us-east-1"
 GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
+# In `key:secret@host` the text before the colon is an API key, and no scheme.
+URI_SCHEME = re.compile(r"([A-Za-z][\w.+-]*):(?:[/?]|$)")
 
 
 class UsageError(Exception):
@@ -135,8 +137,10 @@ def sealed_environment(
         if name.startswith(("AIRFLOW_CONN_", "AIRFLOW_VAR_"))
         or not name.startswith(("AIRFLOW", "_AIRFLOW", "__AIRFLOW", "AWS_"))
     }
-    # A task may name its connection in code that is not inspected here, so replace all of these types.
-    sandboxed = {"binance_loan": loan_connection, "aws": _aws_connection(s3_url)}
+    # A task may name its connection in code that is not inspected here, so replace all of these types. The
+    # hook accepts a connection without a type, so one may hold a real key.
+    aws_connection = _aws_connection(s3_url)
+    sandboxed = {"binance_loan": loan_connection, "": loan_connection, "aws": aws_connection}
     for name in [name for name in environment if name.startswith("AIRFLOW_CONN_")]:
         environment[name] = sandboxed.get(_connection_type(environment[name]), environment[name])
     # The bundle is this file alone, so that broken or slow DAG files in the same folder are not parsed.
@@ -154,8 +158,8 @@ def sealed_environment(
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
-        "AIRFLOW_CONN_BINANCE_LOAN_DEFAULT": sandboxed["binance_loan"],
-        "AIRFLOW_CONN_AWS_DEFAULT": sandboxed["aws"],
+        "AIRFLOW_CONN_BINANCE_LOAN_DEFAULT": loan_connection,
+        "AIRFLOW_CONN_AWS_DEFAULT": aws_connection,
         "AWS_ENDPOINT_URL": s3_url or REFUSED_URL,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
@@ -212,11 +216,14 @@ def _aws_connection(s3_url: str | None) -> str:
 
 
 def _connection_type(value: str) -> str:
-    """Return the type of an AIRFLOW_CONN_ value, which is JSON or a URI."""
-    if value.lstrip().startswith("{"):
+    """Return the type of an AIRFLOW_CONN_ value, which is JSON or a URI; empty when it has none."""
+    text, conn_type = value.strip(), ""
+    if text.startswith("{"):
         with contextlib.suppress(ValueError):
-            value = str(json.loads(value).get("conn_type"))
-    return value.partition(":")[0].strip().lower().replace("-", "_")
+            conn_type = str(json.loads(text).get("conn_type") or "")
+    elif scheme := URI_SCHEME.match(text):
+        conn_type = scheme[1]
+    return conn_type.strip().lower().replace("-", "_")
 
 
 def _load(dag_file: Path, dag_id: str | None) -> DAG:

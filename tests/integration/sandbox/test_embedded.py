@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import re
@@ -33,9 +34,10 @@ class Reads(BaseOperator):
         self.binance_loan_conn_id = binance_loan_conn_id
 
     def execute(self, context):
-        connection = BaseHook.get_connection(self.binance_loan_conn_id)
-        if not connection.host.startswith("http://127.0.0.1:"):
-            raise RuntimeError(f"reached {connection.host}")
+        for conn_id in (self.binance_loan_conn_id, "untyped"):
+            connection = BaseHook.get_connection(conn_id)
+            if not connection.host.startswith("http://127.0.0.1:"):
+                raise RuntimeError(f"reached {connection.host}")
         times = {"liquidationStartTime": 1772341200000, "liquidationEndTime": None}
         figures = {"startLtv": "0.95", "endLtv": "0.40", "totalLiability": "7.10"}
         return [{"groupId": helper.GROUP} | times | figures]
@@ -123,6 +125,14 @@ def terminal() -> Iterator[tuple[int, bytearray]]:
         os.close(controller)
 
 
+def sealed(name: str, value: str) -> str | None:
+    """Return what a run has in place of a variable of the user's environment."""
+    environment = sealed_environment(
+        {name: value}, home=Path("/home"), dag_file=Path("/dags/a.py"), loan_connection="LOANS", s3_url=None
+    )
+    return environment.get(name)
+
+
 @pytest.fixture
 def dags(tmp_path: Path) -> Path:
     """An empty DAGs folder."""
@@ -141,6 +151,7 @@ def test_reports_records_without_access_to_real_accounts(dags: Path) -> None:
         "2026-03-01T07:30:00+01:00",
         AIRFLOW_CONN_PROD='{"conn_type": "generic", "host": "https://api.binance.com"}',
         AIRFLOW_CONN_PROD_EU="binance-loan://key:secret@api.binance.com",
+        AIRFLOW_CONN_UNTYPED="//key:secret@api.binance.com",
         AIRFLOW__DATABASE__SQL_ALCHEMY_CONN="postgresql://nobody@127.0.0.1:9/real",
         AWS_ENDPOINT_URL_S3="http://127.0.0.1:9",
     )
@@ -207,7 +218,7 @@ def test_names_the_extra_when_the_local_s3_cannot_start(dags: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "sealed"),
+    ("name", "value", "expected"),
     [
         ("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor", None),
         ("AIRFLOW__SECRETS__BACKEND", "real.Vault", None),
@@ -215,8 +226,6 @@ def test_names_the_extra_when_the_local_s3_cannot_start(dags: Path) -> None:
         ("AIRFLOW_HOME", "/real", "/home"),
         ("AIRFLOW_VAR_LAKE", "lake", "lake"),
         ("AIRFLOW_CONN_CHAT", "slack://x", "slack://x"),
-        ("AIRFLOW_CONN_UNNAMED", "binance-loan://k:s@api.binance.com", "LOANS"),
-        ("AIRFLOW_CONN_UNNAMED", '{"conn_type": "binance_loan", "login": "k"}', "LOANS"),
         ("AIRFLOW_CONN_BINANCE_LOAN_DEFAULT", "generic://real", "LOANS"),
         ("AWS_PROFILE", "prod", None),
         ("AWS_ENDPOINT_URL_S3", "https://real", None),
@@ -225,9 +234,69 @@ def test_names_the_extra_when_the_local_s3_cannot_start(dags: Path) -> None:
         ("PATH", "/bin", "/bin"),
     ],
 )
-def test_seals_the_environment(name: str, value: str, sealed: str | None) -> None:
+def test_seals_the_environment(name: str, value: str, expected: str | None) -> None:
     """Settings of real accounts are removed or replaced; variables that a DAG may need to load are kept."""
-    environment = sealed_environment(
-        {name: value}, home=Path("/home"), dag_file=Path("/dags/a.py"), loan_connection="LOANS", s3_url=None
-    )
-    assert environment.get(name) == sealed
+    assert sealed(name, value) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "binance-loan://k:s@api.binance.com",
+        "BINANCE-LOAN://k:s@api.binance.com",
+        "binance_loan://k:s@api.binance.com",
+        '{"conn_type": "binance_loan", "login": "k"}',
+        ' {"conn_type": "binance-loan", "login": "k"}',
+        '{"conn_type": "Binance_Loan", "login": "k"}',
+        # Without a type:
+        "//k:s@api.binance.com",
+        "//k:s@https%3A%2F%2Fapi.binance.com",
+        "//k:s@https://api.binance.com",
+        "://k:s@api.binance.com",
+        " //k:s@api.binance.com",
+        "k:s@api.binance.com",
+        "1k:s@api.binance.com",
+        "k:s@https://api.binance.com",
+        "api.binance.com",
+        "?login=k",
+        '{"login": "k"}',
+        ' {"login": "k"}',
+        '{"conn_type": null, "login": "k"}',
+        '{"conn_type": "", "login": "k"}',
+        '{"conn_type": " ", "login": "k"}',
+        '{"uri": "binance-loan://k:s@api.binance.com"}',
+        '{"login": "k"',
+        "{}",
+    ],
+)
+def test_seals_connections_to_binance_and_those_without_a_type(value: str) -> None:
+    """Airflow accepts a connection without a type, and so does the hook: it may hold a real key."""
+    assert sealed("AIRFLOW_CONN_PROD", value) == "LOANS"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://k:s@api.binance.com",
+        "https://k:s@api.binance.com",
+        "slack://",
+        "fs:///data",
+        "smtp:",
+        "generic:?region=eu",
+        "google_cloud_platform://?key_path=k",
+        '{"conn_type": "http", "host": "https://api.binance.com"}',
+        '{"conn_type": "generic", "login": "k"}',
+    ],
+)
+def test_keeps_connections_of_other_types(value: str) -> None:
+    """The hook refuses a connection of another type, and other operators may need it."""
+    assert sealed("AIRFLOW_CONN_PROD", value) == value
+
+
+@pytest.mark.parametrize(
+    "value", ["aws://k:s@", "aws:", "AWS://", '{"conn_type": "aws"}', '{"conn_type": "aws", "login": "k"}']
+)
+def test_seals_connections_to_aws(value: str) -> None:
+    """A connection to AWS has the credentials of the local S3 in place of its own."""
+    connection = json.loads(sealed("AIRFLOW_CONN_PROD", value) or "")
+    assert (connection["conn_type"], connection["login"]) == ("aws", "testing")

@@ -55,6 +55,12 @@ def test_has_defaults_for_all_that_is_optional() -> None:
     assert made.credentials.api_key == KEY
 
 
+@pytest.mark.parametrize("conn_type", ["binance_loan", "binance-loan", None, ""])
+def test_needs_no_connection_type(conn_type: str | None) -> None:
+    """Secrets backends may give a connection without a type."""
+    assert settings(conn_type=conn_type).credentials.api_key == KEY
+
+
 @pytest.mark.parametrize(
     "extra",
     [
