@@ -316,6 +316,8 @@ def test_commands_exist(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
             assert json.loads(body)
         case ["export", assignment]:
             assert re.fullmatch(r"AIRFLOW_\w+=\S+", assignment)
+        case ["python3", "-m", "venv", ".uv"] | ["PATH=$PWD/.uv/bin:$PATH"]:
+            pass  # run by test_the_first_commands_use_a_pip_that_may_install
         case [program] if program.startswith(".ci/"):
             assert os.access(program, os.X_OK)
         case ["uv", "run", *arguments]:
@@ -393,14 +395,28 @@ def test_the_readme_is_short_and_leads_to_every_page() -> None:
 
 
 def test_the_first_commands_are_those_that_ci_runs() -> None:
-    """The README begins with two commands; `.ci/run` reads the second, and the workflow runs `.ci/run`."""
+    """The README begins with two commands and what to type before; `.ci/run` runs that and the second."""
     run, test = docs.blocks("sh")[0].splitlines()
     assert run == (
         "pip install uv && uv run binance-loan-sandbox run example_dags/force_liquidation_to_s3.py"
     )
-    assert test in (docs.ROOT / ".ci" / "run").read_text()
+    (before,) = docs.blocks("sh")[1].splitlines()
+    for line in (before, test):
+        assert docs.PAGES["README.md"].splitlines().count(line) == 1
+        assert f"$(grep -Fx '{line}' README.md)" in (docs.ROOT / ".ci" / "run").read_text()
     workflow = yaml.safe_load((docs.ROOT / ".github" / "workflows" / "ci.yml").read_text())
     assert [step["run"] for step in workflow["jobs"]["run"]["steps"] if "run" in step] == [".ci/run"]
+
+
+def test_the_first_commands_use_a_pip_that_may_install(tmp_path: Path) -> None:
+    """After the line before them, pip is that of a virtual environment, which no distribution protects."""
+    command = ["bash", "-euc", f"{docs.blocks('sh')[1]}command -v pip; pip --version"]
+    for _ in range(2):  # also when it is there already
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        place, version = run.stdout.splitlines()
+        assert place == f"{tmp_path}/.uv/bin/pip"
+        assert f" from {tmp_path}/.uv/lib/" in version
+    assert "/.uv/" in (docs.ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_names_the_versions_of_the_metadata() -> None:
