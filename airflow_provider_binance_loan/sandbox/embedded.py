@@ -19,7 +19,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import DAG
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
+    from airflow.timetables.base import DagRunInfo, Timetable
 
 Record = dict[str, Any]
 
@@ -76,6 +77,7 @@ class RunResult:
     state: str
     data_interval: tuple[datetime, datetime] | None
     tasks: list[TaskResult]
+    partition_key: str | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -206,8 +208,49 @@ def run_dag(
         os.environ[f"AIRFLOW_CONN_{conn_id.upper()}"] = _aws_connection(s3_url)
     _create_buckets(dag, s3_url)
     errors = _prepare_tasks(dag)
-    run = dag.test(logical_date=logical_date)
+    if due := due_partition(dag, logical_date):
+        _set_partition(dag, due)
+        run = dag.test(logical_date=None, run_after=due.run_after)
+    else:
+        run = dag.test(logical_date=logical_date)
     return _collect(dag, run, errors)
+
+
+def due_partition(dag: DAG, date: datetime) -> DagRunInfo | None:
+    """Return the last run up to a date of a DAG whose schedule gives partitions; None for another schedule.
+
+    A run that is scheduled this way has neither a logical date nor a data interval.
+    """
+    from airflow.sdk import timezone
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import TimeRestriction
+
+    timetable: Timetable = coerce_to_core_timetable(dag.timetable)
+    if not timetable.partitioned:
+        return None
+    due: DagRunInfo | None = None
+    # A timetable states the run that follows, and not the one before: begin an hour back, up to sixty years.
+    for hours in (2**exponent for exponent in range(20)):
+        earliest = timezone.coerce_datetime(date - timedelta(hours=hours))
+        restriction = TimeRestriction(earliest, None, catchup=True)
+        while info := timetable.next_dagrun_info_v2(last_dagrun_info=due, restriction=restriction):
+            if info.run_after > date:
+                break
+            due = info
+        if due:
+            break
+    return due
+
+
+def _set_partition(dag: DAG, due: DagRunInfo) -> None:
+    """Give the DAG's runs a partition when they are created, since `dag.test` has no argument for one."""
+    from airflow.models.dagrun import DagRun
+    from sqlalchemy import event
+
+    @event.listens_for(DagRun, "before_insert")
+    def set_partition(_mapper: object, _connection: object, run: DagRun) -> None:
+        if run.dag_id == dag.dag_id:
+            run.partition_key, run.partition_date = due.partition_key, due.partition_date
 
 
 def _aws_connection(s3_url: str | None) -> str:
@@ -341,7 +384,7 @@ def _collect(dag: DAG, run: Any, errors: Mapping[tuple[str, int], str]) -> RunRe
         name = task_id if map_index < 0 else f"{task_id}[{map_index}]"
         tasks.append(TaskResult(name, state, error, output))
     interval = (run.data_interval_start, run.data_interval_end) if run.data_interval_start else None
-    return RunResult(dag.dag_id, run.run_id, str(run.state), interval, tasks)
+    return RunResult(dag.dag_id, run.run_id, str(run.state), interval, tasks, run.partition_key)
 
 
 def _find_output(returned: Any) -> Output | None:

@@ -57,6 +57,8 @@ def print_report(
     console.print(f"  run       {result.run_id}")
     if result.data_interval and result.data_interval[0] != result.data_interval[1]:
         console.print(f"  interval  {_format_window(result.data_interval)}")
+    if result.partition_key:
+        console.print(f"  partition {result.partition_key}")
     if requested and not any(task.output and task.output.window for task in result.tasks):
         console.print(f"  window    {_format_window(requested)}")
     for task in result.tasks:

@@ -11,11 +11,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from airflow.sdk import (
+    DAG,
+    Asset,
+    CronDataIntervalTimetable,
+    CronPartitionTimetable,
+    PartitionedAssetTimetable,
+)
 
-from airflow_provider_binance_loan.sandbox.embedded import sealed_environment
+from airflow_provider_binance_loan.sandbox.embedded import due_partition, sealed_environment
 
 COMMAND = str(Path(sys.executable).with_name("binance-loan-sandbox"))
 
@@ -84,6 +93,22 @@ with DAG("fails", schedule=None, default_args={"retries": 5}):
 
     after(pull())
     lost()
+"""
+
+
+PARTITIONED = """
+from datetime import UTC, datetime
+
+from airflow.sdk import DAG, CronPartitionTimetable, task
+
+schedule = CronPartitionTimetable("0 8 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d")
+with DAG("partitioned", schedule=schedule, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
+    @task
+    def show(dag_run):
+        given = (dag_run.partition_key, dag_run.run_after, dag_run.logical_date, dag_run.data_interval_start)
+        return [dict(zip(("key", "run_after", "logical_date", "interval_start"), map(str, given)))]
+
+    show()
 """
 
 
@@ -204,6 +229,53 @@ def test_reports_errors_and_keeps_the_log(dags: Path) -> None:
     log = Path(done.stdout.rpartition("Log: ")[2].strip())
     assert log.is_relative_to(dags.parent / "tmp")
     assert "the [moon] is gone" in log.read_text()
+
+
+def test_runs_the_partition_that_is_due(dags: Path) -> None:
+    """A DAG with partitions runs as it would on its schedule: with a key, and without an interval."""
+    (dags / "partitioned.py").write_text(PARTITIONED)
+    done = run(dags / "partitioned.py", "--logical-date", "2026-03-02T07:30:00Z")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "  partition 2026-02-28\n" in done.stdout
+    assert "interval  " not in done.stdout
+    assert re.search(
+        r"key +2026-02-28\n +run_after +2026-03-01 08:00:00\+00:00\n +logical_date +None\n"
+        r" +interval_start +None\n",
+        done.stdout,
+    )
+
+
+@pytest.mark.parametrize(
+    ("cron", "offset", "date", "run_after", "key"),
+    [
+        ("@daily", -1, "2026-03-01T00:00:00Z", "2026-03-01T00:00:00Z", "2026-02-28T00:00:00"),
+        ("@daily", -1, "2026-03-01T23:59:59Z", "2026-03-01T00:00:00Z", "2026-02-28T00:00:00"),
+        ("@daily", 0, "2026-03-01T23:59:59Z", "2026-03-01T00:00:00Z", "2026-03-01T00:00:00"),
+        ("@hourly", 0, "2026-03-01T05:30:00+01:00", "2026-03-01T04:00:00Z", "2026-03-01T04:00:00"),
+        ("* * * * *", -1, "2026-03-01T05:30:30Z", "2026-03-01T05:30:00Z", "2026-03-01T05:29:00"),
+        ("0 0 29 2 *", -1, "2026-03-01T00:00:00Z", "2024-02-29T00:00:00Z", "2020-02-29T00:00:00"),
+    ],
+)
+def test_the_partition_that_is_due(cron: str, offset: int, date: str, run_after: str, key: str) -> None:
+    """The run is the last one up to the date, whatever the cadence, with the partition of the schedule."""
+    schedule = CronPartitionTimetable(cron, timezone="UTC", run_offset=offset)
+    due = due_partition(DAG("a", schedule=schedule), datetime.fromisoformat(date))
+    assert due is not None
+    assert (due.run_after, due.partition_key) == (datetime.fromisoformat(run_after), key)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        None,
+        "@daily",
+        CronDataIntervalTimetable("@daily", timezone="UTC"),
+        PartitionedAssetTimetable(assets=Asset("other")),
+    ],
+)
+def test_other_schedules_have_no_partition(schedule: Any) -> None:
+    """No partition is due on a schedule that has none, or whose partitions come from assets."""
+    assert due_partition(DAG("a", schedule=schedule), datetime(2026, 3, 1, tzinfo=UTC)) is None
 
 
 def test_names_the_extra_when_the_local_s3_cannot_start(dags: Path) -> None:
