@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow import __version__ as airflow_version
 from airflow.dag_processing.dagbag import DagBag
+from packaging.version import Version
 
 from tests.support.mail import MailServer
 
@@ -40,10 +42,24 @@ RUNS = {
         ["--logical-date", DOCUMENTED],
         [f"{LANDED}/binance/liquidations/dt=2025-05-27/hour=21/part.parquet", "add_up: success"],
     ),
+    "partitioned": (
+        ["--logical-date", "2025-05-28T00:00:00Z"],
+        ["partition 2025-05-27", f"{LANDED}/partitioned/dt=2025-05-27/part.jsonl.gz", "16667.926"],
+    ),
     "sensor_then_operator": ([], ["wait: success", "in the XCom of task pull"]),
 }
 # Each takes an Airflow of its own, a quarter of a minute.
 ALSO_WITHOUT_E2E = {"force_liquidation_to_xcom", "parquet_to_pandas"}
+# The oldest Airflow that runs an example, where it is not the oldest that is supported.
+SINCE = {"partitioned": "3.3"}
+
+
+def marks(name: str) -> list[pytest.MarkDecorator]:
+    """Return what pytest must know before it runs an example."""
+    since = SINCE.get(name, "3.2")
+    is_too_old = Version(airflow_version) < Version(since)
+    skip = pytest.mark.skipif(is_too_old, reason=f"{name} needs Airflow {since}, as its docstring says")
+    return [skip] if name in ALSO_WITHOUT_E2E else [skip, pytest.mark.e2e]
 
 
 def parse(file: Path) -> DagBag:
@@ -94,10 +110,13 @@ def test_all_are_run() -> None:
     assert sorted(RUNS) == [file.stem for file in EXAMPLES]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in ALSO_WITHOUT_E2E else pytest.mark.e2e) for name in sorted(RUNS)],
-)
+def test_examples_say_which_airflow_they_need() -> None:
+    """An example that an Airflow of those supported cannot run names the oldest that can."""
+    for name, since in SINCE.items():
+        assert f"Airflow {since} or newer" in (FOLDER / f"{name}.py").read_text()
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in sorted(RUNS)])
 def test_runs_in_the_sandbox(name: str, mail_server: MailServer) -> None:
     """It runs to its end in an Airflow of its own, and finds what is there."""
     arguments, shows = RUNS[name]
