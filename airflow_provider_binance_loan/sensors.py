@@ -225,7 +225,7 @@ class BinanceLoanForceLiquidationSensor(BaseSensorOperator):
     def _parse_condition(self, context: Context) -> Condition:
         since_ms = parse_instant(self.since, "since")
         if since_ms is None:
-            refuse_partition(context, 'since="{{ partition_date }}"')
+            refuse_partition(context, "since", 'since="{{ partition_date }}"')
             since_ms = resolve_window(context).window.start_ms
         return parse_condition(
             since_ms=since_ms, wait_for=self.wait_for, lookback=self.lookback, risk_units=self.risk_units

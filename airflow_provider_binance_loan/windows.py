@@ -57,6 +57,7 @@ def resolve_window(
     if interval_end_ms is None and (given_start_ms is None or given_end_ms is None):
         refuse_partition(
             context,
+            "start and end",
             """start="{{ partition_date }}", end="{{ partition_date.add(days=1) }}" for days""",
         )
     ends = (given_end_ms, interval_end_ms, _run_after(context))
@@ -87,18 +88,24 @@ def resolve_window(
     return ResolvedWindow(TimeRange(shift_back(start_ms, lookback, "start"), end_ms), rule)
 
 
-def refuse_partition(context: Mapping[str, Any], templates: str) -> None:
+def refuse_partition(context: Mapping[str, Any], names: str, templates: str) -> None:
     """Return for a run without partition.
 
     A partition has a date at most, and never a length, so only the DAG's author knows which window it means.
 
     :param context: the task's context.
-    :param templates: the arguments that the author must add.
+    :param names: the arguments that the author must add.
+    :param templates: the same, with templates.
     :raises ConfigurationError: the run has a partition.
     """
-    if (partition := context.get("partition_key")) is not None:
+    partition, advice = context.get("partition_key"), templates
+    if partition is None:
+        # The context of Airflow 3.2 has neither partition_key nor partition_date.
+        partition = getattr(context.get("dag_run"), "partition_key", None)
+        advice = f"{names}, made from dag_run.partition_key"
+    if partition is not None:
         raise ConfigurationError(
-            f"Give {templates}: the run is of partition {shown(partition)}, which has no data interval."
+            f"Give {advice}: the run is of partition {shown(partition)}, which has no data interval."
         )
 
 

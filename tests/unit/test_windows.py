@@ -101,6 +101,14 @@ def test_refuses_a_partitioned_run_without_start_and_end(given: dict[str, Any]) 
         resolve_window(PARTITION, **given)
 
 
+def test_refuses_a_partitioned_run_of_airflow_3_2() -> None:
+    """Its context has no key of its own, and its templates no partition_date."""
+    run = {"dag_run": SimpleNamespace(run_after=RUN_AFTER, partition_key="2026-03-01")}
+    with pytest.raises(ConfigurationError, match=r"^Give start and end, made from dag_run\.partition_key: "):
+        resolve_window(run)
+    assert resolve_window(run, start=at(1), end=at(2)).window.start == at(1)
+
+
 def test_takes_the_window_of_a_partition_as_given() -> None:
     """With both arguments a partitioned run pulls just that window."""
     window, rule = resolve_window(PARTITION, start=at(1), end=at(2))

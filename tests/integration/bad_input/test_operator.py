@@ -57,6 +57,12 @@ RUNS = [
     ),
     case("data_interval_start", data_interval_start=datetime(2026, 3, 1)),
     case("partition", data_interval_start=None, data_interval_end=None, partition_key="2026-03-01"),
+    case(  # as in Airflow 3.2
+        "partition",
+        data_interval_start=None,
+        data_interval_end=None,
+        dag_run=SimpleNamespace(run_after=NOW, partition_key="2026-03-01"),
+    ),
 ]
 
 
