@@ -169,8 +169,9 @@ class BinanceLoanDatasetOperator(BaseOperator):
     def _pull(self, context: Context) -> list[Any] | dict[str, Any]:
         self._require_arguments()
         risk_units = parse_risk_units(self.risk_units)
-        window, rule = self._resolve_window(context)
-        self.log.info("Window %s: %s.", window, rule)
+        resolved = self._resolve_window(context)
+        window = resolved.window
+        self.log.info("Window %s.", resolved)
         if self.s3_key is None:
             records = collect_for_xcom(self._read(window, risk_units), self.max_xcom_records)
             self.log.info("Pulled %s.", _count(len(records)))

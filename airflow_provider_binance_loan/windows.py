@@ -22,10 +22,16 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class ResolvedWindow(NamedTuple):
-    """The window that a run pulls, and the rule that chose it."""
+    """The window that a run pulls, and the rule that chose it.
+
+    The log page cuts a line after about a hundred characters, so the rule is a few words.
+    """
 
     window: TimeRange
     rule: str
+
+    def __str__(self) -> str:
+        return f"{self.window}: {self.rule}"
 
 
 def resolve_window(
@@ -69,16 +75,13 @@ def resolve_window(
     elif interval_start_ms is not None and interval_start_ms != interval_end_ms:
         start_ms, rule = interval_start_ms, "the run's data interval"
     elif interval_end_ms is not None and (last_ms := _last_success(context)) and last_ms < end_ms:
-        start_ms, rule = last_ms, "since the last successful run, as this run's data interval has no width"
+        start_ms, rule = last_ms, "since the last success"
     else:
-        start_ms, rule = (
-            end_ms - DEFAULT_LENGTH_MS,
-            "seven days, as there is no interval with width and no earlier success",
-        )
+        start_ms, rule = end_ms - DEFAULT_LENGTH_MS, "seven days by default"
     if given_end_ms is not None and given_start_ms is None:
-        rule = f"end given on the task, start: {rule}"
+        rule = f"end given, {rule}"
     if lookback:
-        rule += f", with a lookback of {lookback}"
+        rule += f", lookback {str(lookback).removesuffix(', 0:00:00')}"
 
     if start_ms >= end_ms:
         raise ConfigurationError(

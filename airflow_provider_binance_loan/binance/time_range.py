@@ -39,7 +39,7 @@ class TimeRange(NamedTuple):
         return self.end_ms - self.start_ms
 
     def __str__(self) -> str:
-        return f"[{self.start.isoformat()}, {self.end.isoformat()})"
+        return f"[{_brief(self.start_ms)}, {_brief(self.end_ms)})"
 
 
 def epoch_ms(instant: datetime, name: str) -> int:
@@ -60,6 +60,12 @@ def epoch_ms(instant: datetime, name: str) -> int:
 def utc_datetime(ms: int) -> datetime:
     """Return the UTC datetime of epoch milliseconds, exactly."""
     return EPOCH + ms * _MILLISECOND
+
+
+def _brief(ms: int) -> str:
+    """Return the ISO 8601 text of epoch milliseconds, to the second where it is a whole one."""
+    precision = "milliseconds" if ms % 1000 else "seconds"
+    return utc_datetime(ms).isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 def parse_window(start: datetime, end: datetime) -> TimeRange:

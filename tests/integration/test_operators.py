@@ -74,7 +74,7 @@ def test_reads_the_documented_example(exchange: Exchange) -> None:
 def test_says_which_window_it_pulls(capsys: pytest.CaptureFixture[str]) -> None:
     """One line of the log has the window and the rule that chose it."""
     operator().execute(run_context())
-    line = "Window [2026-03-01T11:00:00+00:00, 2026-03-01T12:00:00+00:00): the run's data interval."
+    line = "Window [2026-03-01T11:00:00Z, 2026-03-01T12:00:00Z): the run's data interval."
     assert capsys.readouterr().out.count(line) == 1
 
 

@@ -50,6 +50,7 @@ from airflow_provider_binance_loan.sandbox.faults import Fault
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
 from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationEventTrigger
+from airflow_provider_binance_loan.windows import resolve_window
 from tests.support import docs, fields_table, package
 from tests.support.clock import NOW, FakeClock
 from tests.support.package import PACKAGE
@@ -603,3 +604,18 @@ def test_the_tables_of_methods() -> None:
             assert all(hasattr(owner, name.partition("(")[0]) for name in docs.names(row[0]))
     for row in docs.table("Attribute or argument of `Exchange`", "Holds"):
         assert hasattr(exchange, docs.names(row[0])[0]) or docs.names(row[0]) == ["history=False"]
+
+
+def test_the_table_of_rules() -> None:
+    """The log line says what the table says, rule by rule."""
+    hour = timedelta(hours=1)
+    runs: list[dict[str, Any]] = [
+        {"start": NOW - hour, "end": NOW},
+        {"data_interval_start": NOW - hour, "data_interval_end": NOW},
+        {"data_interval_start": NOW, "data_interval_end": NOW, "prev_data_interval_end_success": NOW - hour},
+        {"data_interval_start": NOW, "data_interval_end": NOW},
+    ]
+    rules = docs.table("No.", "Rule", "Applies to", "In the log")
+    for run, row in zip(runs, rules, strict=True):
+        given = {name: run.pop(name) for name in ("start", "end") if name in run}
+        assert docs.names(row[3]) == [resolve_window(run, **given).rule]

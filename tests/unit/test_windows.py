@@ -40,7 +40,7 @@ FIRST = interval(at(8, 10), at(8, 10))
     ("run", "given", "start", "end", "rule"),
     [
         (WIDE, {}, at(8, 9), at(8, 10), "the run's data interval"),
-        (FLAT, {}, at(8, 7), at(8, 10), "since the last successful run"),
+        (FLAT, {}, at(8, 7), at(8, 10), "since the last success"),
         (FIRST, {}, at(1, 10), at(8, 10), "seven days"),
         (interval(at(8, 10), at(8, 10), last=at(8, 10)), {}, at(1, 10), at(8, 10), "seven days"),
         (interval(at(8, 10), at(8, 10), last=at(9)), {}, at(1, 10), at(8, 10), "seven days"),
@@ -54,8 +54,8 @@ FIRST = interval(at(8, 10), at(8, 10))
         ),
         (WIDE, {"start": at(2), "end": at(3)}, at(2), at(3), "given on the task"),
         (WIDE, {"start": at(2)}, at(2), at(8, 10), "given on the task"),
-        (WIDE, {"end": at(8, 9, 30)}, at(8, 9), at(8, 9, 30), "end given on the task, start: the run's data"),
-        (context(), {"end": at(3)}, at(3) - timedelta(days=7), at(3), "end given on the task, start: seven"),
+        (WIDE, {"end": at(8, 9, 30)}, at(8, 9), at(8, 9, 30), "end given, the run's data"),
+        (context(), {"end": at(3)}, at(3) - timedelta(days=7), at(3), "end given, seven"),
         (WIDE, {"start": "", "end": "None"}, at(8, 9), at(8, 10), "the run's data interval"),
         (WIDE, {"start": "2026-03-02T00:00:00Z", "end": "2026-03-03 01:00:00+01:00"}, at(2), at(3), "given"),
         (WIDE, {"start": "20260302T000000Z", "end": "2026-03-03T00:00:00.000+00:00"}, at(2), at(3), "given"),
@@ -66,10 +66,10 @@ FIRST = interval(at(8, 10), at(8, 10))
             {"lookback": timedelta(days=2)},
             at(6, 9),
             at(8, 10),
-            "the run's data interval, with a lookback",
+            "the run's data interval, lookback 2 days",
         ),
-        (WIDE, {"start": at(2), "lookback": timedelta(days=1)}, at(1), at(8, 10), "with a lookback of 1 day"),
-        (FLAT, {"lookback": timedelta(hours=1)}, at(8, 6), at(8, 10), "since the last successful run"),
+        (WIDE, {"start": at(2), "lookback": timedelta(days=1)}, at(1), at(8, 10), "task, lookback 1 day"),
+        (FLAT, {"lookback": timedelta(hours=1)}, at(8, 6), at(8, 10), "success, lookback 1:00:00"),
     ],
 )
 def test_chooses_the_window(
@@ -120,3 +120,34 @@ def test_a_run_without_partition_is_not_partitioned(partition: str | None) -> No
     """Airflow gives the key to all runs, as None to those without a partition."""
     run = context() if partition == "absent" else context(partition_key=partition)
     assert resolve_window(run).rule.startswith("seven days")
+
+
+@pytest.mark.parametrize(
+    ("more", "lookback"),
+    [(timedelta(), timedelta(days=7)), (timedelta(milliseconds=123), timedelta())],
+    ids=["lookback", "milliseconds"],
+)
+@pytest.mark.parametrize(
+    ("run", "given"),
+    [
+        (WIDE, {"start": at(2)}),
+        (WIDE, {}),
+        (FLAT, {}),
+        (FIRST, {}),
+        (WIDE, {"end": at(8, 9, 30)}),
+        (context(), {"end": at(3)}),
+    ],
+    ids=["given", "interval", "success", "default", "end", "end and default"],
+)
+def test_the_rule_is_seen_on_the_log_page(
+    run: dict[str, Any], given: dict[str, Any], more: timedelta, lookback: timedelta
+) -> None:
+    """The line with the window and its rule fits in the hundred characters that the log page shows."""
+    run, given = later(run, more), later(given, more)
+    line = f"Window {resolve_window(run, **given, lookback=lookback)}."
+    assert len(line.removesuffix(" days.")) <= 100
+
+
+def later(instants: dict[str, Any], more: timedelta) -> dict[str, Any]:
+    """Return a context or arguments with all their instants moved."""
+    return {key: value + more if isinstance(value, datetime) else value for key, value in instants.items()}

@@ -47,6 +47,18 @@ def test_counts_milliseconds(instant: datetime, ms: int) -> None:
     assert epoch_ms(instant, "start") == ms
 
 
+@pytest.mark.parametrize(
+    ("window", "text"),
+    [
+        (TimeRange(1_772_323_200_000, 1_772_326_800_000), "[2026-03-01T00:00:00Z, 2026-03-01T01:00:00Z)"),
+        (TimeRange(1_772_323_200_000, 1_772_323_200_001), "[2026-03-01T00:00:00Z, 2026-03-01T00:00:00.001Z)"),
+    ],
+)
+def test_is_written_as_briefly_as_it_can_be(window: TimeRange, text: str) -> None:
+    """An instant is written to the second, and to the millisecond only where it has one."""
+    assert str(window) == text
+
+
 @given(INSTANTS, st.integers(min_value=0, max_value=4 * 10**12))
 def test_rounding_keeps_the_comparison(instant: datetime, ms: int) -> None:
     """A whole millisecond is at or after an instant if and only if it is so for the rounded instant."""
