@@ -53,7 +53,8 @@ class BinanceLoanDatasetOperator(BaseOperator):
     Without `start` and `end` the window is the run's data interval; where that has no width, it starts at the
     end of the last successful run's; where there is none, it is the seven days before the run. Templates of
     the other arguments may use it, as `window_start` and `window_end`, datetimes in UTC: a key that ends in
-    `dt={{ window_start | ds }}/records.parquet` works in every kind of run.
+    `dt={{ window_start | ds }}/records.parquet` works in every kind of run. The rendered templates of a run
+    show its window as `window`.
 
     :param start: where the window starts, a datetime or ISO 8601 text, with time zone; empty for the run's
         own. (templated)
@@ -91,6 +92,7 @@ class BinanceLoanDatasetOperator(BaseOperator):
     template_fields: Sequence[str] = (
         "start",
         "end",
+        "window",
         "risk_units",
         "s3_bucket",
         "s3_key",
@@ -145,6 +147,7 @@ class BinanceLoanDatasetOperator(BaseOperator):
         self.verify = verify
         self.max_xcom_records = max_xcom_records
         self.binance_loan_conn_id = binance_loan_conn_id
+        self.window = ""  # shown among the rendered templates of a run
         self.s3_object_url = ""
 
     @cached_property
@@ -239,13 +242,15 @@ class BinanceLoanDatasetOperator(BaseOperator):
         if parent is self:
             super()._do_render_template_fields(self, ("start", "end"), context, jinja_env, seen_oids)
             try:
-                window, _ = self._resolve_window(context)
+                resolved = self._resolve_window(context)
             except ConfigurationError:
                 return  # `execute` raises it again, where it fails the task
+            self.window = str(resolved)
             cast("dict[str, Any]", context).update(
-                window_start=pendulum.instance(window.start), window_end=pendulum.instance(window.end)
+                window_start=pendulum.instance(resolved.window.start),
+                window_end=pendulum.instance(resolved.window.end),
             )
-            template_fields = [name for name in template_fields if name not in {"start", "end"}]
+            template_fields = [name for name in template_fields if name not in {"start", "end", "window"}]
         wants_s3 = self.s3_key is not None
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
         if wants_s3 and self.s3_key is None:  # rendered as a native object; the records must not go to XCom

@@ -11,6 +11,7 @@ from airflow.sdk import DAG
 from airflow.sdk.definitions._internal.templater import SandboxedEnvironment as Environment
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time import macros
+from airflow.sdk.execution_time.task_runner import _serialize_rendered_fields
 
 from airflow_provider_binance_loan.operators import (
     BinanceLoanForceLiquidationOperator,
@@ -97,8 +98,48 @@ def test_a_key_that_renders_nothing_is_no_way_to_xcom(exchange: Exchange, s3: An
     assert exchange.requests == []
 
 
+@pytest.mark.parametrize("mapped", [False, True], ids=["plain", "mapped"])
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ({}, "[2026-03-01T11:00:00Z, 2026-03-01T12:00:00Z): the run's data interval"),
+        (
+            {"start": "2026-03-01T00:00:00Z", "lookback": timedelta(days=1)},
+            "[2026-02-28T00:00:00Z, 2026-03-01T12:00:00Z): given on the task, lookback 1 day",
+        ),
+        ({"start": "yesterday"}, ""),
+    ],
+    ids=["interval", "given", "wrong"],
+)
+def test_the_rendered_templates_show_the_window(
+    arguments: dict[str, Any], shown: str, *, mapped: bool
+) -> None:
+    """What Airflow shows of a run has its window with the rule, and `start` and `end` as they were given."""
+    task = rendered(arguments, run_context(), mapped=mapped)
+    fields = _serialize_rendered_fields(task)
+    assert (fields["window"], fields["start"], fields["end"]) == (shown, arguments.get("start"), None)
+
+
+def test_the_rendered_window_is_the_one_that_is_pulled(capsys: pytest.CaptureFixture[str]) -> None:
+    """The log line of the pull has the same text, also when the task is rendered and run again."""
+    for _ in range(2):
+        task = rendered({"lookback": timedelta(hours=1)}, run_context(), mapped=False)
+        task.execute(run_context())
+        assert f"Window {task.window}." in capsys.readouterr().out
+    assert (
+        task.window
+        == "[2026-03-01T10:00:00Z, 2026-03-01T12:00:00Z): the run's data interval, lookback 1:00:00"
+    )
+
+
 def render(arguments: dict[str, Any], run: dict[str, Any], *, mapped: bool) -> tuple[Any, ...]:
     """Render a task's templates as Airflow does before it runs it, and return those of S3."""
+    task = rendered(arguments, run, mapped=mapped)
+    return task.s3_key, task.s3_bucket, task.s3_extra_args
+
+
+def rendered(arguments: dict[str, Any], run: dict[str, Any], *, mapped: bool) -> Any:
+    """Render a task's templates as Airflow does before it runs it, and return the task that runs."""
     with DAG("templates", schedule=None) as dag:
         if mapped:
             task = BinanceLoanForceLiquidationOperator.partial(task_id="pull", **arguments).expand(
@@ -111,12 +152,13 @@ def render(arguments: dict[str, Any], run: dict[str, Any], *, mapped: bool) -> t
     run = {**run, "dag": dag, "macros": macros, "dag_run": dag_run, "ti": instance}
     task.render_template_fields(run, dag.get_template_env())
     assert instance.task.aws_conn_id == ("two" if mapped else "aws_default")
-    return instance.task.s3_key, instance.task.s3_bucket, instance.task.s3_extra_args
+    return instance.task
 
 
 def test_templates_what_a_dag_may_want_to_compute() -> None:
-    """The window, ids, keys and connections are template fields."""
+    """The window, ids, keys and connections are template fields; `window` is there to be shown."""
     assert set(BinanceLoanForceLiquidationOperator.template_fields) == {
+        "window",
         "start",
         "end",
         "risk_units",
