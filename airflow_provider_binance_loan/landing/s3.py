@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Any, cast
+from contextlib import contextmanager, nullcontext
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
+from airflow.sdk.lineage import get_hook_lineage_collector
 
 from airflow_provider_binance_loan.landing.s3_arguments import (
     parse_extra_args,
@@ -23,7 +25,7 @@ from airflow_provider_binance_loan.landing.s3_errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Iterator
 
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
@@ -174,24 +176,26 @@ class S3Destination:
         self._write(file, key, args)
 
     def _write(self, file: IO[bytes], key: str, args: Mapping[str, Any], *, condition: bool = False) -> None:
-        hook = self._open_hook(extra_args=dict(args))
-        if condition:
-            # boto3's managed upload, which sends large objects in parts, does not take this argument.
-            events = hook.get_conn().meta.events
-            for operation in ("PutObject", "CompleteMultipartUpload"):
-                events.register(f"provide-client-params.s3.{operation}", _require_absence)
+        # As S3Hook's `load_file_obj` does it, which takes other arguments only from a hook of its own: each
+        # would make a client of its own, and log where its credentials are from.
+        more = {"ServerSideEncryption": "AES256"} if self._encrypt else {}
+        if self._acl_policy:
+            more["ACL"] = self._acl_policy
+        client = self._hook.get_conn()
         file.seek(0)
-        # `load_file` would report the temporary file as an input of the task.
-        hook.load_file_obj(
-            cast("Any", _KeptOpen(file)),
-            key,
-            self._bucket,
-            replace=True,
-            encrypt=self._encrypt,
-            acl_policy=self._acl_policy,
+        with _required_absence(client) if condition else nullcontext():
+            client.upload_fileobj(
+                _KeptOpen(file),
+                self._bucket,
+                key,
+                ExtraArgs={**args, **more},
+                Config=self._hook.transfer_config,
+            )
+        get_hook_lineage_collector().add_output_asset(
+            context=self._hook, scheme="s3", asset_kwargs={"bucket": self._bucket, "key": key}
         )
 
-    def _open_hook(self, **arguments: Any) -> S3Hook:
+    def _open_hook(self) -> S3Hook:
         try:
             from airflow.providers.amazon.aws.hooks.s3 import S3Hook
         except ImportError:
@@ -203,7 +207,6 @@ class S3Destination:
             verify=self._verify,
             # This keeps one part of an object in memory at a time. A connection's own setting overrides it.
             transfer_config_args={"use_threads": False},
-            **arguments,
         )
 
 
@@ -218,6 +221,22 @@ class _KeptOpen:
 
     def close(self) -> None:
         """Leave the file open."""
+
+
+@contextmanager
+def _required_absence(client: Any) -> Iterator[None]:
+    """Add to the writes of a client the condition that no object exists.
+
+    boto3's managed upload, which sends large objects in parts, does not take this argument.
+    """
+    events = [f"provide-client-params.s3.{name}" for name in ("PutObject", "CompleteMultipartUpload")]
+    for event in events:
+        client.meta.events.register(event, _require_absence)
+    try:
+        yield
+    finally:
+        for event in events:
+            client.meta.events.unregister(event, _require_absence)
 
 
 def _require_absence(params: Mapping[str, Any], **_: Any) -> dict[str, Any]:

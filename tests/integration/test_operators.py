@@ -19,6 +19,7 @@ from airflow_provider_binance_loan.operators import (
 )
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, Exchange
 from tests.support.clock import HOUR
+from tests.support.connections import S3_KEY, S3_SECRET, aws_connection
 from tests.support.operators import START_MS, fill, operator
 from tests.support.runs import run_context
 from tests.support.transfers import TRANSFERS
@@ -97,6 +98,32 @@ def test_says_how_many_records_it_pulled(
     fill(exchange, count)
     operator(**arguments).execute(run_context())
     assert line.format(records) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("login", [S3_KEY, ""], ids=["connection", "environment"])
+@pytest.mark.parametrize("replace", [True, False])
+def test_says_once_where_its_aws_credentials_are_from(
+    exchange: Exchange,
+    s3: Any,
+    s3_url: str,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    login: str,
+    replace: bool,
+) -> None:
+    """Three tables are landed with one client of S3, so that the log has our lines and few others."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", S3_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", S3_SECRET)
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_connection(s3_url, login, login))
+    caplog.set_level("INFO", logger="botocore")
+    fill(exchange, 3)
+    capsys.readouterr()
+    operator(s3_key="s3://lake/a.jsonl", flatten=True, replace=replace).execute(run_context())
+    out = [line for line in capsys.readouterr().out.splitlines() if "airflow." in line]
+    assert ("Window [" in out[0], "Landed 3 records" in out[-1], len(out) <= 3) == (True, True, True)
+    others = [record for record in caplog.records if record.name.startswith(("boto", "s3"))]
+    assert len(out[1:-1] + others) == 1
 
 
 def test_starts_earlier_by_the_lookback(exchange: Exchange) -> None:

@@ -42,8 +42,8 @@ class ScriptedDestination(S3Destination):
         self.conditions: list[str | None] = []
         super().__init__("lake", **{"conflict_waits": (0, 0), **arguments})
 
-    def _open_hook(self, **arguments: Any) -> Any:
-        hook = super()._open_hook(**arguments)
+    def _open_hook(self) -> Any:
+        hook = super()._open_hook()
         events = hook.get_conn().meta.events
         for operation in ("PutObject", "CompleteMultipartUpload", "DeleteObject"):
             events.register(f"before-send.s3.{operation}", self._answer)

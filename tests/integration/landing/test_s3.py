@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 import requests
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
 from botocore.exceptions import ClientError
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError, TransientError
 from airflow_provider_binance_loan.landing.s3 import S3Destination
 from tests.support.connections import aws_client, aws_connection
-from tests.support.s3_answers import Refusal
+from tests.support.s3_answers import Refusal, ScriptedDestination
 
 KEY = "a/b.jsonl"
 
@@ -231,8 +230,8 @@ def test_says_which_argument_s3_refuses(s3: Any, arguments: dict[str, Any], says
 class OldDestination(S3Destination):
     """A bucket in a store that refuses the checksums which boto3 adds to uploads."""
 
-    def _open_hook(self, **arguments: Any) -> Any:
-        hook = super()._open_hook(**arguments)
+    def _open_hook(self) -> Any:
+        hook = super()._open_hook()
         hook.get_conn().meta.events.register("before-send.s3", refuse_checksums)
         return hook
 
@@ -262,10 +261,9 @@ def test_lands_in_a_store_without_checksums(
 
 def test_leaves_errors_that_may_pass_as_they_are(s3: Any, mocker: Any) -> None:
     """Any other error of S3's is raised as it is, so that Airflow retries."""
-    busy = ClientError({"Error": {"Code": "SlowDown", "Message": "Please reduce"}}, "PutObject")
-    mocker.patch.object(S3Hook, "load_file_obj", side_effect=busy)
-    with pytest.raises(ClientError, match="SlowDown"):
-        S3Destination("lake").upload(io.BytesIO(b"x"), KEY, {})
+    busy = Refusal(400, "RequestTimeout", "Please try again")
+    with pytest.raises(ClientError, match="RequestTimeout"):
+        ScriptedDestination([busy] * 9).upload(io.BytesIO(b"x"), KEY, {})
 
 
 @pytest.mark.parametrize(
