@@ -22,6 +22,11 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.json
+import pyarrow.parquet
 import pytest
 import requests
 import yaml
@@ -619,3 +624,23 @@ def test_the_table_of_rules() -> None:
     for run, row in zip(runs, rules, strict=True):
         given = {name: run.pop(name) for name in ("start", "end") if name in run}
         assert docs.names(row[3]) == [resolve_window(run, **given).rule]
+
+
+@pytest.mark.parametrize("end", [".jsonl", ".jsonl.gz", ".parquet"])
+def test_the_table_of_readers(exchange: Exchange, connect: Any, s3: Any, tmp_path: Path, end: str) -> None:
+    """Those readers that the tests have take or refuse the object of a window without records as it says."""
+    BinanceLoanForceLiquidationOperator(
+        task_id="land", start=NOW - timedelta(hours=1), end=NOW, s3_key=f"s3://lake/a{end}"
+    ).execute({})
+    file = tmp_path / f"a{end}"
+    s3.download_file("lake", f"a{end}", str(file))
+    rows = docs.table("Reader", "`.jsonl`, `.jsonl.gz` without records", "Beside others that have records")
+    refuse = {re.match(r"\w+", names)[0]: read.startswith("refused") for names, read, _ in rows}  # type: ignore[index]
+    assert (refuse["pandas"], refuse["pyarrow"]) == (False, True)
+    if end == ".parquet":
+        assert len(pd.read_parquet(file)) == len(duckdb.read_parquet(str(file))) == 0
+        assert pa.parquet.read_table(file).num_rows == 0
+        return
+    assert len(pd.read_json(file, lines=True)) == len(duckdb.read_json(str(file))) == 0
+    with pytest.raises(pa.ArrowInvalid):
+        pa.json.read_json(file)
