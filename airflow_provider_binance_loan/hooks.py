@@ -158,7 +158,7 @@ class BinanceLoanHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Return whether the account's records can be read with this connection, and a message that says why.
 
-        It takes some seconds at most, and warns of a key that may do more than it needs to.
+        It takes some seconds at most, and warns of a key that may do too much, in the log as well.
         """
         from airflow_provider_binance_loan.client.base import RetryPolicy
 
@@ -172,7 +172,9 @@ class BinanceLoanHook(BaseHook):
         except BinanceLoanError as error:
             error.conn_id = None  # the form's test button makes up an id, which says nothing to anyone
             return False, str(error)
-        return True, " ".join([_ACCEPTED, *warnings])
+        for warning in warnings:  # `airflow connections test` prints no message, but with --verbose the log
+            self.log.warning("%s", warning)
+        return True, " ".join([*warnings, _ACCEPTED])
 
     def _client(self, settings: Settings, **changes: Any) -> SyncClient:
         # Imported here, since `requests` takes long to import, and DAGs are parsed without making requests.

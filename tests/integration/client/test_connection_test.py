@@ -30,20 +30,40 @@ def test_says_that_the_key_is_accepted(exchange: Exchange, connect: Any, clock: 
 @pytest.mark.parametrize(
     ("key", "warning"),
     [
-        ({"enable_withdrawals": True}, " Warning: the key may withdraw; make one that may read only."),
+        ({"enable_withdrawals": True}, "Warning: the key may withdraw; make one that may read only."),
         (
             {"ip_restrict": False},
-            " Warning: the key works from any IP address; restrict it to Airflow's own.",
+            "Warning: the key works from any IP address; restrict it to Airflow's own.",
         ),
     ],
 )
 def test_warns_of_a_key_that_may_do_too_much(
-    exchange: Exchange, connect: Any, clock: FakeClock, key: dict[str, Any], warning: str
+    exchange: Exchange,
+    connect: Any,
+    clock: FakeClock,
+    capsys: pytest.CaptureFixture[str],
+    key: dict[str, Any],
+    warning: str,
 ) -> None:
-    """A key that may withdraw, or works from anywhere, is accepted with a warning."""
+    """A key that may withdraw, or works from anywhere, is accepted with a warning, which comes first.
+
+    It is logged as well: `airflow connections test` prints nothing else of a test that succeeds.
+    """
     exchange.add_key(ApiKey(KEY, SECRET, **key))
     connect(login=KEY, password=SECRET)
-    assert BinanceLoanHook(clock=clock).test_connection() == (True, ACCEPTED + warning)
+    capsys.readouterr()
+    assert BinanceLoanHook(clock=clock).test_connection() == (True, f"{warning} {ACCEPTED}")
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "the key" in line)
+    assert re.search(rf"\[warning *\] {re.escape(warning)} ", line), line
+
+
+def test_logs_nothing_of_a_key_that_may_only_read(
+    exchange: Exchange, connect: Any, clock: FakeClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a warning there is no line in the log."""
+    capsys.readouterr()
+    BinanceLoanHook(clock=clock).test_connection()
+    assert "[warning" not in capsys.readouterr().out
 
 
 def test_accepts_a_key_whose_restrictions_are_unknown(
@@ -53,8 +73,8 @@ def test_accepts_a_key_whose_restrictions_are_unknown(
     exchange.fail(Fault("error", 400, -1002, "No.", path="apiRestrictions"))
     accepted, text = BinanceLoanHook(clock=clock).test_connection()
     assert accepted
-    assert text.startswith(f"{ACCEPTED} What else the key may do is unknown: Check the key's permissions")
-    assert text.endswith("(HTTP 400, code -1002, /sapi/v1/account/apiRestrictions).")
+    assert text.startswith("What else the key may do is unknown: Check the key's permissions")
+    assert text.endswith(f"(HTTP 400, code -1002, /sapi/v1/account/apiRestrictions). {ACCEPTED}")
 
 
 @pytest.mark.parametrize(
