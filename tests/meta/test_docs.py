@@ -425,6 +425,15 @@ def test_the_first_commands_use_a_pip_that_may_install(tmp_path: Path) -> None:
     assert "/.uv/" in (docs.ROOT / ".gitignore").read_text().splitlines()
 
 
+def test_a_connection_that_is_added_has_a_port() -> None:
+    """Airflow's test button sends port 0 for a connection without one, and refuses it: "Bad Request"."""
+    files = [*docs.FILES, *(docs.ROOT / "example_dags").glob("*.py"), *package.FOLDER.rglob("*.py")]
+    text = "\n".join(file.read_text() for file in files).replace("\\\n", " ")
+    added = [line for line in re.findall(r"connections add .*", text) if "binance_loan " in line]
+    assert len(added) >= 3
+    assert [line for line in added if "--conn-port 443" not in line] == []
+
+
 def test_names_the_versions_of_the_metadata() -> None:
     """The lowest Airflow and the lowest Python are those that an installer asks for."""
     named = re.search(r"Airflow ([\d.]+) or newer, Python ([\d.]+) or newer", docs.TEXT)

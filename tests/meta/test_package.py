@@ -12,6 +12,7 @@ from collections.abc import Callable
 from email.parser import BytesParser
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -202,6 +203,7 @@ def test_the_connections_that_are_shown_work(airflow: Callable[..., str], tmp_pa
     # Elsewhere than shown: the file, the connection, and Binance.
     add = add.replace("/run/secrets/binance.pem", str(pem)).replace("binance_loan_default", key.key)
     with SandboxServer(exchange) as server:
+        add = add.replace("--conn-port 443", f"--conn-port {urlsplit(server.url).port}")
         told = airflow(
             f"{add} --conn-host {server.url} && airflow connections test {key.key}",
             BINANCE_API_KEY=key.key,
