@@ -135,10 +135,9 @@ class _Adapter(HTTPAdapter):
 
 
 def _pool_class(pool: type[Any], connection: type[Any], connections: Connections | None) -> type[Any]:
-    """Return a pool whose connections are among those given."""
-    if connections is None:
-        return pool
-    connection = type(connection.__name__, (_Connection, connection), {"connections": connections})
+    """Return a pool whose connections print nothing, and are among those given."""
+    mixin = _SilentConnection if connections is None else _Connection
+    connection = type(connection.__name__, (mixin, connection), {"connections": connections})
     return type(pool.__name__, (pool,), {"ConnectionCls": connection})
 
 
@@ -180,7 +179,13 @@ class Connections:
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-class _Connection:
+class _SilentConnection:
+    """A connection that never prints its requests, which hold the API key and the signature."""
+
+    debuglevel = property(lambda _: 0, lambda _, __: None)  # of http.client, whose class's it overrides
+
+
+class _Connection(_SilentConnection):
     """What the session's connections add to urllib3's."""
 
     connections: Connections

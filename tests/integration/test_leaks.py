@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import http.client
 import json
 import logging
 import signal
@@ -21,6 +22,8 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
+import requests
+import urllib3
 from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.log import redact
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -44,7 +47,9 @@ from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationTr
 from tests.integration.client.test_faults import CASES
 from tests.support.clock import HOUR, NOW, FakeClock
 from tests.support.errors import with_causes
-from tests.support.raw import answer, raw_server
+from tests.support.hook_client import HookClient
+from tests.support.raw import EMPTY, answer, raw_server
+from tests.support.relay import TunnelProxy
 from tests.support.runs import run_context
 
 PACKAGE = str(Path(airflow_provider_binance_loan.__file__).parent)
@@ -328,6 +333,47 @@ def test_nothing_is_seen_when_the_task_times_out(connected: Callable[..., None],
     assert exchange.requests
     seen = Seen(others=frames)
     assert seen.leaks(exchange, SECRETS) == []
+
+
+@pytest.mark.parametrize("way", ["direct", "through a proxy", "by the hook's session"])
+def test_nothing_is_printed_while_http_is_debugged(
+    way: str,
+    client: HookClient,
+    connect: Any,
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """`http.client`, told to print what is sent, as people do to debug requests, prints nothing of ours."""
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+    monkeypatch.setattr(urllib3.connection.HTTPConnection, "debuglevel", 1)
+    caplog.set_level(logging.DEBUG, "http.client")
+    with raw_server([EMPTY] * 3, certificate) as (url, lines), TunnelProxy(url) as proxy:
+        through = proxy.url.replace("//", f"//user:{SECRET}@")
+        extra = {"verify": str(certificate)} | ({"proxies": through} if way == "through a proxy" else {})
+        connect(host=url, login=API_KEY, password=SECRET, extra=extra)
+        capsys.readouterr()
+        if way == "by the hook's session":
+            client.hook.get_conn().get(f"{url}/?signature=abc")
+        else:
+            client.pull(NOW - HOUR, NOW)
+        ours = capsys.readouterr()
+        requests.get(url, headers={"X-MBX-APIKEY": API_KEY}, verify=str(certificate), timeout=9)
+    printed = "".join(ours)
+    assert [secret for secret in (API_KEY, SECRET, "signature", "GET ", "CONNECT") if secret in printed] == []
+    assert len(lines) in {2, 3}
+    assert len(proxy.heads) == (way == "through a proxy")
+    assert API_KEY in capsys.readouterr().out, "others still see what they ask for"
+
+
+def test_a_connection_takes_no_debug_level(connect: Any) -> None:
+    """A connection that is told to print does not."""
+    session = BinanceLoanHook().get_conn()
+    (adapter,) = session.adapters.values()
+    connection = adapter.poolmanager.connection_from_url("http://127.0.0.1:9")._new_conn()
+    connection.set_debuglevel(1)
+    assert connection.debuglevel == 0
 
 
 @pytest.mark.parametrize(
