@@ -27,6 +27,7 @@ CASES = [
     case("end", start=NOW, end=NOW - HOUR),
     case("end", end="2026-03-01T11:00:00Z"),
     *cases("lookback", 5, None, -HOUR, timedelta(days=999_999)),
+    case("lookback", start="1970-01-02T00:00:00Z", lookback=timedelta(days=7)),
     case("s3_bucket", s3_bucket="lake"),
     case("flatten", flatten=True),
     case("file_format", file_format="parquet"),
