@@ -73,6 +73,7 @@ class S3Destination:
         self._extra_args = parse_extra_args(extra_args, encrypt=encrypt, acl_policy=acl_policy)
         with explain_client_errors(aws_conn_id):
             client = self._hook.get_conn()
+            self._transfer_config = self._hook.transfer_config
         require_upload_args(client, self._extra_args | ({"ACL": acl_policy} if acl_policy else {}))
 
     def check(self, keys: Collection[str]) -> None:
@@ -189,7 +190,7 @@ class S3Destination:
                 self._bucket,
                 key,
                 ExtraArgs={**args, **more},
-                Config=self._hook.transfer_config,
+                Config=self._transfer_config,
             )
         get_hook_lineage_collector().add_output_asset(
             context=self._hook, scheme="s3", asset_kwargs={"bucket": self._bucket, "key": key}

@@ -51,34 +51,44 @@ _ADVICE = {
 }
 # Of the codes that begin with "KMS.".
 _KMS_THAT_MAY_PASS = ("Throttling", "Internal", "Timeout")
+# What boto3 and its hook raise for a setting of a wrong type.
+_WRONG_TYPES = (AttributeError, KeyError, TypeError)
 # The longest text of S3's that an error shows. It may be a page of HTML.
 _MAX_TEXT = 200
 
 
 @contextmanager
 def explain_client_errors(aws_conn_id: str | None) -> Iterator[None]:
-    """Raise what keeps boto3 from making a client of a connection as a ConfigurationError."""
-    from botocore.exceptions import (
-        InvalidConfigError,
-        InvalidRegionError,
-        ParamValidationError,
-        ProfileNotFound,
-    )
+    """Raise whatever keeps boto3 from making a client of a connection as an error that says why.
+
+    :raises ConfigurationError: the connection, or what the machine adds to it, is wrong.
+    :raises TransientError: the reason may pass, as when a role's credentials cannot be fetched.
+    """
+    from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
+    from botocore import exceptions as boto  # type: ignore[import-untyped]
 
     try:
         yield
-    except (
-        InvalidConfigError,
-        InvalidRegionError,
-        ParamValidationError,
-        ProfileNotFound,
-        ValueError,
-    ) as error:
-        flaw = " ".join(str(error).split())
-        raise ConfigurationError(
-            f"Correct the AWS connection: boto3 cannot make a client of it ({flaw:.200}).",
+    except AirflowNotFoundException:
+        raise TransientError(
+            "Add the AWS connection: it was not found, or the secrets backend did not answer.",
             conn_id=aws_conn_id,
         ) from None
+    except (
+        boto.ClientError,
+        boto.ConnectionError,
+        boto.CredentialRetrievalError,
+        boto.HTTPClientError,
+        boto.MetadataRetrievalError,
+        boto.NoCredentialsError,
+        OSError,
+    ) as error:
+        raise TransientError(
+            f"Try again later, or correct the AWS connection: there is no client of S3 yet ({_flaw(error)}).",
+            conn_id=aws_conn_id,
+        ) from None
+    except (boto.BotoCoreError, AirflowException, *_WRONG_TYPES, NotImplementedError, ValueError) as error:
+        raise _no_client(error, aws_conn_id) from None
 
 
 @contextmanager
@@ -88,10 +98,18 @@ def explain_bucket_errors(bucket: str, aws_conn_id: str | None) -> Iterator[None
     A write-only role lacks s3:ListBucket, so a refusal is ignored here; the upload will show whether it may
     write.
     """
-    from botocore.exceptions import ClientError, NoCredentialsError, ParamValidationError
+    from botocore.exceptions import (
+        ClientError,
+        EndpointProviderError,
+        NoCredentialsError,
+        ParamValidationError,
+        UnknownSignatureVersionError,
+    )
 
     try:
         yield
+    except (EndpointProviderError, UnknownSignatureVersionError) as error:
+        raise _no_client(error, aws_conn_id) from None
     except ParamValidationError:
         raise ConfigurationError(
             f"Correct s3_bucket or s3_key: {shown(bucket)} is not a valid name of a bucket."
@@ -161,6 +179,19 @@ def is_unknown_condition(error: ClientError) -> bool:
     code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
     named = any(header in text.lower() for header in ("if-none-match", "if-match"))
     return code == "NotImplemented" or (code in _WRONG_REQUEST and named)
+
+
+def _no_client(error: Exception, aws_conn_id: str | None) -> ConfigurationError:
+    return ConfigurationError(
+        f"Correct the AWS connection or environment: boto3 cannot make a client of it ({_flaw(error)}).",
+        conn_id=aws_conn_id,
+    )
+
+
+def _flaw(error: Exception) -> str:
+    """Return what an error says, on one short line; with its type where it says little alone."""
+    kind = f"{type(error).__name__}: " if isinstance(error, _WRONG_TYPES) else ""
+    return f"{kind}{' '.join(str(error).split()):.{_MAX_TEXT}}"
 
 
 def _no_bucket(bucket: str) -> ConfigurationError:

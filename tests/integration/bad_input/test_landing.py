@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 import pytest
+from airflow.sdk.exceptions import AirflowNotFoundException
 from botocore.exceptions import ClientError, NoCredentialsError, ParamValidationError
 
 from airflow_provider_binance_loan import exceptions as errors
@@ -121,6 +122,18 @@ CASES = [
     landed("startLtv=0.111…", "parquet_amounts", lambda: sink(key="a.parquet")),
     landed("2 records", "s3_key", lambda: collect_for_xcom([RECORD, RECORD], 1)),
     landed("AWS connection", "AWS connection", lambda: client_error(ValueError("Invalid endpoint: x"))),
+    landed(
+        "AWS connection, not found",
+        "AWS connection",
+        lambda: client_error(AirflowNotFoundException("No.")),
+        "TransientError",
+    ),
+    landed(
+        "AWS connection, no role",
+        "AWS connection",
+        lambda: client_error(answer("AccessDenied", "AssumeRole")),
+        "TransientError",
+    ),
     landed("bucket name", "s3_bucket", lambda: bucket_error(ParamValidationError(report="Invalid"))),
     landed("no credentials", "AWS connection", lambda: bucket_error(NoCredentialsError()), "TransientError"),
     landed("no bucket", "s3_bucket", lambda: bucket_error(answer("404"))),
@@ -150,6 +163,8 @@ def test_names_what_is_wrong_with_landing(case: Case, environment: Environment, 
     error = refused(getattr(errors, case.given["kind"]), case.field, lambda: provoke(case, environment))
     about_connection = case.id in {
         "AWS connection",
+        "AWS connection, not found",
+        "AWS connection, no role",
         "no credentials",
         "AccessDenied",
         "403",

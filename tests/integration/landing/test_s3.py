@@ -53,19 +53,80 @@ def test_says_what_is_wrong_with_verify(s3: Any, verify: Any, fact: str) -> None
         S3Destination("lake", verify=verify)
 
 
+ROLE = {"role_arn": "arn:aws:iam::123456789012:role/lake"}
+
+
 @pytest.mark.parametrize(
-    "extra", [{"endpoint_url": "127.0.0.1:15000"}, {"profile_name": "nope"}, {"region_name": "not a region"}]
+    ("extra", "says"),
+    [
+        ({"endpoint_url": "127.0.0.1:15000"}, "Invalid endpoint"),
+        ({"endpoint_url": 5}, "TypeError: "),
+        ({"endpoint_url": "ftp://lake"}, "not a valid URI"),
+        ({"profile_name": "nope"}, "profile .nope. could not be found"),
+        ({"region_name": "not a region"}, "doesn't match a supported format"),
+        ({"region_name": 5}, "TypeError: "),
+        ({"config_kwargs": {"nope": 1}}, "unexpected keyword argument 'nope'"),
+        ({"config_kwargs": "nope"}, "AttributeError: "),
+        ({"config_kwargs": {"signature_version": "nope"}}, "Unknown Signature Version: nope"),
+        ({"config_kwargs": {"s3": {"addressing_style": "nope"}}}, "addressing style nope is invalid"),
+        ({"config_kwargs": {"retries": {"mode": "nope"}}}, "Invalid value provided to .mode.: .nope."),
+        ({"config_kwargs": {"read_timeout": "nope"}}, "Timeout value read was nope"),
+        ({"config_kwargs": {"request_checksum_calculation": "nope"}}, "but got nope"),
+        ({"service_config": {"s3": {"transfer_config_args": {"nope": 1}}}}, "argument 'nope'"),
+        ({"service_config": {"s3": "nope"}}, "AttributeError: "),
+        ({**ROLE, "assume_role_method": "nope"}, "assume_role_method='nope'"),
+        ({**ROLE, "assume_role_method": "assume_role_with_saml"}, "KeyError: 'assume_role_with_saml'"),
+        ({**ROLE, "assume_role_method": "assume_role_with_web_identity"}, "Unsupported federation: None"),
+        ({**ROLE, "assume_role_kwargs": {"Nope": 1}}, "Unknown parameter in input: .Nope."),
+    ],
+    ids=str,
 )
 def test_says_what_is_wrong_with_the_aws_connection(
-    s3: Any, monkeypatch: pytest.MonkeyPatch, extra: dict[str, str]
+    s3: Any, monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any], says: str
 ) -> None:
-    """A connection that boto3 cannot make a client of is named, without its secret."""
+    """A connection that boto3 cannot make a client of is named with the reason, without its secret."""
     connection = {"conn_type": "aws", "login": "testing", "password": "s3-secret", "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
-    with pytest.raises(ConfigurationError, match="Correct the AWS connection") as caught:
-        S3Destination("lake")
+    with pytest.raises(ConfigurationError, match=rf"^Correct the AWS connection .*: .*{says}") as caught:
+        S3Destination("lake").check([KEY])
     assert caught.value.conn_id == "aws_default"
     assert "s3-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "environment", "kind", "says"),
+    [
+        ("", {"AWS_ACCESS_KEY_ID": "a"}, ConfigurationError, "missing: AWS_SECRET_ACCESS_KEY"),
+        ("", {"AWS_RETRY_MODE": "nope"}, ConfigurationError, "Invalid value provided to .mode.: .nope."),
+        ("", {"AWS_PROFILE": "nope"}, ConfigurationError, "profile .nope. could not be found"),
+        ("[broken", {}, ConfigurationError, "Unable to parse config file"),
+        ("[default]\naws_access_key_id = a", {}, ConfigurationError, "missing: aws_secret_access_key"),
+        ("[default]\ncredential_process = false", {}, TransientError, "Error when retrieving credentials"),
+        ("[default]\nrole_arn = a\nsource_profile = nope", {}, ConfigurationError, "source_profile .nope."),
+    ],
+)
+def test_says_what_is_wrong_with_the_aws_settings_of_the_machine(
+    s3: Any,
+    s3_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    config: str,
+    environment: dict[str, str],
+    kind: type[Exception],
+    says: str,
+) -> None:
+    """Credentials and settings of the machine, which a connection may leave to boto3, are named likewise."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    file = tmp_path / "config"
+    file.write_text(config)
+    for name, value in {"AWS_CONFIG_FILE": str(file), **environment}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_connection(s3_url, "", ""))
+    with pytest.raises(kind, match=rf"AWS connection.*{says}") as caught:
+        S3Destination("lake")
+    assert caught.type is kind
 
 
 def test_says_that_there_are_no_credentials(

@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
+from botocore import exceptions as boto
 from botocore.exceptions import ClientError
 
-from airflow_provider_binance_loan.exceptions import ConfigurationError
-from airflow_provider_binance_loan.landing.s3_errors import explain_refusals, is_unknown_condition
+from airflow_provider_binance_loan.exceptions import BinanceLoanError, ConfigurationError, TransientError
+from airflow_provider_binance_loan.landing.s3_errors import (
+    explain_client_errors,
+    explain_refusals,
+    is_unknown_condition,
+)
 
 CHECKSUMS = "request_checksum_calculation"
 
@@ -120,3 +126,47 @@ def test_knows_who_does_not_know_conditions(code: str, message: str, unknown: bo
     """A store that does not know a condition says that it is not implemented, or names the header."""
     error = ClientError({"Error": {"Code": code, "Message": message}}, "PutObject")
     assert is_unknown_condition(error) == unknown
+
+
+def kinds(base: type[Exception]) -> list[type[Exception]]:
+    """Return all kinds of an error, however far down."""
+    return [base, *(kind for direct in base.__subclasses__() for kind in kinds(direct))]
+
+
+OWN = [ClientError, AirflowException, AirflowNotFoundException, OSError, FileNotFoundError]
+BUILT_IN = [AttributeError, KeyError, NotImplementedError, TypeError, ValueError]
+MAY_PASS = {
+    "AirflowNotFoundException",
+    "ClientError",
+    "ConnectionError",
+    "CredentialRetrievalError",
+    "HTTPClientError",
+    "MetadataRetrievalError",
+    "NoCredentialsError",
+    "OSError",
+}
+
+
+@pytest.mark.parametrize(
+    "kind", [*kinds(boto.BotoCoreError), *OWN, *BUILT_IN], ids=lambda kind: str(kind.__name__)
+)
+def test_says_why_there_is_no_client(kind: type[Exception]) -> None:
+    """Whatever boto3 raises when it makes a client is one of our errors, on one line, with its reason."""
+    error = kind.__new__(kind)
+    error.args = ("So\nit is.",)
+    with pytest.raises(BinanceLoanError) as caught, explain_client_errors("lake_aws"):
+        raise error
+    may_pass = any(base.__name__ in MAY_PASS for base in kind.__mro__)
+    assert type(caught.value) is (TransientError if may_pass else ConfigurationError)
+    assert caught.value.conn_id == "lake_aws"
+    assert "AWS connection" in caught.value.message
+    assert "\n" not in caught.value.message
+    assert kind is AirflowNotFoundException or "it is." in caught.value.message
+
+
+@pytest.mark.parametrize("error", [RuntimeError("No."), MemoryError(), ConfigurationError("No.")], ids=repr)
+def test_leaves_other_errors_as_they_are(error: Exception) -> None:
+    """What is neither boto3's nor of a wrong type, as an error of Airflow's API server, is not explained."""
+    with pytest.raises(type(error)) as caught, explain_client_errors("lake_aws"):
+        raise error
+    assert caught.value is error
