@@ -54,11 +54,13 @@ def test_what_lands_starts_runs_that_hear_of_it(airflow: Airflow, exchange: Exch
 
 
 def test_the_task_page_shows_the_key_and_leads_to_the_object(airflow: Airflow, exchange: Exchange) -> None:
-    """The rendered template is the final key, and the link that of the object's page."""
+    """The rendered templates are the final key and the window, and the link that of the object's page."""
     run = airflow.trigger("land")
     run.wait_for("land", "success")
     uri = run.xcom("land")["s3_uri"]
-    assert run.task("land")["rendered_fields"]["s3_key"] == uri
+    fields = run.task("land")["rendered_fields"]
+    assert fields["s3_key"] == uri
+    assert fields["window"].endswith("Z): seven days by default")
     page = until("there is a link", lambda: run.links("land").get("S3 object"))
     assert page.startswith(
         "https://console.aws.amazon.com/s3/object/lake?region=us-east-1&prefix=loans%2Fdt%3D"
