@@ -10,8 +10,6 @@ import msgspec
 
 # A number with a fraction or an exponent stays the text that was sent.
 _decode = msgspec.json.Decoder(float_hook=str).decode
-# Keys that stand once in an answer.
-_UNIQUE_KEYS = (b'"rows"', b'"total"', b'"code"', b'"success"')
 
 
 class Flaw(Enum):
@@ -38,8 +36,7 @@ class DecodingError(Exception):
 def decode(body: bytes) -> Any:
     """Return the JSON of a body.
 
-    :raises DecodingError: it is not JSON, or has a key twice. Only `rows`, `total`, `code` and `success` are
-        looked for; where one of them is suspicious, every key is checked.
+    :raises DecodingError: it is not JSON, or an object in it has a key twice.
     """
     try:
         payload = _decode(body)
@@ -48,7 +45,7 @@ def decode(body: bytes) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError):
         flaw = _flaw_of(body)
     else:
-        if not any(body.count(key) > 1 for key in _UNIQUE_KEYS) or not _has_key_twice(body):
+        if not _may_have_key_twice(body, payload) or not _has_key_twice(body):
             return payload
         flaw = Flaw.KEY_TWICE
     raise DecodingError(flaw)
@@ -64,12 +61,21 @@ def _flaw_of(body: bytes) -> Flaw:
     return Flaw.NOT_STRICT  # Python's parser is more lenient, so the text is complete
 
 
+def _may_have_key_twice(body: bytes, payload: Any) -> bool:
+    """Return whether a body has a key that its payload lacks, or may have one.
+
+    Each key is followed by a colon, so a lost key shows by a missing colon in what the payload is written as.
+    Where texts are escaped, a colon may be written otherwise, so that the numbers say nothing.
+    """
+    return b"\\" in body or body.count(b":") != msgspec.json.encode(payload).count(b":")
+
+
 class _KeyTwiceError(Exception):
     """An object has a key twice."""
 
 
 def _has_key_twice(body: bytes) -> bool:
-    """Return whether any object has a key twice. It takes longer than parsing, so call it on suspicion."""
+    """Return whether any object has a key twice. It takes four times as long as decoding."""
 
     def check(pairs: list[tuple[str, Any]]) -> None:
         if len(dict(pairs)) < len(pairs):

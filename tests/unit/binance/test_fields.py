@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +240,19 @@ def test_says_whether_another_answer_may_be_better(body: str, says: str, may_pas
     assert caught.value.may_pass is may_pass
 
 
-@pytest.mark.parametrize("text", ['"rows"', '"code" and "code"', '"total": "total"'])
+@pytest.mark.parametrize("layout", [{}, {"indent": 1}, {"separators": (" , ", " :\t")}], ids=str)
+@pytest.mark.parametrize("place", range(EXAMPLE.count(b'":')))
+def test_refuses_every_key_that_an_object_has_twice(place: int, layout: dict[str, Any]) -> None:
+    """One of two values would win in silence, at whatever depth, and however the answer is laid out."""
+    text = json.dumps(json.loads(EXAMPLE), **layout)
+    key = list(re.finditer(r'"\w+"\s*:', text))[place]
+    with pytest.raises(BadResponseError, match="has a key twice"):
+        parse(f"{text[: key.start()]}{key[0]}null,{text[key.start() :]}")
+    with pytest.raises(BadResponseError, match="has a key twice"):  # where the number of colons says nothing
+        parse(f'{text[: key.start()]}{key[0]}null,"memo":"\\u003a",{text[key.start() :]}')
+
+
+@pytest.mark.parametrize("text", ['"rows"', '"code" and "code"', '"total": "total"', "a:b", "\\u003a", ":::"])
 def test_a_key_in_a_text_is_not_a_key(text: str) -> None:
     """A text that looks like a key, as often as it likes, does not make an answer suspicious for good."""
     (record,) = parse(row(memo=json.dumps(f"{text} {text}")))
