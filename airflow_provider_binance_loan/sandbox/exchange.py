@@ -136,6 +136,8 @@ class Behaviour:
     """"random" shuffles every response; otherwise rows of one millisecond have a fixed arbitrary order."""
     page_cap: int | None = None
     """The largest number of rows in a page, whatever `size` is; None for no limit."""
+    max_days: int = 100
+    """The longest time between startTime and endTime, in days."""
     latency_s: float = 0
     snapshot_shape: Shape = "object"
     liabilities_shape: Shape = "mixed"
@@ -152,6 +154,7 @@ class Behaviour:
         checks = {
             "end_inclusive": (isinstance(self.end_inclusive, bool), "true or false"),
             "page_cap": (cap is None or (type(cap) is int and cap > 0), "null or a number of rows"),
+            "max_days": (type(self.max_days) is int and self.max_days > 0, "a number of days"),
             "latency_s": (type(latency) in (int, float) and 0 <= latency < 3600, "a number of seconds"),
             "fault_rate": (type(rate) in (int, float) and 0 <= rate <= 1, "a number from 0 to 1"),
             "used_weight": (type(used) is int and used >= 0, "a number from 0"),

@@ -119,7 +119,7 @@ def _check_request(
     if key is None:
         raise Refusal(-2015, "Invalid API-key, IP, or permissions for action.", 401)
     values = _parse_params(split_query(query.decode("latin-1")), endpoint)
-    _add_defaults(values, endpoint, now_ms)
+    _add_defaults(values, endpoint, now_ms, exchange.behaviour.max_days)
     if values["timestamp"] >= now_ms + 1000:
         raise Refusal(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
     if now_ms - values["timestamp"] > values["recvWindow"]:
@@ -172,7 +172,7 @@ def _is_whole(text: str) -> bool:
     return re.fullmatch("[0-9]{1,20}", text) is not None
 
 
-def _add_defaults(values: Values, endpoint: Endpoint, now_ms: int) -> None:
+def _add_defaults(values: Values, endpoint: Endpoint, now_ms: int, max_days: int) -> None:
     """Add the documented defaults to the values, and check the documented limits.
 
     https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/trade
@@ -188,8 +188,8 @@ def _add_defaults(values: Values, endpoint: Endpoint, now_ms: int) -> None:
         start_ms = values.setdefault("startTime", end_ms - 7 * DAY_MS)
         if start_ms > end_ms:
             raise Refusal(-1127, "startTime is after endTime.")
-        if end_ms - start_ms > 100 * DAY_MS:
-            raise Refusal(-1127, "More than 100 days between startTime and endTime.")
+        if end_ms - start_ms > max_days * DAY_MS:
+            raise Refusal(-1127, f"More than {max_days} days between startTime and endTime.")
 
 
 def _is_signed_by(key: ApiKey, query: bytes) -> bool:

@@ -461,6 +461,8 @@ def test_scheduled_actions_run_before_their_request() -> None:
         ({"end_inclusive": 1}, "end_inclusive must be true or false"),
         ({"page_cap": 0}, "page_cap must be null or a number of rows"),
         ({"page_cap": True}, "page_cap must be"),
+        ({"max_days": 0}, "max_days must be a number of days"),
+        ({"max_days": 7.5}, "max_days must be"),
         ({"latency_s": -1}, "latency_s must be a number of seconds"),
         ({"latency_s": "1"}, "latency_s must be a number of seconds"),
     ],
