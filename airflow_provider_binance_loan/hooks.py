@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     import requests
 
     from airflow_provider_binance_loan.binance.datasets.closed_risk_units import ClosedRiskUnit
-    from airflow_provider_binance_loan.binance.declaration import Dataset
+    from airflow_provider_binance_loan.binance.declaration import Dataset, OnBadAmount
     from airflow_provider_binance_loan.binance.fields import Record
+    from airflow_provider_binance_loan.binance.plans import Plan
     from airflow_provider_binance_loan.binance.risk_units import RiskUnits, RiskUnitsArgument
     from airflow_provider_binance_loan.binance.time_range import TimeRange
+    from airflow_provider_binance_loan.client.asynchronous import AsyncClient
     from airflow_provider_binance_loan.client.base import BaseClient, RetryPolicy
     from airflow_provider_binance_loan.client.settings import Settings
     from airflow_provider_binance_loan.client.sync import SyncClient
@@ -76,9 +78,15 @@ class BinanceLoanHook(BaseHook):
         self.clock = clock or SYSTEM_CLOCK
         self._skew = ClockSkew()
         self._retry_policy = retry_policy
+        self._span_limits_ms: dict[str, int] = {}
 
     def get_force_liquidations(
-        self, start: datetime, end: datetime, *, risk_units: RiskUnitsArgument = "all"
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        risk_units: RiskUnitsArgument = "all",
+        on_bad_amount: OnBadAmount = "fail",
     ) -> list[ForceLiquidation]:
         """Return the records of the window `[start, end)`, oldest first, each once.
 
@@ -86,30 +94,62 @@ class BinanceLoanHook(BaseHook):
         :param end: a datetime with time zone; records that start at it belong to the next window.
         :param risk_units: `"all"`, also those that are closed by now; `"active"`, those that are active now;
             or ids of risk units, as a list or separated by commas.
+        :param on_bad_amount: what to do about a text that is no number where an amount should be, such as
+            `"INF"`: `"fail"`, or `"keep"` the text as it was sent.
         :raises ConfigurationError: the connection or an argument is wrong; no request was made.
         :raises TransientError: the connection was not found, or a fault outlasted the retries.
         :raises BinanceLoanError: one of its subclasses, by what to do; nothing partial is ever returned.
         """
         window, units = parse_window(start, end), parse_risk_units(risk_units)
-        return _oldest_first(self.iter_window(FORCE_LIQUIDATIONS, window, units))
+        dataset = FORCE_LIQUIDATIONS.with_bad_amounts(on_bad_amount)
+        return _oldest_first(self.iter_window(dataset, window, units))
 
     def iter_force_liquidations(
-        self, start: datetime, end: datetime, *, risk_units: RiskUnitsArgument = "all"
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        risk_units: RiskUnitsArgument = "all",
+        on_bad_amount: OnBadAmount = "fail",
     ) -> Iterator[ForceLiquidation]:
         """Yield the records of :meth:`get_force_liquidations`, holding at most 99 days of them in memory."""
         window, units = parse_window(start, end), parse_risk_units(risk_units)
-        return cast("Iterator[ForceLiquidation]", self.iter_window(FORCE_LIQUIDATIONS, window, units))
+        dataset = FORCE_LIQUIDATIONS.with_bad_amounts(on_bad_amount)
+        return cast("Iterator[ForceLiquidation]", self.iter_window(dataset, window, units))
 
     async def aget_force_liquidations(
-        self, start: datetime, end: datetime, *, risk_units: RiskUnitsArgument = "all"
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        risk_units: RiskUnitsArgument = "all",
+        on_bad_amount: OnBadAmount = "fail",
     ) -> list[ForceLiquidation]:
         """Return what :meth:`get_force_liquidations` returns, without blocking the event loop."""
         window, units = parse_window(start, end), parse_risk_units(risk_units)
-        return _oldest_first(await self.aget_window(FORCE_LIQUIDATIONS, window, units))
+        dataset = FORCE_LIQUIDATIONS.with_bad_amounts(on_bad_amount)
+        return _oldest_first(await self.aget_window(dataset, window, units))
 
     def now(self) -> datetime:
         """Return the present, in UTC, by the hook's clock."""
         return utc_datetime(self.clock.now_ms())
+
+    @property
+    def now_ms(self) -> int:
+        """The present by Binance's clock as far as that is known, in epoch milliseconds, UTC.
+
+        It is known once Binance has refused a timestamp of this machine's clock.
+        """
+        return self.clock.now_ms() + self._skew.offset_ms
+
+    @property
+    def passed_ms(self) -> int:
+        """A time that Binance's clock has passed for certain, in epoch milliseconds, UTC.
+
+        It is some seconds before the last request that Binance accepted, whatever this machine's clock says;
+        0 before the first one.
+        """
+        return self._skew.passed_ms
 
     def get_closed_risk_units(self) -> list[ClosedRiskUnit]:
         """Return the risk units of the account that are closed.
@@ -132,20 +172,20 @@ class BinanceLoanHook(BaseHook):
         def records() -> Iterator[Record]:
             with self._client(settings) as client:
                 progress = self._progress(dataset, client)
-                for plan in read_window(dataset, window, risk_units):
+                for plan in self._plans(dataset, window, risk_units):
                     yield from client.run(progress.follow(plan))
 
         return records()
 
     async def aget_window(self, dataset: Dataset, window: TimeRange, risk_units: RiskUnits) -> list[Record]:
         """Return the records of :meth:`iter_window`, without blocking the event loop."""
-        from airflow_provider_binance_loan.client.asynchronous import AsyncClient
-
+        # In a thread, since the import would hold up the event loop of the triggerer.
+        client_class = await asyncio.to_thread(_import_async_client)
         settings = await self._asettings()
         records: list[Record] = []
-        async with AsyncClient(settings, **self._client_arguments()) as client:
+        async with client_class(settings, **self._client_arguments()) as client:
             progress = self._progress(dataset, client)
-            for plan in read_window(dataset, window, risk_units):
+            for plan in self._plans(dataset, window, risk_units):
                 records += await client.run(progress.follow(plan))
         return records
 
@@ -186,6 +226,11 @@ class BinanceLoanHook(BaseHook):
         policy = {} if self._retry_policy is None else {"retry_policy": self._retry_policy}
         return {"clock": self.clock, "skew": self._skew, "log": self.log, **policy}
 
+    def _plans(
+        self, dataset: Dataset, window: TimeRange, risk_units: RiskUnits
+    ) -> Iterator[Plan[list[Record]]]:
+        return read_window(dataset, window, risk_units, span_limits_ms=self._span_limits_ms)
+
     def _progress(self, dataset: Dataset, client: BaseClient) -> Progress:
         return Progress(dataset, client.throttle, self.clock, self.log)
 
@@ -216,6 +261,12 @@ class BinanceLoanHook(BaseHook):
         except ConfigurationError as error:
             problem = error.with_traceback(None)  # its frames hold the connection
         raise problem
+
+
+def _import_async_client() -> type[AsyncClient]:
+    from airflow_provider_binance_loan.client.asynchronous import AsyncClient
+
+    return AsyncClient
 
 
 def _key_warnings(client: SyncClient) -> list[str]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context
 
-    from airflow_provider_binance_loan.binance.declaration import Dataset
+    from airflow_provider_binance_loan.binance.declaration import Dataset, OnBadAmount
     from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.risk_units import RiskUnits
     from airflow_provider_binance_loan.binance.time_range import TimeRange
@@ -63,6 +63,8 @@ class BinanceLoanDatasetOperator(BaseOperator):
         `window_start` is then earlier as well.
     :param risk_units: `"all"`, also those that are closed by now; `"active"`, those that are active now; or
         ids, as a list or separated by commas. (templated)
+    :param on_bad_amount: what to do about a text that is no number where an amount should be, such as
+        `"INF"`: `"fail"` the task, or `"keep"` the text, which Parquet can hold in a column of strings only.
     :param s3_bucket: the bucket, when `s3_key` is not a whole URL. (templated)
     :param s3_key: a key in `s3_bucket`, or a whole `s3://bucket/key`. (templated)
     :param file_format: `"jsonl"`, `"jsonl.gz"` or `"parquet"`, where the key does not end in `.jsonl`,
@@ -112,6 +114,7 @@ class BinanceLoanDatasetOperator(BaseOperator):
         end: datetime | str | None = None,
         lookback: timedelta = timedelta(),
         risk_units: str | int | Iterable[int | str] = "all",
+        on_bad_amount: OnBadAmount = "fail",
         s3_bucket: str | None = None,
         s3_key: str | None = None,
         file_format: FileFormat | None = None,
@@ -133,6 +136,7 @@ class BinanceLoanDatasetOperator(BaseOperator):
         self.end = end
         self.lookback = lookback
         self.risk_units = risk_units
+        self.on_bad_amount = on_bad_amount
         self.s3_bucket = s3_bucket
         self.s3_key = s3_key
         self.file_format = file_format
@@ -172,15 +176,16 @@ class BinanceLoanDatasetOperator(BaseOperator):
     def _pull(self, context: Context) -> list[Any] | dict[str, Any]:
         self._require_arguments()
         risk_units = parse_risk_units(self.risk_units)
+        dataset = self.dataset.with_bad_amounts(self.on_bad_amount)
         resolved = self._resolve_window(context)
         window = resolved.window
         self.log.info("Window %s.", resolved)
         if self.s3_key is None:
-            records = collect_for_xcom(self._read(window, risk_units), self.max_xcom_records)
+            records = collect_for_xcom(self._read(dataset, window, risk_units), self.max_xcom_records)
             self.log.info("Pulled %s.", _count(len(records)))
             return records
         sink = self._open_sink(self.s3_key)
-        manifest = sink.land(self._read(window, risk_units), window)
+        manifest = sink.land(self._read(dataset, window, risk_units), window)
         self.s3_object_url = sink.console_url
         self.log.info("Landed %s in %s.", _count(manifest["records"]), manifest["uri"])
         add_to_asset_events(context, self.outlets, manifest)
@@ -198,9 +203,9 @@ class BinanceLoanDatasetOperator(BaseOperator):
                 )
         require_max_xcom_records(self.max_xcom_records)
 
-    def _read(self, window: TimeRange, risk_units: RiskUnits) -> Iterator[Record]:
-        add_input(self.hook, self.dataset, window)
-        records = self.hook.iter_window(self.dataset, window, risk_units)
+    def _read(self, dataset: Dataset, window: TimeRange, risk_units: RiskUnits) -> Iterator[Record]:
+        add_input(self.hook, dataset, window)
+        records = self.hook.iter_window(dataset, window, risk_units)
         first = next(records, None)
         if first is None and self.skip_if_empty:
             raise AirflowSkipException("The window holds no records, and skip_if_empty is set.")

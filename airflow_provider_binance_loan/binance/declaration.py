@@ -6,19 +6,22 @@ The datasets themselves are in `datasets/`, one file each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from airflow_provider_binance_loan.binance.fields import Field, fields_of
-from airflow_provider_binance_loan.binance.messages import Request
-from airflow_provider_binance_loan.binance.parser import Page, parse_page
+from airflow_provider_binance_loan.binance.fields import Field, FieldType, fields_of
+from airflow_provider_binance_loan.binance.messages import SPAN_CODES, Request
+from airflow_provider_binance_loan.binance.parser import Page, Shape, build_shape, parse_page
 from airflow_provider_binance_loan.binance.time_range import DAY_MS, TimeRange
-from airflow_provider_binance_loan.exceptions import BadResponseError
+from airflow_provider_binance_loan.exceptions import BadResponseError, ConfigurationError
+from airflow_provider_binance_loan.validation import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+OnBadAmount = Literal["fail", "keep"]
 
 #: The values of a record's natural key, in the order of `key_fields`. Records are sorted by it.
 Key = tuple[Any, ...]
@@ -86,7 +89,12 @@ class Listing:
                         f"Check the proxies on the way to Binance: rows[{index}] has none of "
                         f"{', '.join(sorted(self.marks))}, so it is not of {self.name}. Nothing was used."
                     )
-        return parse_page(payload, self.record)
+        return parse_page(payload, self._shape, self.key_fields)
+
+    @cached_property
+    def _shape(self) -> Shape:
+        """What a row is parsed to."""
+        return build_shape(self.fields)
 
     def page_request(self, page: int, *params: tuple[str, int]) -> Request:
         """Return the request of a page, counted from 1, with further parameters in front."""
@@ -110,6 +118,9 @@ class Dataset(Listing):
     :param by_risk_unit: whether `groupId` selects a risk unit, and closed units must be asked for one by one.
     :param is_final: returns whether a record no longer changes.
     :param max_span_ms: the longest span of one request, in milliseconds.
+    :param on_bad_amount: `"fail"`, or `"keep"` for a text that is no number where an amount should be.
+    :param is_poll: whether it is read again and again by whoever waits for records. Then a record is its key
+        and its times alone, so that nothing else in a row can stop the wait.
     """
 
     table: str
@@ -119,6 +130,33 @@ class Dataset(Listing):
     is_final: Callable[[Mapping[str, Any]], bool] = always_final
     # Binance refuses a span of more than 100 days, and does not say whether exactly 100 passes.
     max_span_ms: int = 99 * DAY_MS
+    on_bad_amount: OnBadAmount = "fail"
+    is_poll: bool = False
+
+    @cached_property
+    def _shape(self) -> Shape:
+        if not self.is_poll:
+            return build_shape(self.fields, keeps_bad_amounts=self.on_bad_amount == "keep")
+        read = [
+            field for field in self.fields if field.name in self.key_fields or field.type is FieldType.TIME
+        ]
+        return build_shape(read, keeps_others=False)
+
+    def with_bad_amounts(self, on_bad_amount: Any) -> Dataset:
+        """Return the same dataset with this choice of what to do about bad amounts.
+
+        :raises ConfigurationError: it is neither `"fail"` nor `"keep"`.
+        """
+        if on_bad_amount not in get_args(OnBadAmount):
+            raise ConfigurationError(
+                f"Give on_bad_amount as 'fail' or 'keep': it is {described(on_bad_amount)}."
+            )
+        return self if on_bad_amount == self.on_bad_amount else replace(self, on_bad_amount=on_bad_amount)
+
+    @cached_property
+    def for_polls(self) -> Dataset:
+        """The same dataset as a poll reads it: keys and times alone."""
+        return replace(self, is_poll=True)
 
     def span_request(self, span: TimeRange, group_id: int | None = None, page: int = 1) -> Request:
         """Return the request of a page of a span, for one risk unit or for all that are active now."""
@@ -126,7 +164,8 @@ class Dataset(Listing):
         # The exclusive end is sent as it is: whether Binance includes it is not documented, and adjacent
         # slices share it, so that no record is lost between them either way.
         request = self.page_request(page, *group, ("startTime", span.start_ms), ("endTime", span.end_ms))
-        return request._replace(parse=partial(self._parse_answer, span=span, group_id=group_id))
+        parse = partial(self._parse_answer, span=span, group_id=group_id)
+        return request._replace(parse=parse, handled_codes=SPAN_CODES)
 
     def _parse_answer(self, payload: Any, span: TimeRange, group_id: int | None) -> Page:
         """Return a page whose rows can answer the question, under every interpretation of Binance's page.

@@ -33,6 +33,8 @@ _TOO_MANY_REQUESTS = -1003
 #: The risk unit is being liquidated, or has transactions that are pending: this passes, but may take hours.
 LIQUIDATION_CODES = frozenset({-1024, -1025, -27024, -27025})
 _TRANSIENT_CODES = LIQUIDATION_CODES | {-1000, -1001, -1004, -1006, -1007, -1008, -3000, -3044}
+#: A span may be too long. The code for it is not documented; these are what Binance's other endpoints say.
+SPAN_CODES = frozenset({-1127, -3011, -4047, -6021})
 # A `code` that is none of these is an error, also beside data and with HTTP 200.
 _SUCCESS_CODES = (None, 0, 200, "0", "200", "000000")
 _AUTH_CODES = frozenset({-1002, -1022, -1099, -2008, -2014, -2015, -4004})
@@ -80,6 +82,7 @@ class Request(NamedTuple):
     :param parse: returns the content of the answer, from its JSON.
     :param weight: the weight that Binance counts for it.
     :param signed: whether it is signed.
+    :param handled_codes: the codes of refusals that the plan wants as answers, in :attr:`Response.refusal`.
     """
 
     path: str
@@ -87,6 +90,7 @@ class Request(NamedTuple):
     parse: Callable[[Any], Any] = _unparsed
     weight: int = 1
     signed: bool = True
+    handled_codes: frozenset[int] = frozenset()
 
 
 #: Asks for Binance's time. https://developers.binance.com/docs/binance-spot-api-docs/rest-api
@@ -122,6 +126,8 @@ class Response:
         self.sent_ms = sent_ms
         self.received_ms = received_ms
         self.clock_offset_ms = clock_offset_ms
+        #: The refusal that it is, if the request's plan handles that; None for data.
+        self.refusal: RequestRefusedError | None = None
 
     @cached_property
     def payload(self) -> Any:
@@ -150,7 +156,10 @@ class Response:
         """What the request's `parse` returns for the payload, which may be modified in place.
 
         :raises BadResponseError: the payload is not what Binance documents.
+        :raises RequestRefusedError: the answer is a refusal.
         """
+        if self.refusal:
+            raise self.refusal
         try:
             return self.request.parse(self.payload)
         except BadResponseError as error:

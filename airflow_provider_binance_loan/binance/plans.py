@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.exceptions import BadResponseError, TransientError
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.parser import Page
 
-# How often a list that changes is read before the plan gives up.
-MAX_PASSES = 5
+# How often a list of pages is read before the plan gives up. Where rows are in another order at each request,
+# two sweeps of two pages take about ten passes.
+_MAX_PASSES = 20
 #: The sizes at which servers cap pages. A page of one of these sizes may be capped, whatever `total` counts.
 LIKELY_CAPS = frozenset({10, 20, 25, 50})
 
@@ -80,45 +81,77 @@ def paginate(
 ) -> Plan[list[Record]]:
     """Return all rows of a list that is read by page number.
 
-    A list of one short page is complete. A longer list is read until two passes in a row return the same
-    rows, each once. That is enough: a pass misses a row only if an earlier row vanished meanwhile, and the
-    next pass lacks that earlier row.
+    A list of one short page is complete. A longer list is swept: it is read, once or more often, until as
+    many different rows were seen as the list is long. One pass is enough where each row has its place; where
+    rows are in another order at each request, a pass shows some of them twice and others never. Two sweeps in
+    a row must agree: a sweep misses a row only if an earlier row vanished meanwhile, and the next sweep lacks
+    that earlier row.
 
     :param listing: the list, for its page size and natural key.
     :param request: returns the request of a page, counted from 1.
     :param caps: the sizes at which pages may be capped.
-    :raises TransientError: the list changed during every pass.
+    :raises TransientError: the list changed again and again.
     """
-    page_size = listing.page_size
-    previous: set[object] | None = None
-    for _ in range(MAX_PASSES):
-        rows: dict[object, Record] = {}
-        sizes: list[int] = []
-        totals: set[int] = set()
-        while True:
-            (response,) = yield from gather([request(len(sizes) + 1)])
-            page: Page = response.content
-            known = len(rows)
-            rows.update(by_key(listing, page.rows))
-            sizes.append(len(page.rows))
-            totals.add(page.total or 0)
-            is_last = sizes[-1] < page_size and sizes[-1] not in caps and max(totals) <= sum(sizes)
-            if len(rows) == known or is_last:
-                break
-        if not sizes[-1]:
-            sizes.pop()
-        # A short page before the last shows that the list moved, or that the server gives fewer rows than
-        # asked for; the latter is sound only where `total` counts exactly these rows.
-        regular = min(sizes[:-1], default=page_size) >= page_size or totals == {sum(sizes)}
-        if len(totals) == 1 and len(sizes) <= 1 and sum(sizes) < page_size:
-            return list(rows.values())
-        sound = regular and len(rows) == sum(sizes)
-        if sound and rows.keys() == previous:
-            return list(rows.values())
-        previous = set(rows) if sound else None
+    swept: set[object] | None = None
+    seen: dict[object, Record] = {}
+    length = 0
+    for _ in range(_MAX_PASSES):
+        pages = yield from _read_pages(listing, request, caps)
+        if pages.is_one_page:
+            return list(pages.rows.values())
+        if not pages.length:
+            continue
+        if pages.length != length:  # the list has changed
+            seen, length = {}, pages.length
+        seen.update(pages.rows)
+        if len(seen) == length:
+            if seen.keys() == swept:
+                return list(seen.values())
+            swept, seen = set(seen), {}
     raise TransientError(
-        f"Try again later: the list changed during each of {MAX_PASSES} passes.", path=listing.path
+        f"Try again later: the list changed during each of {_MAX_PASSES} passes.", path=listing.path
     )
+
+
+class _Pages(NamedTuple):
+    """All pages of a list, read one after the other.
+
+    :param rows: the rows by their keys.
+    :param length: how many rows the list has, whether or not all were shown; 0 where that is not certain.
+    :param is_one_page: whether the list is one page, and complete.
+    """
+
+    rows: dict[Key, Record]
+    length: int
+    is_one_page: bool
+
+
+def _read_pages(listing: Listing, request: Callable[[int], Request], caps: Collection[int]) -> Plan[_Pages]:
+    """Read page after page, until the last one, or until two in a row show nothing new."""
+    page_size = listing.page_size
+    rows: dict[Key, Record] = {}
+    sizes: list[int] = []
+    totals: set[int] = set()
+    fruitless = 0
+    has_ended = False
+    while not has_ended and fruitless < 2:
+        (response,) = yield from gather([request(len(sizes) + 1)])
+        page: Page = response.content
+        known = len(rows)
+        rows.update(by_key(listing, page.rows))
+        fruitless = fruitless + 1 if len(rows) == known else 0
+        sizes.append(len(page.rows))
+        totals.add(page.total or 0)
+        is_short = sizes[-1] < page_size and sizes[-1] not in caps
+        has_ended = not page.rows or (is_short and max(totals) <= sum(sizes))
+    if not sizes[-1]:
+        sizes.pop()
+    length = sum(sizes)
+    # A short page before the last shows that the list moved, or that the server gives fewer rows than asked
+    # for; the latter is sound only where `total` counts exactly these rows.
+    is_regular = min(sizes[:-1], default=page_size) >= page_size or totals == {length}
+    is_one_page = len(totals) == 1 and len(sizes) <= 1 and length < page_size and length not in caps
+    return _Pages(rows, length if is_regular and has_ended else 0, is_one_page)
 
 
 def by_key(listing: Listing, rows: Sequence[Record]) -> dict[Key, Record]:

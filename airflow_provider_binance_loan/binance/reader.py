@@ -6,15 +6,18 @@ from array import array
 from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
 from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS, was_open_in
+from airflow_provider_binance_loan.binance.pace import MAX_SLICES, Pace
+from airflow_provider_binance_loan.binance.part import Part, SpanLimit
 from airflow_provider_binance_loan.binance.plans import LIKELY_CAPS, Plan, interleave, paginate
-from airflow_provider_binance_loan.binance.slicing import CLOCK_SLACK_MS, Pace, Query, read_span
+from airflow_provider_binance_loan.binance.slicing import CLOCK_SLACK_MS, Query, read_part
 from airflow_provider_binance_loan.binance.time_range import TimeRange, split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator
 
     from airflow_provider_binance_loan.binance.declaration import Dataset, Key, Listing
     from airflow_provider_binance_loan.binance.fields import Record
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 # How much wider the next part of a span may be than one that held few records.
 _MAX_WIDENING = 8
+# The share of a page that a slice aims to fill where its records are known.
+_KNOWN_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ def read_window(
     dataset: Dataset,
     window: TimeRange,
     risk_units: RiskUnits = "all",
+    *,
+    span_limits_ms: dict[str, int] | None = None,
     limits: ReadLimits = DEFAULT_LIMITS,
     closed_units: Listing = CLOSED_RISK_UNITS,
 ) -> Iterator[Plan[list[Record]]]:
@@ -55,13 +62,16 @@ def read_window(
     :param window: the window; records before its start are kept, since Binance does not say by which time it
         selects, and records at or after its end are left to the next window.
     :param risk_units: which risk units; `"all"` for a dataset that is not selected by risk unit.
+    :param span_limits_ms: the longest spans that Binance accepts, by dataset, where an earlier read has found
+        them to be shorter than documented; what this read finds is added.
     :param limits: bounds of the read.
     :param closed_units: the list of closed risk units.
     """
     seen = _Keys()
     floor_ms = max(window.start_ms - 1, 0)
-    active = Query(dataset, set(LIKELY_CAPS), floor_ms, clock_slack_ms=limits.clock_slack_ms)
-    for span in split(window, dataset.max_span_ms):
+    span_limit = SpanLimit(dataset, {} if span_limits_ms is None else span_limits_ms)
+    active = Query(dataset, set(LIKELY_CAPS), span_limit, floor_ms, clock_slack_ms=limits.clock_slack_ms)
+    for span in split(window, span_limit.ms):
         cursor = _Cursor(span, limits.rows_in_memory)
         while cursor.start_ms < span.end_ms:
             yield _read_part(active, cursor, risk_units, closed_units, seen)
@@ -102,14 +112,19 @@ class _Cursor:
 
     def __init__(self, span: TimeRange, max_rows: int) -> None:
         self._span = span
-        self.max_rows = max_rows
+        self._max_rows = max_rows
         self.start_ms, self.end_ms = span
         self.pace = Pace(span.length_ms)
+
+    def next_part(self, query: Query) -> Part:
+        """Return the next part, empty."""
+        end_ms = min(self.end_ms, self.start_ms + query.span_limit.ms)
+        return Part(query.dataset, TimeRange(self.start_ms, end_ms), self._max_rows)
 
     def move_to(self, end_ms: int, rows: int) -> None:
         """Go on after a part that held so many rows, to one that may hold as many as fit into memory."""
         width_ms = end_ms - self.start_ms
-        width_ms = max(1, min(width_ms * _MAX_WIDENING, width_ms * self.max_rows // max(rows, 1)))
+        width_ms = max(1, min(width_ms * _MAX_WIDENING, width_ms * self._max_rows // max(rows, 1)))
         self.start_ms, self.end_ms = end_ms, min(end_ms + width_ms, self._span.end_ms)
 
 
@@ -121,48 +136,58 @@ def _read_part(
     seen: _Keys,
 ) -> Plan[list[Record]]:
     dataset = active.dataset
-    found: dict[Key, Record] = {}
-    part = TimeRange(cursor.start_ms, cursor.end_ms)
-    group_ids: Sequence[int] = ()
+    part = cursor.next_part(active)
+    group_ids: Collection[int] = ()
+    with_closed = risk_units == "all" and dataset.by_risk_unit
     if isinstance(risk_units, tuple):
         group_ids = risk_units
     else:
-        end_ms = yield from read_span(active, part, found, cursor.pace, cursor.max_rows)
-        part = TimeRange(part.start_ms, end_ms)
-    if risk_units == "all" and dataset.by_risk_unit:
+        yield from read_part(active, part, cursor.pace)
+    if with_closed:
         # Only now: a unit that closes in the meantime takes its rows out of the list, and is found here.
         units = yield from read_closed_units(closed_units)
-        group_ids = list(dict.fromkeys(unit["groupId"] for unit in units if was_open_in(unit, part)))
+        group_ids = list(
+            dict.fromkeys(unit["groupId"] for unit in units if was_open_in(unit, part.time_range))
+        )
     queries = (active._replace(group_id=group_id) for group_id in group_ids)
-    yield from interleave(read_span(query, part, found, Pace(part.length_ms)) for query in queries)
-    yield from _drop_neighbours(active, part, found)
+    yield from interleave(read_part(query, part, Pace(part.length_ms)) for query in queries)
+    if with_closed and not dataset.is_poll:
+        # A unit may have been closed, or in neither list, at first, and open again before the closed ones
+        # were listed. The next poll would find it.
+        cuts = _even_cuts(active, part, group_ids)
+        yield from read_part(active, part, Pace(part.length_ms, MAX_SLICES), cuts)
+    yield from _drop_neighbours(active, part)
+    found = part.found
     cursor.move_to(part.end_ms, len(found))
-    time_ms = dataset.time_ms
-    records = []
-    for key in sorted(found):
-        started_ms = time_ms(found[key])
-        # A record at the end was returned because Binance includes the end; it belongs to what follows.
-        if (started_ms is None or started_ms < part.end_ms) and seen.add(key):
-            records.append(found[key])
-    return records
+    # A record at the end was returned because Binance includes the end; it belongs to what follows.
+    return [found[key] for key in sorted(found) if part.may_hold(found[key]) and seen.add(key)]
 
 
-def _drop_neighbours(active: Query, part: TimeRange, found: dict[Key, Record]) -> Plan[None]:
+def _even_cuts(query: Query, part: Part, closed: Collection[int]) -> list[int]:
+    """Return times that cut a part so that each slice has about a page of active units' records."""
+    time_ms = query.dataset.time_ms
+    times = [time_ms(record) for record in part.found.values() if record["groupId"] not in closed]
+    known = sorted(time for time in times if time is not None)
+    rows = ceil(query.page_size * _KNOWN_SHARE)
+    return known[rows::rows] if len(known) >= query.page_size else []
+
+
+def _drop_neighbours(active: Query, part: Part) -> Plan[None]:
     """Remove the records of the millisecond before the window, unless Binance selects them for the window.
 
     That millisecond was asked for in case Binance leaves out the start of a span. A record in it is the
     previous window's, if Binance selects by its start; if by another time, it is returned again when the
     window is asked for exactly. The risk unit is named, since it may have closed in the meantime.
     """
-    dataset = active.dataset
+    dataset, found = active.dataset, part.found
     if active.floor_ms != part.start_ms - 1:
         return
     doubtful = [key for key, record in found.items() if dataset.time_ms(record) == active.floor_ms]
     units = {found[key]["groupId"] for key in doubtful} if dataset.by_risk_unit else {None}
     exact = (active._replace(floor_ms=part.start_ms, group_id=unit) for unit in units)
-    again: dict[Key, Record] = {}
+    again = Part(dataset, part.time_range)
     if doubtful:
-        yield from interleave(read_span(query, part, again, Pace(part.length_ms)) for query in exact)
+        yield from interleave(read_part(query, again, Pace(part.length_ms)) for query in exact)
     for key in doubtful:
-        if key not in again:
+        if key not in again.found:
             del found[key]

@@ -9,26 +9,30 @@ counts, and in whatever order rows are sent: those make the guesses worse, never
 
 from __future__ import annotations
 
-from math import ceil, inf
+from itertools import pairwise
+from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_binance_loan.binance.plans import MAX_PASSES, Plan, by_key, gather, paginate
+from airflow_provider_binance_loan.binance.pace import Pace
+from airflow_provider_binance_loan.binance.plans import Plan, by_key, gather, paginate
 from airflow_provider_binance_loan.binance.time_range import TimeRange
 from airflow_provider_binance_loan.exceptions import TransientError
 
 if TYPE_CHECKING:
-    from airflow_provider_binance_loan.binance.declaration import Dataset, Key
-    from airflow_provider_binance_loan.binance.fields import Record
-    from airflow_provider_binance_loan.binance.messages import Request
-    from airflow_provider_binance_loan.binance.parser import Page
+    from collections.abc import Sequence
 
-# How many slices one round may hold.
-_MAX_SLICES = 32
+    from airflow_provider_binance_loan.binance.declaration import Dataset
+    from airflow_provider_binance_loan.binance.fields import Record
+    from airflow_provider_binance_loan.binance.messages import Request, Response
+    from airflow_provider_binance_loan.binance.parser import Page
+    from airflow_provider_binance_loan.binance.part import Part, SpanLimit
+
 # The share of a page that a slice aims to fill, with room for uneven spread.
 _TARGET_SHARE = 0.8
-# After each good round the number of slices doubles: to begin with many would waste requests past the end of
-# a burst.
-_GROWTH = 2
+# How often the newest records are read again before the plan gives up.
+_MAX_PASSES = 5
+# The share of a page that is, or may be, capped; less than half, which of a likely cap is another one.
+_CAPPED_SHARE = 0.45
 # After so many dense slices in a row without a new row, cutting further is no use, so read by page number.
 _MAX_FRUITLESS = 2
 # Binance refuses a timestamp that is further ahead of its own clock than this, so an answer is no older than
@@ -40,11 +44,13 @@ class Query(NamedTuple):
     """What stays the same in all requests for a span: the dataset, and one risk unit or all active ones.
 
     :param caps: the sizes at which pages may be capped; a size that proves to be one is added.
+    :param span_limit: the longest span of a request; it shrinks when Binance refuses one.
     :param floor_ms: no request starts before this time.
     """
 
     dataset: Dataset
     caps: set[int]
+    span_limit: SpanLimit
     floor_ms: int
     group_id: int | None = None
     clock_slack_ms: int = CLOCK_SLACK_MS
@@ -69,40 +75,20 @@ class Query(NamedTuple):
         return self.dataset.span_request(TimeRange(start_ms, time_slice.end_ms), self.group_id, page)
 
 
-class Pace:
-    """How wide to slice and how many slices to request in a round, learnt from one round to the next.
-
-    :param max_width_ms: the width of a slice when nothing is known.
-    """
-
-    def __init__(self, max_width_ms: int) -> None:
-        self.max_width_ms = max_width_ms
-        self.width_ms = max_width_ms
-        self.slices = 1
-
-    def learn(self, rows: int, width_ms: int, fewest: int, target_rows: int) -> None:
-        """Take a round into account: about how many rows in how much time, and the fewest in one answer."""
-        self.width_ms = max(1, target_rows * width_ms // rows) if rows else self.max_width_ms
-        if fewest == 0:  # past the end of a burst
-            self.slices = 1
-        elif fewest < target_rows // 2:
-            self.slices = max(1, self.slices // 2)
-        else:
-            self.slices = min(self.slices * _GROWTH, _MAX_SLICES)
-
-
 class _Slice(NamedTuple):
     """A slice of time that is still to be read.
 
     :param halve: whether it is the newer part of a slice that was cut: if it is still full, the times of its
         rows are no guide to cutting it, so it is halved.
     :param dense: whether it holds more than a page of rows of one millisecond, so that cutting it is no use.
+    :param whole: whether it is asked for as it is, whatever the pace.
     """
 
     start_ms: int
     end_ms: int
     halve: bool = False
     dense: bool = False
+    whole: bool = False
 
     @property
     def width_ms(self) -> int:
@@ -112,51 +98,53 @@ class _Slice(NamedTuple):
 class _Pass(NamedTuple):
     """What a pass has read.
 
-    :param end_ms: the end of what it has read.
     :param began_ms: a time that is no later than that of its first answer.
     :param answers: how many answers it took.
     """
 
-    end_ms: int
     began_ms: int
     answers: int
 
 
-def read_span(
-    query: Query, span: TimeRange, found: dict[Key, Record], pace: Pace, max_rows: float = inf
-) -> Plan[int]:
-    """Read a span into `found`, where a later answer replaces an earlier one; return the end of what is read.
+def read_part(query: Query, part: Part, pace: Pace, cuts: Sequence[int] = ()) -> Plan[None]:
+    """Read the records of a query into a part, where a later answer replaces an earlier one.
 
-    That is the span's end, unless it seems to hold many more than `max_rows`: then only its older part is
-    read, up to about so many rows.
-
-    :raises TransientError: the newest records of the span kept changing.
+    :param query: the query.
+    :param part: the part.
+    :param pace: how to slice it.
+    :param cuts: the times, in epoch milliseconds and in order, at which to cut it to begin with.
+    :raises TransientError: the newest records of the part kept changing.
+    :raises RequestRefusedError: Binance refuses even the span of a day.
     """
-    done = yield from _read_once(query, span, found, pace, max_rows)
-    end_ms = done.end_ms
+    done = yield from _read_once(query, part.time_range, part, pace, cuts)
     # If Binance filters on a time that changes, a record may have moved, between two rounds, from a slice not
     # yet read to the present, which was read before. So what lies after the beginning is read again until one
     # answer shows all of it; a span that ended before holds no present.
-    for _ in range(MAX_PASSES):
-        late = TimeRange(max(span.start_ms, done.began_ms - query.clock_slack_ms), end_ms)
+    for _ in range(_MAX_PASSES):
+        late = TimeRange(max(part.start_ms, done.began_ms - query.clock_slack_ms), part.end_ms)
         if done.answers == 1 or late.start_ms >= late.end_ms:
-            return end_ms
-        done = yield from _read_once(query, late, found, Pace(late.length_ms))
+            return
+        done = yield from _read_once(query, late, part, Pace(late.length_ms))
     raise TransientError(
-        f"Try again later, or end the window before now: its newest records changed in {MAX_PASSES} passes.",
+        f"Try again later, or end the window before now: its newest records changed in {_MAX_PASSES} passes.",
         path=query.dataset.path,
     )
 
 
 def _read_once(
-    query: Query, span: TimeRange, found: dict[Key, Record], pace: Pace, max_rows: float = inf
+    query: Query, span: TimeRange, part: Part, pace: Pace, cuts: Sequence[int] = ()
 ) -> Plan[_Pass]:
-    """Read a span once, from its newest end."""
-    todo = [_Slice(*span)]  # the newest is last
-    end_ms, began_ms, answers, fruitless = span.end_ms, 0, 0, 0
-    while todo:
+    """Read a span of a part once, from its newest end."""
+    edges = [span.start_ms, *(cut for cut in dict.fromkeys(cuts) if span.start_ms < cut < span.end_ms)]
+    # The newest is last.
+    todo = [_Slice(*edge, whole=bool(cuts)) for edge in pairwise([*edges, span.end_ms])]
+    began_ms = answers = fruitless = 0
+    while todo := _before(part.end_ms, todo):
         slices = _take(todo, pace)
         responses = yield from gather(query.request(time_slice) for time_slice in slices)
+        if _shorten_refused(query, part, slices, responses):
+            todo += reversed(slices)
+            continue
         pages: list[Page] = [response.content for response in responses]
         overfull = yield from _overfull(query, slices, pages)
         began_ms = began_ms or min(response.sent_ms for response in responses)
@@ -164,12 +152,12 @@ def _read_once(
         rows = width_ms = 0
         for time_slice, page in reversed(list(zip(slices, pages, strict=True))):
             if time_slice not in overfull:
-                found.update(by_key(query.dataset, page.rows))
+                part.add(by_key(query.dataset, page.rows))
                 rows, width_ms = rows + len(page.rows), width_ms + time_slice.width_ms
             elif time_slice.width_ms == 1 or time_slice.dense or fruitless >= _MAX_FRUITLESS:
-                known = len(found)
-                found.update(by_key(query.dataset, (yield from _read_dense(query, time_slice))))
-                fruitless = 0 if len(found) > known else fruitless + 1
+                dense = by_key(query.dataset, (yield from _read_dense(query, time_slice)))
+                fruitless = fruitless + 1 if dense.keys() <= part.found.keys() else 0
+                part.add(dense)
             elif (dense_ms := _dense_ms(query, time_slice, page)) is not None:
                 _isolate(todo, time_slice, dense_ms)
                 rows, width_ms = rows + query.target_rows, width_ms + time_slice.width_ms
@@ -177,14 +165,36 @@ def _read_once(
                 cut_ms = _cut(query, time_slice, page)
                 newer_ms = time_slice.end_ms - cut_ms
                 rows, width_ms = rows + query.target_rows, width_ms + newer_ms
-                estimate = query.target_rows * time_slice.width_ms / newer_ms
-                if estimate > 2 * max_rows and time_slice[:2] == (span.start_ms, end_ms):
-                    end_ms = time_slice.start_ms + ceil(time_slice.width_ms * max_rows / estimate)
-                    todo = [_Slice(time_slice.start_ms, end_ms)]
-                else:
-                    _put_back(todo, time_slice, cut_ms)
+                if time_slice[:2] == part.time_range:
+                    part.expect(query.target_rows * time_slice.width_ms / newer_ms)
+                _put_back(todo, time_slice, cut_ms)
         pace.learn(rows, width_ms, min(len(page.rows) for page in pages), query.target_rows)
-    return _Pass(end_ms, began_ms, answers)
+    return _Pass(began_ms, answers)
+
+
+def _before(end_ms: int, todo: list[_Slice]) -> list[_Slice]:
+    """Return what of some slices lies before the end of a part, which may have moved back."""
+    return [
+        time_slice._replace(end_ms=min(time_slice.end_ms, end_ms))
+        for time_slice in todo
+        if time_slice.start_ms < end_ms
+    ]
+
+
+def _shorten_refused(
+    query: Query, part: Part, slices: Sequence[_Slice], responses: Sequence[Response]
+) -> bool:
+    """Return whether Binance has refused a slice as too long, and if so, shorten the part.
+
+    :raises RequestRefusedError: the slice was no longer than a day.
+    """
+    refused = False
+    for time_slice, response in zip(slices, responses, strict=True):
+        if response.refusal:
+            refused = True
+            query.span_limit.halve(time_slice.width_ms, response.refusal)
+            part.end_at(part.start_ms + query.span_limit.ms)
+    return refused
 
 
 def _take(todo: list[_Slice], pace: Pace) -> list[_Slice]:
@@ -193,7 +203,7 @@ def _take(todo: list[_Slice], pace: Pace) -> list[_Slice]:
     while todo and len(slices) < pace.slices:
         taken = todo.pop()
         width_ms = ceil(taken.width_ms / ceil(taken.width_ms / pace.width_ms))  # even, without a remainder
-        if taken.dense:
+        if taken.dense or taken.whole:
             width_ms = taken.width_ms
         if width_ms < taken.width_ms:
             todo.append(_Slice(taken.start_ms, taken.end_ms - width_ms))
@@ -203,16 +213,23 @@ def _take(todo: list[_Slice], pace: Pace) -> list[_Slice]:
 
 
 def _overfull(query: Query, slices: list[_Slice], pages: list[Page]) -> Plan[set[_Slice]]:
-    """Return the slices that hold more rows than their page shows."""
+    """Return the slices that hold, or may hold, more rows than their page shows.
+
+    A page that has as many rows as a server might cap it at is no proof, and neither is an empty second page:
+    the list may have become shorter in between. A narrower slice has another number of rows.
+    """
     answers = list(zip(slices, pages, strict=True))
-    overfull = {time_slice for time_slice, page in answers if len(page.rows) >= query.page_size}
+    overfull = {
+        time_slice
+        for time_slice, page in answers
+        if len(page.rows) >= query.page_size or len(page.rows) in query.caps
+    }
     # A short page whose `total` speaks of more rows: as a rule it counts something else, but if the server
-    # gives fewer rows than asked for, the second page shows it. So it does where `total` counts something
-    # else, and the page has as many rows as a server might cap it at.
+    # gives fewer rows than asked for, the second page shows it.
     doubtful = [
         (time_slice, page)
         for time_slice, page in answers
-        if 0 < len(page.rows) < query.page_size and (_says_more(page) or len(page.rows) in query.caps)
+        if page.rows and _says_more(page) and time_slice not in overfull
     ]
     if doubtful:
         responses = yield from gather(query.request(time_slice, 2) for time_slice, _ in doubtful)
@@ -222,7 +239,7 @@ def _overfull(query: Query, slices: list[_Slice], pages: list[Page]) -> Plan[set
                 query.caps.add(len(page.rows))
             # When the second page is empty, and `total` by now speaks of no more rows than the first one has,
             # the list moved in between, and nothing is proved.
-            if second.rows or (_says_more(page) and (second.total or 0) <= len(page.rows)):
+            if second.rows or (second.total or 0) <= len(page.rows):
                 overfull.add(time_slice)
     return overfull
 
@@ -233,12 +250,13 @@ def _says_more(page: Page) -> bool:
 
 
 def _dense_ms(query: Query, time_slice: _Slice, page: Page) -> int | None:
-    """Return the time that all rows of a full page share, if it lies within the slice."""
+    """Return the time that all rows of a full page share, if the slice's request covers it."""
     times = {query.dataset.time_ms(row) for row in page.rows}
     if len(page.rows) < query.page_size or len(times) > 1:
         return None
     (time_ms,) = times
-    return time_ms if time_ms is not None and time_slice.start_ms <= time_ms < time_slice.end_ms else None
+    covers = time_ms is not None and time_slice.start_ms - 1 <= time_ms <= time_slice.end_ms
+    return time_ms if covers else None
 
 
 def _isolate(todo: list[_Slice], time_slice: _Slice, time_ms: int) -> None:
@@ -255,7 +273,8 @@ def _isolate(todo: list[_Slice], time_slice: _Slice, time_ms: int) -> None:
 def _cut(query: Query, time_slice: _Slice, page: Page) -> int:
     """Return where the newest rows of a page begin within its slice, or the middle where they mislead."""
     times = [time_ms for row in page.rows if (time_ms := query.dataset.time_ms(row)) is not None]
-    newest = sorted(times, reverse=True)[: query.target_rows]
+    rows = query.target_rows if len(page.rows) >= query.page_size else len(page.rows) * _CAPPED_SHARE
+    newest = sorted(times, reverse=True)[: max(1, int(rows))]
     if newest and time_slice.start_ms < newest[-1] < time_slice.end_ms and not time_slice.halve:
         return newest[-1]
     return (time_slice.start_ms + time_slice.end_ms) // 2

@@ -25,6 +25,7 @@ from airflow_provider_binance_loan.exceptions import (
     BinanceLoanError,
     ClockError,
     RateLimitedError,
+    RequestRefusedError,
     TransientError,
 )
 from airflow_provider_binance_loan.validation import LATEST_S, shown
@@ -189,6 +190,13 @@ class BaseClient:
         except RateLimitedError as error:
             self.throttle.hold(error)
             raise
+        except RequestRefusedError as error:
+            if error.code not in response.request.handled_codes:
+                raise
+            response.refusal = error.with_traceback(None)
+        else:
+            if response.request.signed:
+                self._skew.note_accepted(response.sent_ms)
         return response
 
     def _correct_clock(self, corrections: int) -> Flow[None]:

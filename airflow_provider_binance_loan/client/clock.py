@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 # Binance refuses a timestamp more than a second ahead of its own clock, however large recvWindow is, so the
 # corrected clock stays a little behind.
 # https://developers.binance.com/legacy-docs/institutional_loan/general-info
+_MAX_AHEAD_MS = 1000
 _BIAS_MS = 250
 
 
@@ -39,11 +40,16 @@ SYSTEM_CLOCK = Clock()
 
 
 class ClockSkew:
-    """How far Binance's clock is ahead of this machine's: `offset_ms`, which is 0 until it is known."""
+    """How far Binance's clock is ahead of this machine's: `offset_ms`, which is 0 until it is known.
+
+    `passed_ms` is a time that Binance's clock has passed, whatever this machine's clock says: the last
+    timestamp that it accepted, less the second by which that may be ahead. It is 0 until there is one.
+    """
 
     def __init__(self) -> None:
         self.offset_ms = 0
         self.corrections = 0
+        self.passed_ms = 0
 
     @property
     def ahead_s(self) -> float:
@@ -54,3 +60,7 @@ class ClockSkew:
         """Take Binance's time as the time at the midpoint of a round trip, timed by this machine's clock."""
         self.offset_ms = server_ms - (sent_ms + received_ms) // 2 - _BIAS_MS
         self.corrections += 1
+
+    def note_accepted(self, timestamp_ms: int) -> None:
+        """Note that Binance has accepted a timestamp."""
+        self.passed_ms = timestamp_ms - _MAX_AHEAD_MS

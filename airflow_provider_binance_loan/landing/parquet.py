@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from functools import partial
 from typing import IO, Any, Literal
@@ -15,6 +16,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from airflow_provider_binance_loan.binance.fields import Field, FieldType, Record, fields_by_name, walk_fields
+from airflow_provider_binance_loan.binance.values import is_plain_number
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.landing.tables import Table, unused_name
 from airflow_provider_binance_loan.validation import shown
@@ -190,7 +192,8 @@ def _build_value_converter(field: Field, amount_types: AmountTypes) -> Callable[
 def _to_decimal(name: str, column_type: pa.DataType, smallest: Decimal, value: str | None) -> Decimal | None:
     if value is None:
         return None
-    try:
-        return Decimal(value).quantize(smallest, context=_EXACT)
-    except (Inexact, InvalidOperation):
-        raise _UnfitError(name, column_type, value) from None
+    # A text that was kept in place of an amount: Python would take "NaN", "1_000" and " 1" for numbers.
+    if is_plain_number(value):
+        with suppress(Inexact, InvalidOperation):
+            return Decimal(value).quantize(smallest, context=_EXACT)
+    raise _UnfitError(name, column_type, value)

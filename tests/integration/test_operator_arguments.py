@@ -84,6 +84,12 @@ def risk_units(bench: Bench, run: Run) -> None:
     assert {dict(request.params).get("groupId") for request in bench.exchange.requests} == {"2"}
 
 
+@proof("keep")
+def on_bad_amount(bench: Bench, run: Run) -> None:
+    bench.exchange.liquidations()[0].fields["totalLiability"] = "INF"
+    assert run()[0]["totalLiability"] == "INF"
+
+
 @proof("pond")
 def s3_bucket(bench: Bench, run: Run) -> None:
     bench.s3.create_bucket(Bucket="pond")

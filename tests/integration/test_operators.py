@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import traceback
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_provider_binance_loan.client.base import RetryPolicy
-from airflow_provider_binance_loan.exceptions import TransientError
+from airflow_provider_binance_loan.exceptions import BadResponseError, TransientError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.operators import (
     BinanceLoanDatasetOperator,
@@ -303,3 +305,42 @@ def test_another_dataset_needs_an_attribute_alone(exchange: Exchange, s3: Any, *
     ] * 3
     assert (manifest["records"], manifest["window_start"]) == (3, "2026-03-01T11:00:00+00:00")
     assert {request.path for request in exchange.requests} == {TRANSFERS.path}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ({}, "XCom"),
+        ({"s3_key": "a.jsonl"}, "INF"),
+        ({"s3_key": "a.jsonl.gz"}, "INF"),
+        ({"s3_key": "a.parquet", "parquet_amounts": "string"}, "INF"),
+        ({"s3_key": "a.parquet", "parquet_amounts": {"totalLiability": "string"}}, "INF"),
+        ({"s3_key": "a.parquet"}, None),
+    ],
+    ids=str,
+)
+def test_lands_a_bad_amount_as_it_was_sent(
+    arguments: dict[str, Any], found: str | None, exchange: Exchange, s3: Any
+) -> None:
+    """A text in place of an amount fails the task, or is kept by every format that can hold it."""
+    exchange.add_liquidation(1, START_MS, START_MS + 1, totalLiability="INF")
+    arguments = arguments | ({"s3_bucket": "lake"} if "s3_key" in arguments else {})
+    with pytest.raises(BadResponseError, match="totalLiability is 'INF'"):
+        operator(**arguments).execute(run_context())
+    assert "Contents" not in s3.list_objects_v2(Bucket="lake")
+    task = operator(**arguments, on_bad_amount="keep")
+    if found is None:
+        with pytest.raises(AirflowFailException, match="Set parquet_amounts="):
+            task.execute(run_context())
+        assert "Contents" not in s3.list_objects_v2(Bucket="lake")
+        return
+    result = task.execute(run_context())
+    if isinstance(result, list):
+        (record,) = result
+    else:
+        body = s3.get_object(Bucket="lake", Key=arguments["s3_key"])["Body"].read()
+        if "parquet" in arguments["s3_key"]:
+            (record,) = pq.read_table(io.BytesIO(body)).to_pylist()
+        else:
+            record = json.loads(gzip.decompress(body) if arguments["s3_key"].endswith("gz") else body)
+    assert record["totalLiability"] == "INF"

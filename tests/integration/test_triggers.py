@@ -417,9 +417,9 @@ class TestWatching:
         watcher = Watcher(store, clock, lookback=3600)
         asyncio.run(watcher.events(exchange))
         now_ms = exchange.now_ms()
-        for number in range(20):
+        for number in range(21):
             exchange.add_liquidation(1, now_ms - number)
-        assert len(asyncio.run(watcher.events(exchange))) == 20
+        assert len(asyncio.run(watcher.events(exchange))) == 21
         clock.sleep(4000)
         exchange.liquidate(2)
         assert len(asyncio.run(watcher.events(exchange))) == 1

@@ -40,6 +40,7 @@ from packaging.specifiers import SpecifierSet
 from airflow_provider_binance_loan import exceptions
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.messages import Request, Response
+from airflow_provider_binance_loan.binance.time_range import parse_window
 from airflow_provider_binance_loan.client.base import DEFAULT_RETRY_POLICY
 from airflow_provider_binance_loan.client.settings import EXTRAS, parse_connection
 from airflow_provider_binance_loan.client.throttle import FREE_SHARE, WEIGHT_LIMIT
@@ -559,11 +560,21 @@ def test_the_table_of_costs(exchange: Exchange, connect: Any, clock: FakeClock) 
     assert asked() == costs[0]
     for unit in (6, 7):
         exchange.add_unit(unit)
-    assert asked(risk_units="active") == costs[2]
-    assert asked(risk_units=[6, 7]) == costs[3]
+    assert asked(risk_units="active") == costs[3]
+    assert asked(risk_units=[6, 7]) == costs[4]
     exchange.close(6)
     exchange.close(7)
-    assert asked() == [costs[0][0] + 2 * costs[1][0], costs[0][1] + 2 * costs[1][1]]
+    assert asked() == [costs[0][0] + 2 * costs[2][0], costs[0][1] + 2 * costs[2][1]]
+
+    def polled() -> list[int]:
+        exchange.requests.clear()
+        window = parse_window(NOW - timedelta(hours=1), NOW)
+        list(BinanceLoanHook(clock=clock).iter_window(FORCE_LIQUIDATIONS.for_polls, window, "all"))
+        return [
+            sum(one.path.endswith(name) for one in exchange.requests) for name in ("liquidation", "closed")
+        ]
+
+    assert polled() == [costs[1][0] + 2 * costs[2][0], costs[1][1] + 2 * costs[2][1]]
 
 
 def test_the_table_of_accounts() -> None:

@@ -13,7 +13,7 @@ from airflow_provider_binance_loan import exceptions as errors
 from airflow_provider_binance_loan.binance.datasets.api_key_permissions import read_key_warnings
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.messages import TIME, Request, Response
-from airflow_provider_binance_loan.binance.plans import MAX_PASSES, paginate
+from airflow_provider_binance_loan.binance.plans import paginate
 from airflow_provider_binance_loan.client.sync import SyncClient
 from airflow_provider_binance_loan.exceptions import BadResponseError, BinanceLoanError, TransientError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
@@ -158,7 +158,7 @@ PLANS = [
         "a list that moves",
         "list",
         {
-            "answers": MOVING * MAX_PASSES,
+            "answers": MOVING * 20,
             "plan": lambda: paginate(
                 FORCE_LIQUIDATIONS,
                 lambda page: Request(PATH, (("current", page),), parse=FORCE_LIQUIDATIONS.parse),
@@ -240,7 +240,7 @@ def test_names_what_to_check_without_an_answer(case: Case, environment: Environm
 def test_ignores_a_weight_that_is_not_a_number(weight: str, pull: Any, environment: Environment) -> None:
     """The used weight is a help; one that cannot be read hinders nothing."""
     heavy = answer("200 OK", '{"total":0,"rows":[]}', f"X-SAPI-USED-IP-WEIGHT-1M: {weight}")
-    with raw_server([heavy, heavy]) as (url, _), environment.connection(host=url):
+    with raw_server([heavy] * 3) as (url, _), environment.connection(host=url):
         assert pull() == []
 
 

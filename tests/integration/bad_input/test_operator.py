@@ -47,6 +47,7 @@ CASES = [
     *cases("flatten", 1),
     *cases("skip_if_empty", "false"),
     *cases("encrypt", None),
+    *cases("on_bad_amount", "ignore", None, True),
 ]
 RUNS = [
     case("end", data_interval_start=NOW, data_interval_end=NOW - HOUR),

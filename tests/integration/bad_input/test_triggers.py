@@ -35,6 +35,7 @@ WATCHERS = [
     *cases("poke_interval", HOUR, 0, 0.9, float("inf"), True),
     *cases("asset_name", None, " ", 5),
     *cases("finished", "no"),
+    *cases("queue", "", 5),
 ]
 STATES = [
     *cases("asset_name", "another"),
@@ -69,7 +70,7 @@ def provoke_state(case: Case, environment: Environment) -> None:
         clock=FakeClock(),  # type: ignore[arg-type]
         log=logging.getLogger(__name__),
     )
-    asyncio.run(state.load(0, 0))
+    asyncio.run(state.load())
 
 
 def events(arguments: dict[str, Any]) -> list[dict[str, Any]]:

@@ -103,34 +103,34 @@ def banned(message: str) -> Outcome:
 
 HUNG_UP = Outcome(TransientError, "hung up")
 
-# An undisturbed pull is two requests: the records, and the list of closed units.
+# An undisturbed pull is three requests: the records, the list of closed units, and the records once more.
 CASES = {
-    "nothing": Case([], None, 2),
-    "busy": Case([BUSY], None, 3, 1),
-    "busy, twice": Case([BUSY, Fault("html", 502)], None, 4, 2),
-    "busy, later": Case([None, BUSY], None, 3, 1),
+    "nothing": Case([], None, 3),
+    "busy": Case([BUSY], None, 4, 1),
+    "busy, twice": Case([BUSY, Fault("html", 502)], None, 5, 2),
+    "busy, later": Case([None, BUSY], None, 4, 1),
     "busy for ever": Case([BUSY] * 9, Outcome(TransientError, "Try again later", 503, -1008), 5, 4),
     "busy for ever, later": Case(
         [None, *[BUSY] * 9], Outcome(TransientError, "", 503, -1008, CLOSED_RISK_UNITS.path), 6, 4
     ),
     **{
-        f"code {code}": Case([Fault("error", 400, code, "Busy.")], None, 3, 1)
+        f"code {code}": Case([Fault("error", 400, code, "Busy.")], None, 4, 1)
         for code in (-1000, -1001, -1004, -1006, -1007, -1008, -3000, -3044)
     },
-    "error as HTML": Case([Fault("html", 500)], None, 3, 1),
-    "error without a body": Case([Fault("empty", 503)], None, 3, 1),
-    "request timeout": Case([Fault("empty", 408)], None, 3, 1),
-    "data without a body": Case([Fault("empty", 200)], None, 3, 1),
-    "reset before the answer": Case([Fault("reset")], None, 3, 1),
-    "reset within the body": Case([Fault("reset_in_body")], None, 3, 1),
-    "truncated": Case([Fault("truncate")], None, 3, 1),
-    "cut off, without a length": Case([Fault("cut")], None, 3, 1),
-    "hung up on, kept alive": Case([Fault("hang_up")], None, 2, None),
-    "garbled": Case([Fault("garbled")], None, 3, 1),
+    "error as HTML": Case([Fault("html", 500)], None, 4, 1),
+    "error without a body": Case([Fault("empty", 503)], None, 4, 1),
+    "request timeout": Case([Fault("empty", 408)], None, 4, 1),
+    "data without a body": Case([Fault("empty", 200)], None, 4, 1),
+    "reset before the answer": Case([Fault("reset")], None, 4, 1),
+    "reset within the body": Case([Fault("reset_in_body")], None, 4, 1),
+    "truncated": Case([Fault("truncate")], None, 4, 1),
+    "cut off, without a length": Case([Fault("cut")], None, 4, 1),
+    "hung up on, kept alive": Case([Fault("hang_up")], None, 3, None),
+    "garbled": Case([Fault("garbled")], None, 4, 1),
     "reset for ever": Case([Fault("reset")] * 9, HUNG_UP, 5, 4),
     "truncated for ever": Case([Fault("truncate")] * 9, HUNG_UP, 5, 4),
     "cut off for ever": Case([Fault("cut")] * 9, Outcome(TransientError, "is cut off", 200), 5, 4),
-    "page as HTML": Case([Fault("html", 200)], None, 3, 1),
+    "page as HTML": Case([Fault("html", 200)], None, 4, 1),
     "page as HTML for ever": Case(
         [Fault("html", 200)] * 9, Outcome(BadResponseError, "is not JSON", 200), 5, 4
     ),
@@ -150,11 +150,11 @@ CASES = {
     "refused later": Case(
         [None, refused(401, -2015)], Outcome(AuthRefusedError, "", 401, -2015, CLOSED_RISK_UNITS.path), 2
     ),
-    "limit": Case([limit(7)], None, 3, [7]),
-    "limit, twice": Case([limit(7), limit(60)], None, 4, [7, 60]),
+    "limit": Case([limit(7)], None, 4, [7]),
+    "limit, twice": Case([limit(7), limit(60)], None, 5, [7, 60]),
     "limit for ever": Case([limit(30)] * 9, limited("Wait until 2026-03-01T12:02:30"), 5, [30] * 4),
-    "limit without a time": Case([limit(None)], None, 3, [60]),
-    "limit without a wait": Case([LIMIT_WITHOUT_WAIT], None, 3, 1),
+    "limit without a time": Case([limit(None)], None, 4, [60]),
+    "limit without a wait": Case([LIMIT_WITHOUT_WAIT], None, 4, 1),
     "long limit": Case([limit(61)], limited("Wait until 2026-03-01T12:01:01"), 1),
     "limits past the deadline": Case([limit(60)] * 9, limited("Wait until 2026-03-01T12:04:00"), 4, [60] * 3),
     "ban": Case([ban(300)], banned("Wait until 2026-03-01T12:05:00"), 1),
@@ -163,20 +163,20 @@ CASES = {
     "ban with its end in the text": Case(
         [ban(None, f"IP banned until {NOW_MS + 3_600_000}.")], banned("Wait until 2026-03-01T13:00:00"), 1
     ),
-    "clock": Case([CLOCK_REFUSED], None, 4),
+    "clock": Case([CLOCK_REFUSED], None, 5),
     "clock, for ever": Case(
         [CLOCK_REFUSED, None, CLOCK_REFUSED],
         Outcome(ClockError, "also after a correction by its own time", 400, -1021),
         3,
     ),
-    "clock, time busy": Case([CLOCK_REFUSED, TIME_BUSY, CLOCK_REFUSED], None, 6, 1),
+    "clock, time busy": Case([CLOCK_REFUSED, TIME_BUSY, CLOCK_REFUSED], None, 7, 1),
     "clock, time busy for ever": Case(
         [CLOCK_REFUSED, TIME_BUSY] * 9,
         Outcome(TransientError, "Try again later", 503, -1008, TIME.path),
         10,
         4,
     ),
-    "clock, time as HTML": Case([CLOCK_REFUSED, Fault("html", 200, path="/time")], None, 4, 1),
+    "clock, time as HTML": Case([CLOCK_REFUSED, Fault("html", 200, path="/time")], None, 5, 1),
 }
 
 
@@ -231,7 +231,9 @@ def test_logs_what_it_waits_for(
 
 def assert_no_query_twice(exchange: Exchange) -> None:
     signed = [request.query for request in exchange.requests if request.path.startswith("/sapi/")]
-    assert len(set(signed)) == len(signed)
+    # The last request of a pull asks what its first one did, and is signed alike if the clock stands still.
+    before_last = signed[:-1]
+    assert len(set(before_last)) == len(before_last)
 
 
 def assert_none_during_a_wait(exchange: Exchange) -> None:
@@ -372,8 +374,8 @@ def test_a_cancelled_request_waits_no_more(connect: object, clock: FakeClock) ->
 
 def test_keeps_one_connection(client: HookClient, exchange: Exchange, connect: Any) -> None:
     """All requests of a pull that are sent one after another use one connection."""
-    with raw_server([EMPTY, EMPTY]) as (url, lines):
+    with raw_server([EMPTY] * 3) as (url, lines):
         connect(host=url)
         assert client.pull(NOW - HOUR, NOW) == []
-    assert len(lines) == 2
+    assert len(lines) == 3
     assert len(set(lines.ports)) == 1

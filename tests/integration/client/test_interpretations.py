@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
+from airflow_provider_binance_loan.exceptions import RequestRefusedError
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
+from airflow_provider_binance_loan.sandbox.faults import Fault
 from tests.support.clock import NOW
 from tests.support.hook_client import HookClient
 
@@ -59,6 +61,8 @@ def pull(client: HookClient, **arguments: Any) -> list[Key]:
         *({"order": order} for order in ("oldest", "random")),
         {"end_inclusive": False},
         {"page_cap": 40},
+        {"max_days": 30},
+        {"max_days": 7},
         {"snapshot_shape": "list", "liabilities_shape": "object"},
         {"snapshot_shape": "null"},
         {"liabilities_shape": "list", "running_end": "zero"},
@@ -71,17 +75,8 @@ def test_reads_the_same_under_every_interpretation(
     client: HookClient, busy: Exchange, knobs: dict[str, Any]
 ) -> None:
     """The records are the same whatever Binance counts, filters on, includes and sorts by."""
-    if knobs.get("order") == "random":  # rows of one millisecond in a new order each time cannot be paged
-        thin_out(busy)
     busy.behaviour = replace(busy.behaviour, **knobs)
     assert pull(client) == keys_of_all(busy)
-
-
-def thin_out(exchange: Exchange) -> None:
-    """Keep fifty records of the dense millisecond."""
-    dense = [one for one in exchange.liquidations() if one.start_ms == START_MS + 50 * DAY_MS]
-    for one in dense[50:]:
-        exchange._list.remove(one)
 
 
 def insert_newest(exchange: Exchange) -> None:
@@ -116,6 +111,45 @@ def test_reads_a_list_that_changes(
     keys = pull(client)
     assert len(keys) == len(set(keys))
     assert before <= set(keys) <= set(keys_of_all(busy))
+
+
+def test_a_hook_remembers_the_span_that_is_accepted(client: HookClient, busy: Exchange) -> None:
+    """Once refused, a span is not asked for again by the same hook."""
+    busy.behaviour.max_days = 30
+    assert pull(client) == keys_of_all(busy)
+    assert any(request.status == 400 for request in busy.requests)
+    first = len(busy.requests)
+    assert pull(client) == keys_of_all(busy)
+    assert not any(request.status == 400 for request in busy.requests[first:])
+
+
+def test_a_span_that_is_always_refused_is_an_error(client: HookClient, busy: Exchange) -> None:
+    """It is Binance's first refusal, also when the code means something else than a long span."""
+    busy.fail(*[Fault("error", 400, code, f"Refusal {code}.") for code in (-6021, *[-4047] * 9)])
+    with pytest.raises(RequestRefusedError, match=r"Refusal -6021.*'binance_loan_default'.*code -6021"):
+        pull(client)
+
+
+def hide(exchange: Exchange, *, close: bool) -> None:
+    """Let unit 2 leave the list of active units, to the list of closed ones or to neither."""
+    unit = exchange._units[2]
+    unit.create_ms = 0 if close else NOW_MS + DAY_MS
+    unit.close_ms = NOW_MS - 1 if close else None
+
+
+def show(exchange: Exchange) -> None:
+    """Let unit 2 be active."""
+    exchange._units[2].create_ms, exchange._units[2].close_ms = 0, None
+
+
+@pytest.mark.parametrize("close", [True, False], ids=["closed", "in neither list"])
+def test_reads_a_unit_that_opens_again_meanwhile(client: HookClient, exchange: Exchange, close: bool) -> None:
+    """A unit that is not active at first, and is again before the closed ones are listed, is read."""
+    exchange.add_liquidation(2, NOW_MS - DAY_MS, NOW_MS - 5)
+    hide(exchange, close=close)
+    exchange.schedule(2, show)
+    assert pull(client) == [(NOW_MS - DAY_MS, 2)]
+    assert len(exchange.requests) == 3
 
 
 def evenly(count: int) -> list[int]:
@@ -154,12 +188,18 @@ def bursts(number: int, size: int, width_ms: int) -> list[int]:
 def test_sends_no_more_requests_than_needed(
     client: HookClient, exchange: Exchange, starts: list[int], budget: float, total: Any
 ) -> None:
-    """The requests for each full page stay within bounds; a window that fits a page takes one."""
+    """The requests for each full page stay within bounds; a window that fits a page takes one.
+
+    A pull lists the closed units once, and reads the active ones again, by what it knows of them.
+    """
     exchange.behaviour.total = total
     for start_ms in sorted(set(starts)):
         exchange.add_liquidation(1, start_ms, start_ms + 1)
-    assert len(pull(client)) == len(set(starts))
     pages = max(1, -(-len(set(starts)) // 100))
-    listings = sum(request.path.endswith("/closed") for request in exchange.requests)
-    assert listings == 1
-    assert len(exchange.requests) - listings <= budget * pages
+    assert len(pull(client, risk_units="active")) == len(set(starts))
+    once = len(exchange.requests)
+    assert once <= budget * pages
+    assert len(pull(client)) == len(set(starts))
+    paths = [request.path for request in exchange.requests[once:]]
+    assert sum(path.endswith("/closed") for path in paths) == 1
+    assert len(paths) - 1 <= once + max(1, 1.25 * pages)

@@ -52,7 +52,7 @@ class TestRecords:
         for number in range(350):
             exchange.add_liquidation(1, ms(NOW) - 40_000 + 100 * number, ms(NOW) - 1000)
         assert len(client.pull(NOW - HOUR, NOW)) == 350
-        assert len(exchange.requests) <= 30
+        assert len(exchange.requests) <= 40
 
     def test_returns_closed_units_by_default(self, client: HookClient, exchange: Exchange) -> None:
         """A unit that is closed by now is read too, unless only active ones are asked for."""
@@ -97,17 +97,17 @@ class TestRecords:
             exchange.add_liquidation(1, ms(NOW - timedelta(days=days)), ms(NOW))
         records = BinanceLoanHook(clock=clock).iter_force_liquidations(NOW - timedelta(days=180), NOW)
         assert next(records)["liquidationStartTime"] == ms(NOW - timedelta(days=150))
-        assert len(exchange.requests) == 2
+        assert len(exchange.requests) == 3
         assert len(list(records)) == 1
-        assert len(exchange.requests) == 4
+        assert len(exchange.requests) == 6
 
     @pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints"])
     def test_skips_interim_answers(self, client: HookClient, connect: Any, status: str) -> None:
         """What a server sends before its answer is not the answer."""
-        with raw_server([f"HTTP/1.1 {status}\r\nLink: </x>\r\n\r\n".encode() + EMPTY] * 2) as (url, lines):
+        with raw_server([f"HTTP/1.1 {status}\r\nLink: </x>\r\n\r\n".encode() + EMPTY] * 3) as (url, lines):
             connect(host=url)
             assert client.pull(NOW - HOUR, NOW) == []
-        assert len(lines) == 2
+        assert len(lines) == 3
 
     def test_finds_a_connection_that_only_the_synchronous_way_finds(
         self, exchange: Exchange, connect: Any, clock: FakeClock, mocker: Any
@@ -115,7 +115,7 @@ class TestRecords:
         """Where Airflow has no asynchronous way to a connection, the asynchronous client takes the other."""
         mocker.patch.object(BinanceLoanHook, "aget_connection", side_effect=AirflowNotFoundException)
         assert asyncio.run(BinanceLoanHook(clock=clock).aget_force_liquidations(NOW - HOUR, NOW)) == []
-        assert [request.status for request in exchange.requests] == [200, 200]
+        assert [request.status for request in exchange.requests] == [200, 200, 200]
 
 
 class TestSignature:
@@ -131,20 +131,20 @@ class TestSignature:
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         connect(login="k" * 64, password=None, extra={"private_key": pem})
         assert client.pull(NOW - HOUR, NOW) == []
-        assert [request.status for request in exchange.requests] == [200, 200]
+        assert [request.status for request in exchange.requests] == [200, 200, 200]
 
     def test_sends_the_bytes_that_it_signed(self, client: HookClient, connect: Any) -> None:
         """The query on the wire is, byte for byte, the text that was signed, and its signature at the end."""
         key = Ed25519PrivateKey.generate()
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         busy = answer("503 Service Unavailable", "")
-        with raw_server([EMPTY, busy, EMPTY]) as (url, lines):
+        with raw_server([EMPTY, busy, EMPTY, EMPTY]) as (url, lines):
             connect(host=url, password=pem.decode())
             client.pull(NOW - HOUR, NOW)
-        assert len(lines) == 3
+        assert len(lines) == 4
         for line in lines:
             query = line.split("?")[1].split(" ")[0]
             assert re.search(r"&timestamp=\d{13}&signature=[A-Za-z0-9%]{88,}$", query)
             signed, _, signature = query.rpartition("&signature=")
             key.public_key().verify(base64.b64decode(unquote(signature)), signed.encode())
-        assert len({line.rpartition("&signature=")[2] for line in lines}) == 3
+        assert len({line.rpartition("&signature=")[2] for line in lines}) == 4

@@ -53,10 +53,10 @@ class TestCertificates:
     ) -> None:
         """A CA bundle in the connection wins over the one in the environment, which both clients honour."""
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate) if where == "environment" else "/no/such")
-        with raw_server([EMPTY, EMPTY], certificate) as (url, lines):
+        with raw_server([EMPTY] * 3, certificate) as (url, lines):
             connect(host=url, extra={"verify": str(certificate)} if where == "connection" else {})
             assert client.pull(NOW - HOUR, NOW) == []
-        assert len(lines) == 2
+        assert len(lines) == 3
 
     def test_reads_a_bundle_once(
         self,
@@ -77,7 +77,7 @@ class TestCertificates:
             load(context, *args, **kwargs)
 
         monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counted)
-        with raw_server([EMPTY] * 4, certificate) as (url, lines):
+        with raw_server([EMPTY] * 6, certificate) as (url, lines):
             connect(host=url, extra={"verify": str(bundle)})
             for _ in range(2):
                 assert client.pull(NOW - HOUR, NOW) == []
@@ -90,13 +90,13 @@ class TestCertificates:
         """A CA bundle that is renewed in place counts from the next pull on, without a restart."""
         bundle = tmp_path / "bundle.pem"
         bundle.write_bytes(new_certificate())
-        with raw_server([EMPTY, EMPTY], certificate) as (url, lines):
+        with raw_server([EMPTY] * 3, certificate) as (url, lines):
             connect(host=url, extra={"verify": str(bundle)})
             with pytest.raises(TransientError, match="failed its TLS check"):
                 client.pull(NOW - HOUR, NOW)
             bundle.write_bytes(certificate.read_bytes())
             assert client.pull(NOW - HOUR, NOW) == []
-        assert len(lines) == 2
+        assert len(lines) == 3
 
     @pytest.mark.parametrize(
         ("extra", "environment", "name", "path"),
@@ -149,13 +149,13 @@ class TestProxy:
         """The connection's proxy is used, or else the environment's; it sees no request, and no key."""
         for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
             monkeypatch.delenv(name, raising=False)
-        with raw_server([EMPTY, EMPTY], certificate) as (url, lines), TunnelProxy(url) as proxy:
+        with raw_server([EMPTY] * 3, certificate) as (url, lines), TunnelProxy(url) as proxy:
             named = {"url": proxy.url, "bare": proxy.url.removeprefix("http://")}
             for name, value in environment.items():
                 monkeypatch.setenv(name, value.format(**named))
             connect(host=url, extra={"proxies": form.format(**named), "verify": str(certificate)})
             assert client.pull(NOW - HOUR, NOW) == []
-        assert len(lines) == 2
+        assert len(lines) == 3
         (head,) = proxy.heads
         assert head.startswith("CONNECT 127.0.0.1:")
         assert SANDBOX_API_KEY not in head
@@ -166,10 +166,10 @@ class TestProxy:
     ) -> None:
         """A proxy that is reached over TLS is verified as Binance is."""
         verify = str(certificate) if verify else False
-        with raw_server([EMPTY] * 2, certificate) as (url, lines), TunnelProxy(url, certificate) as proxy:
+        with raw_server([EMPTY] * 3, certificate) as (url, lines), TunnelProxy(url, certificate) as proxy:
             connect(host=url, extra={"proxies": proxy.url, "verify": verify})
             assert client.pull(NOW - HOUR, NOW) == []
-        assert len(lines) == 2
+        assert len(lines) == 3
 
     @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
     @pytest.mark.parametrize(
@@ -206,12 +206,12 @@ class TestProxy:
     ) -> None:
         """A plain http address is reached directly: the environment's proxy would be given the API key."""
         monkeypatch.setenv("NO_PROXY", "")
-        with raw_server([EMPTY, EMPTY]) as (url, direct), raw_server([EMPTY, EMPTY]) as (proxy, lines):
+        with raw_server([EMPTY] * 3) as (url, direct), raw_server([EMPTY] * 3) as (proxy, lines):
             for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
                 monkeypatch.setenv(name, proxy)
             connect(host=url)
             assert client.pull(NOW - HOUR, NOW) == []
-        assert (len(direct), lines) == (2, [])
+        assert (len(direct), lines) == (3, [])
 
 
 class TestApiKey:
@@ -226,7 +226,7 @@ class TestApiKey:
         heads: list[bytes] = []
 
         def serve(listener: socket.socket) -> None:
-            for _ in range(2):
+            for _ in range(3):
                 connection, _ = listener.accept()
                 with connection:
                     heads.append(connection.recv(65536))
@@ -236,7 +236,7 @@ class TestApiKey:
             threading.Thread(target=serve, args=(listener,), daemon=True).start()
             connect(host=f"http://127.0.0.1:{listener.getsockname()[1]}")
             assert client.pull(NOW - HOUR, NOW) == []
-        assert len(heads) == 2
+        assert len(heads) == 3
         assert not any(b"authorization" in head.lower() for head in heads)
 
     def test_the_session_reaches_the_connections_host_alone(self, exchange: Exchange, connect: Any) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -17,67 +15,11 @@ from airflow_provider_binance_loan.binance.risk_units import RiskUnits, parse_ri
 from airflow_provider_binance_loan.binance.time_range import DAY_MS as DAY
 from airflow_provider_binance_loan.binance.time_range import TimeRange
 from airflow_provider_binance_loan.exceptions import BadResponseError
+from tests.support.ledger import LATER, NOW, Ledger, evenly
 from tests.support.plans import PlanRunner
 
-NOW = 1_772_366_400_000
-LATER = NOW + 4000 * DAY  # when the read takes place
 MAX_SPAN_MS = FORCE_LIQUIDATIONS.max_span_ms
 PAGE_SIZE = FORCE_LIQUIDATIONS.page_size
-
-
-@dataclass
-class Ledger:
-    """A Binance of a few lines: rows as (start, group), and every request that was made."""
-
-    rows: list[tuple[int, int]]
-    closed: dict[int, tuple[int, int]] = field(default_factory=dict)
-    requests: list[Request] = field(default_factory=list)
-    max_concurrency: int = 1
-    page_cap: int = 100
-    total: str = "rows"
-
-    def __post_init__(self) -> None:
-        self.runner = PlanRunner(self.answer, self.max_concurrency)
-
-    def read(self, start: int, end: int, risk_units: RiskUnits = "all") -> list[tuple[int, int]]:
-        """Return the keys of the records, in the order in which they are returned."""
-        return [
-            (record["liquidationStartTime"], record["groupId"])
-            for plan in read_window(FORCE_LIQUIDATIONS, TimeRange(start, end), risk_units)
-            for record in self.runner.run(plan)
-        ]
-
-    def answer(self, request: Request) -> Response:
-        self.requests.append(request)
-        asked: dict[str, Any] = dict(request.params)
-        rows: list[dict[str, Any]]
-        if request.path == CLOSED_RISK_UNITS.path:
-            rows = [
-                {"groupId": group, "createTime": created, "closeTime": closed}
-                for group, (created, closed) in self.closed.items()
-            ]
-        else:
-            assert request.path == FORCE_LIQUIDATIONS.path
-            assert 0 < asked["endTime"] - asked["startTime"] <= MAX_SPAN_MS + 1
-            wanted: Callable[[int], bool] = (
-                (lambda group: group == asked["groupId"])
-                if "groupId" in asked
-                else (lambda group: group not in self.closed)
-            )
-            rows = [
-                {"groupId": group, "liquidationStartTime": start}
-                for start, group in sorted(self.rows, reverse=True)
-                if wanted(group) and asked["startTime"] <= start <= asked["endTime"]
-            ]
-        size = min(asked["size"], self.page_cap)
-        first = (asked["current"] - 1) * size
-        total = len(rows) if self.total == "rows" else len({row["groupId"] for row in rows})
-        body = {"total": total, "rows": rows[first : first + size]}
-        return Response(request, 200, {}, json.dumps(body).encode(), LATER)
-
-
-def evenly(count: int, start: int, end: int, group: int = 1) -> list[tuple[int, int]]:
-    return [(start + (end - start) * number // count, group) for number in range(count)]
 
 
 @pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 250, 5000])
@@ -88,10 +30,13 @@ def test_reads_any_number_of_records(count: int) -> None:
 
 
 def test_one_request_reads_a_page() -> None:
-    """A window that fits a page costs one request, and one for the list of closed units."""
+    """A window that fits a page costs one request, one for the closed units, and in a pull one more."""
     ledger = Ledger(evenly(99, NOW - DAY, NOW))
+    ledger.read(NOW - DAY, NOW, dataset=FORCE_LIQUIDATIONS.for_polls)
+    paths = [FORCE_LIQUIDATIONS.path, CLOSED_RISK_UNITS.path]
+    assert [request.path for request in ledger.requests] == paths
     ledger.read(NOW - DAY, NOW)
-    assert [request.path for request in ledger.requests] == [FORCE_LIQUIDATIONS.path, CLOSED_RISK_UNITS.path]
+    assert [request.path for request in ledger.requests] == [*paths, *paths, FORCE_LIQUIDATIONS.path]
     assert ledger.requests[0].params == (
         ("startTime", NOW - DAY - 1),
         ("endTime", NOW),
@@ -138,7 +83,7 @@ def test_reads_closed_units_that_lived_in_the_window() -> None:
         closed={7: (NOW - DAY, NOW + 10), 8: (0, NOW - DAY - 1), 9: (NOW + 2 * DAY, NOW + 3 * DAY)},
     )
     assert ledger.read(NOW, NOW + DAY) == [(NOW + 1, 1), (NOW + 2, 7)]
-    assert [dict(request.params).get("groupId") for request in ledger.requests] == [None, None, 7]
+    assert [dict(request.params).get("groupId") for request in ledger.requests] == [None, None, 7, None]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +124,7 @@ def test_reads_many_units_at_once(max_concurrency: int) -> None:
     ledger = Ledger(rows, closed, max_concurrency=max_concurrency)
     assert ledger.read(NOW, NOW + DAY) == rows
     assert ledger.runner.most_under_way == max_concurrency
-    assert len(ledger.requests) == 2 + len(closed)
+    assert len(ledger.requests) == 3 + len(closed)
 
 
 def test_lists_more_than_a_page_of_closed_units() -> None:

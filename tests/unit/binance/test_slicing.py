@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.messages import Request, Response
+from airflow_provider_binance_loan.binance.pace import Pace
+from airflow_provider_binance_loan.binance.part import Part, SpanLimit
 from airflow_provider_binance_loan.binance.reader import ReadLimits, read_window
-from airflow_provider_binance_loan.binance.slicing import Pace, Query, read_span
+from airflow_provider_binance_loan.binance.slicing import Query, read_part
 from airflow_provider_binance_loan.binance.time_range import TimeRange
 from airflow_provider_binance_loan.exceptions import BinanceLoanError
 from tests.support.plans import PlanRunner
@@ -136,7 +138,7 @@ class Model:
     def answer(self, request: Request) -> Response:
         self.requests += 1
         self.now_ms += 3
-        assert self.requests < 20_000, "the read does not end"
+        assert self.requests < 100_000, "the read does not end"
         self.happen()
         asked: dict[str, Any] = dict(request.params)
         rows: list[dict[str, Any]]
@@ -175,7 +177,7 @@ class Model:
 
     def read(self, risk_units: Any = "all") -> list[dict[str, Any]]:
         runner = PlanRunner(self.answer, self.max_concurrency, self.answer_order)
-        plans = read_window(LIQUIDATIONS, self.window, risk_units, LIMITS, CLOSED_UNITS)
+        plans = read_window(LIQUIDATIONS, self.window, risk_units, limits=LIMITS, closed_units=CLOSED_UNITS)
         return [record for plan in plans for record in runner.run(plan)]
 
 
@@ -321,12 +323,10 @@ def test_a_record_that_moves_within_a_round_is_read_again() -> None:
         updated_ms = now_ms  # once the slice of the present is answered
         return Response(request, 200, {}, json.dumps({"rows": rows}).encode(), now_ms - 5)
 
-    found: dict[Any, Any] = {}
-    plan = read_span(
-        Query(LIQUIDATIONS, set(), BASE, clock_slack_ms=0), TimeRange(BASE, BASE + 400), found, pace
-    )
-    assert PlanRunner(answer, max_concurrency=4).run(plan) == BASE + 400
-    assert list(found.values()) == [LIQUIDATIONS.parse({"rows": [record]}).rows[0]]
+    part = Part(LIQUIDATIONS, TimeRange(BASE, BASE + 400))
+    query = Query(LIQUIDATIONS, set(), SpanLimit(LIQUIDATIONS, {}), BASE, clock_slack_ms=0)
+    PlanRunner(answer, max_concurrency=4).run(read_part(query, part, pace))
+    assert list(part.found.values()) == [LIQUIDATIONS.parse({"rows": [record]}).rows[0]]
 
 
 def test_a_capped_page_beside_a_closing_unit_is_noticed() -> None:

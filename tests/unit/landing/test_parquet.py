@@ -158,3 +158,13 @@ def test_writes_row_groups_of_one_size(sizes: dict[str, int], groups: list[int])
     found = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
     assert found == groups
     assert file.read(["groupId"]).column("groupId").to_pylist() == list(range(1, 11_002))
+
+
+@pytest.mark.parametrize("text", ["INF", "", "NaN", "1_000", " 1", "٣", "-"])
+def test_a_text_that_was_kept_fits_a_column_of_strings_alone(text: str) -> None:
+    """Python takes some of them for numbers, which would alter what Binance sent."""
+    row = {**record(), "totalLiability": text}
+    (found,) = read([row], amounts={"totalLiability": "string"})
+    assert found["totalLiability"] == text
+    with pytest.raises(ConfigurationError, match=r"Set parquet_amounts=\{'totalLiability': 'string'\}"):
+        read([row])
