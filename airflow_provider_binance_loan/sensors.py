@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from airflow_provider_binance_loan.binance.time_range import TimeRange
+
 
 # After its deadline the trigger polls once more, and Airflow must have that event before it ends the wait.
 _LAST_POLL_S = 60.0
@@ -269,5 +271,12 @@ def _end_of_wait(error: TransientError) -> datetime | None:
 
 
 def _poke(hook: BinanceLoanHook, condition: Condition) -> dict[str, Any] | None:
-    window = condition.window(hook.clock.now_ms())
-    return condition.event(hook.iter_window(FORCE_LIQUIDATIONS, window, condition.risk_units))
+    window = condition.window(hook.now_ms)
+    event = _event_in(hook, condition, window)
+    if event is None and hook.now_ms > window.end_ms:  # the clock, which was behind, has been corrected
+        event = _event_in(hook, condition, condition.window(hook.now_ms))
+    return event
+
+
+def _event_in(hook: BinanceLoanHook, condition: Condition, window: TimeRange) -> dict[str, Any] | None:
+    return condition.event(hook.iter_window(FORCE_LIQUIDATIONS.for_polls, window, condition.risk_units))

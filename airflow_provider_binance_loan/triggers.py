@@ -29,7 +29,7 @@ from airflow_provider_binance_loan.polling import (
     one_line,
     rate_limit_s,
 )
-from airflow_provider_binance_loan.validation import LATEST_S, described, require_bool, require_seconds
+from airflow_provider_binance_loan.validation import LATEST_S, described, require_bool, require_seconds, shown
 from airflow_provider_binance_loan.watcher_state import WatcherState
 from airflow_provider_binance_loan.windows import parse_instant
 
@@ -146,8 +146,8 @@ class BinanceLoanForceLiquidationTrigger(BaseTrigger):
             wait_s = self._interval_s(polls)
             polls += 1
             try:
-                window = condition.window(clock.now_ms())
-                records = await hook.aget_window(FORCE_LIQUIDATIONS, window, condition.risk_units)
+                window = condition.window(hook.now_ms)
+                records = await hook.aget_window(FORCE_LIQUIDATIONS.for_polls, window, condition.risk_units)
             except PermanentError as error:
                 return {"status": "refused", "message": str(error)}
             except BadResponseError:
@@ -220,6 +220,8 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
         for 99 days longer.
     :param poke_interval: the time between two polls, in seconds: one second at least, a week at most.
     :param binance_loan_conn_id: the connection that holds the credit account's API key.
+    :param queue: the queue of triggerers that run the watcher. It is for Airflow, and versions whose watchers
+        have no queue ignore it.
     :param clock: the clock to wait by, for tests; the machine's own by default. It is not stored.
     :raises ConfigurationError: an argument is wrong.
     """
@@ -233,12 +235,19 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
         lookback: float = DEFAULT_LOOKBACK.total_seconds(),
         poke_interval: float = 60,
         binance_loan_conn_id: str = BinanceLoanHook.default_conn_name,
+        queue: str | None = None,
         clock: Clock | None = None,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        # Left out where it is not set, since Airflow tells watchers apart by what they serialize to.
+        self._base_arguments = {} if queue is None else {"queue": queue}
+        super().__init__(**self._base_arguments)  # type: ignore[no-untyped-call]
         if not isinstance(asset_name, str) or not asset_name.strip():
             raise ConfigurationError(
                 f"Give asset_name as the name of the asset: it is {described(asset_name)}."
+            )
+        if queue is not None and (not isinstance(queue, str) or not queue.strip()):
+            raise ConfigurationError(
+                f"Give queue as the name of a triggerer queue, or leave it out: it is {shown(queue)}."
             )
         require_bool(finished, "finished")
         require_seconds(lookback, "lookback")
@@ -263,6 +272,7 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
                 "lookback": self.lookback,
                 "poke_interval": self.poke_interval,
                 "binance_loan_conn_id": self.binance_loan_conn_id,
+                **self._base_arguments,
             },
         )
 
@@ -279,24 +289,28 @@ class BinanceLoanForceLiquidationEventTrigger(BaseEventTrigger):
             log=self.log,
         )
         lookback_ms = int(self.lookback * 1000)
-        # The same at each attempt to load the state: what starts in the meantime fires later.
-        started_ms = hook.clock.now_ms()
+        began_at = hook.clock.monotonic()
         failures = 0
         while True:
             wait_s = self.poke_interval
             try:
-                fired = await state.load(started_ms, lookback_ms)
-                now_ms = hook.clock.now_ms()
-                window = Condition(since_ms=fired.oldest_ms).window(now_ms)
-                records = await hook.aget_window(FORCE_LIQUIDATIONS, window, self._risk_units)
+                fired = await state.load()
+                oldest_ms = fired.oldest_ms if fired else max(0, hook.now_ms - lookback_ms)
+                window = Condition(since_ms=oldest_ms).window(hook.now_ms)
+                records = await hook.aget_window(FORCE_LIQUIDATIONS.for_polls, window, self._risk_units)
+                if fired is None:
+                    # By Binance's clock, less how long ago the watcher started, as polls may have failed.
+                    elapsed_ms = int((hook.clock.monotonic() - began_at) * 1000)
+                    fired = state.begin(hook.passed_ms - elapsed_ms, lookback_ms)
                 records.sort(key=FORCE_LIQUIDATIONS.key)  # so that events come in the order of the starts
                 for record in records:
                     for payload in fired.add(record, finished=self.finished):
                         state.note_event()
                         self.log.info("Fired for asset %r: %s", self.asset_name, payload)
                         yield TriggerEvent(payload)
-                # Only after the poll, so that nothing is forgotten that this poll did not cover.
-                if fired.forget_before(now_ms - lookback_ms, keep_running=self.finished):
+                # Only after the poll, so that nothing is forgotten that this poll did not cover; and by what
+                # Binance's clock has passed, since one wrong moment of this machine's would be kept for good.
+                if fired.forget_before(hook.passed_ms - lookback_ms, keep_running=self.finished):
                     state.note_change()
                 failures = 0
             except Exception as error:  # noqa: BLE001 - the triggerer restarts a trigger that raises at once

@@ -177,18 +177,24 @@ class WatcherState:
         self._fails = False
         self._repeat_at = -inf
 
-    async def load(self, started_ms: int, lookback_ms: int) -> FiredEvents:
-        """Return what was fired: as an earlier start of the watcher stored it, or nothing at the first start.
+    async def load(self) -> FiredEvents | None:
+        """Return what was fired, as an earlier start of the watcher stored it; None at the first start.
 
-        :param started_ms: when the watcher started, in epoch milliseconds. At its first start, what started
-            before fires no event.
-        :param lookback_ms: how much earlier a liquidation that fires may have started without a store.
         :raises ConfigurationError: the asset does not carry the watcher, or the state cannot be read; it is
             left as it is.
         """
-        if self._fired:
-            return self._fired
-        self._store = self._find_store()
+        if self._fired is None:
+            self._store = self._find_store()
+            value = None if self._store is None else await self._store.read()
+            self._fired = None if value is None else self._parse(value)
+        return self._fired
+
+    def begin(self, started_ms: int, lookback_ms: int) -> FiredEvents:
+        """Return an empty state, for the first start: what started before it fires no event.
+
+        :param started_ms: when the watcher started, in epoch milliseconds.
+        :param lookback_ms: how much earlier a liquidation that fires may have started without a store.
+        """
         if self._store is None:
             self._log.warning(
                 "Upgrade to Airflow 3.3, whose asset state store prevents repeated events: liquidations that "
@@ -197,12 +203,9 @@ class WatcherState:
                 self._conn_id,
                 self._asset_name,
             )
-            self._fired = FiredEvents(started_ms - lookback_ms)
-        elif (value := await self._store.read()) is not None:
-            self._fired = self._parse(value)
-        else:
-            self._fired = FiredEvents(started_ms)
-            self._is_written = False
+            started_ms -= lookback_ms
+        self._fired = FiredEvents(started_ms)
+        self._is_written = False
         return self._fired
 
     def note_event(self) -> None:

@@ -418,3 +418,13 @@ def test_means_the_same_in_every_mode_of_a_real_run(tmp_path: Path) -> None:
         run.stdout
     )
     assert run.stdout.count("comma-separated: it holds 'six'") == len(MODES)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("wait_for", ["started", "finished"])
+def test_a_bad_amount_stops_no_wait(mode: str, wait_for: Any, exchange: Exchange, since: datetime) -> None:
+    """A sensor reads keys and times, so one odd amount of one unit does not silence it for all of them."""
+    start_ms = epoch_ms(since, "since")
+    exchange.add_liquidation(1, start_ms + 1, start_ms + 2, totalLiability="INF", endLtv="")
+    exchange.add_liquidation(2, start_ms + 3, start_ms + 4)
+    assert Task(mode, since, wait_for=wait_for).run()["count"] == 2

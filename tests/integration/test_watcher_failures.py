@@ -240,7 +240,7 @@ class TestUnreadableState:
 
     def test_starts_anew_when_the_state_is_deleted(self, exchange: Exchange, clock: EndingClock) -> None:
         """Once its state is deleted, the watcher fires for what started since the trigger did."""
-        exchange.add_liquidation(1, NOW_MS - 1)
+        exchange.add_liquidation(1, NOW_MS - 1001)
         exchange.add_liquidation(2, NOW_MS)
 
         class ResetStore(Store):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.module_loading import import_string
@@ -12,6 +12,9 @@ from airflow.sdk.module_loading import import_string
 from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationEventTrigger
 from airflow_provider_binance_loan.watcher_state import FiredEvents
 from tests.support.paths import DATA
+
+if TYPE_CHECKING:
+    from pytest_mock import MockerFixture
 
 TRIGGERS = json.loads((DATA / "golden" / "triggers.json").read_text())
 WATCHER = json.loads((DATA / "golden" / "watcher-state.json").read_text())
@@ -30,12 +33,24 @@ def test_serializes_as_before(name: str, made_with: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in TRIGGERS if "nothing at its default" in name])
 def test_compares_every_argument(name: str) -> None:
-    """The golden file has, off its default, every argument of the trigger but the clock."""
+    """The golden file has, off its default, every argument of version 0.1.0's triggers."""
     stored = TRIGGERS[name]
     parameters = dict(signature(import_string(stored["class_path"])).parameters)
-    del parameters["clock"]
+    for later in ("clock", "queue"):
+        parameters.pop(later, None)
     assert parameters.keys() == stored["kwargs"].keys()
     assert [key for key in parameters if parameters[key].default == stored["kwargs"][key]] == []
+
+
+def test_passes_the_queue_on_when_it_is_set(mocker: MockerFixture) -> None:
+    """Airflow gets the queue, and a watcher without one is the watcher that it was."""
+    base = mocker.patch("airflow.triggers.base.BaseEventTrigger.__init__")
+    for given in ({}, {"queue": "eu"}):
+        trigger = BinanceLoanForceLiquidationEventTrigger(asset_name="a", **given)
+        path, kwargs = trigger.serialize()
+        assert {name: kwargs[name] for name in kwargs if name == "queue"} == given
+        assert import_string(path)(**kwargs).serialize() == (path, kwargs)
+        assert [call.kwargs for call in base.call_args_list[-2:]] == [given, given]
 
 
 @pytest.mark.parametrize("stored", WATCHER["keys"], ids=lambda stored: json.dumps(stored["arguments"]))
