@@ -106,6 +106,33 @@ class TestStore:
         store.refuses.clear()
         assert len(watch(store, clock, polls=2)) == 0
 
+    def test_records_an_event_only_once_airflow_has_it(self, exchange: Exchange, clock: EndingClock) -> None:
+        """The store is read, some seconds pass, and it is read again, before an event is recorded.
+
+        The store answers after what the triggerer sent before: at the first read the event may be on its way.
+        """
+        steps: list[str] = []
+
+        class RecordingStore(Store):
+            async def aget(self, key: str) -> Any:
+                steps.append("read")
+                return await super().aget(key)
+
+            async def aset(self, key: str, value: Any) -> None:
+                steps.append("write")
+                await super().aset(key, value)
+
+        wait = clock.asleep
+
+        async def asleep(seconds: float) -> None:
+            steps.append(f"wait {seconds:.0f}")
+            await wait(seconds)
+
+        clock.asleep = asleep  # type: ignore[method-assign]
+        exchange.add_liquidation(1, NOW_MS)
+        assert len(watch(RecordingStore(), clock, polls=2)) == 1
+        assert steps[:5] == ["read", "read", f"wait {HANDOVER_S}", "read", "write"]
+
     def test_waits_for_a_store_that_cannot_be_read(
         self, exchange: Exchange, clock: EndingClock, logged: Any
     ) -> None:

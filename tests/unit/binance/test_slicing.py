@@ -308,19 +308,24 @@ def test_a_record_that_moves_to_the_present_is_read_again(first: int, second: in
     assert old[0].key in model.always
 
 
-def test_a_record_that_moves_within_a_round_is_read_again() -> None:
-    """One round may hold several slices, and a record may move from the last of them to the first."""
+@pytest.mark.parametrize("moves", [1, 99])
+def test_a_record_that_moves_within_a_round_is_read_again(moves: int) -> None:
+    """One round may hold several slices, and a record may move from the last of them to the first.
+
+    What it moved past began with the earliest request of the round, and not with the last one.
+    """
     record = {"groupId": 1, "liquidationStartTime": BASE + 50}
     now_ms, updated_ms = BASE + 350, BASE + 50
     pace = Pace(400)
     pace.width_ms, pace.slices = 100, 4
 
     def answer(request: Request) -> Response:
-        nonlocal now_ms, updated_ms
+        nonlocal now_ms, updated_ms, moves
         asked: dict[str, Any] = dict(request.params)
         rows = [record] if asked["startTime"] <= updated_ms < asked["endTime"] else []
         now_ms += 5
-        updated_ms = now_ms  # once the slice of the present is answered
+        if moves:
+            updated_ms, moves = now_ms, moves - 1  # once the slice of the present is answered
         return Response(request, 200, {}, json.dumps({"rows": rows}).encode(), now_ms - 5)
 
     part = Part(LIQUIDATIONS, TimeRange(BASE, BASE + 400))
