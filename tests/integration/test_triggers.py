@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections import Counter
 from datetime import datetime
@@ -520,3 +522,26 @@ def test_no_figures_and_no_addresses_in_events(exchange: Exchange, clock: FakeCl
     assert "@" not in event
     assert "test.com" not in event
     assert json.loads(event).keys() == {"status", "count", "group_ids", "start", "end"}
+
+
+def test_imports_the_http_client_off_the_event_loop(connect: Any) -> None:
+    """The first poll of a triggerer imports httpx in a thread, so that it holds up no other trigger."""
+    script = """
+import asyncio, sys, threading
+from datetime import UTC, datetime
+from airflow_provider_binance_loan.hooks import BinanceLoanHook
+
+imported_by = []
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("airflow_provider_binance_loan.client.asynchronous"):
+            imported_by.append(threading.current_thread() is threading.main_thread())
+
+sys.meta_path.insert(0, Finder())
+now = datetime(2026, 3, 1, tzinfo=UTC)
+asyncio.run(BinanceLoanHook().aget_force_liquidations(now, now))
+print("imported by the main thread:", *imported_by)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "imported by the main thread: False\n" in run.stdout
