@@ -12,6 +12,7 @@ import gzip
 import hmac
 import json
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -35,12 +36,18 @@ def canned(records: int, length: timedelta) -> Callable[[str, str], bytes]:
     from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, write_json
 
     exchange = filled(records, length)
-    liquidations = exchange.liquidations()
-    starts = [one.start_ms for one in liquidations]
-    rows = [write_json(exchange.row(one)) for one in liquidations]
+    # By risk unit, and under 0 all of them.
+    all_starts: defaultdict[int, list[int]] = defaultdict(list)
+    all_rows: defaultdict[int, list[bytes]] = defaultdict(list)
+    for one in exchange.liquidations():
+        row = write_json(exchange.row(one))
+        for group_id in (0, one.group_id):
+            all_starts[group_id].append(one.start_ms)
+            all_rows[group_id].append(row)
 
     @cache
-    def page(start_ms: int, end_ms: int, current: int, size: int) -> bytes:
+    def page(group_id: int, start_ms: int, end_ms: int, current: int, size: int) -> bytes:
+        starts, rows = all_starts[group_id], all_rows[group_id]
         first, end = bisect_left(starts, start_ms), bisect_right(starts, end_ms)
         end = max(first, end - (current - 1) * size)
         newest_first = reversed(rows[max(first, end - size) : end])
@@ -56,7 +63,8 @@ def canned(records: int, length: timedelta) -> Callable[[str, str], bytes]:
         if path.endswith("/closed"):
             return no_units
         params = {name: int(value) for name, (value,) in parse_qs(payload).items()}
-        return page(params["startTime"], params["endTime"], params["current"], params["size"])
+        group_id = params.get("groupId", 0)
+        return page(group_id, params["startTime"], params["endTime"], params["current"], params["size"])
 
     return answer
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from tests.benchmarks.stage import PAGE_SIZE
+from tests.benchmarks.stage import PAGE_SIZE, UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,7 +171,7 @@ def async_client(url: str) -> Pull:
     )
 
 
-def landing(suffix: str, *, flatten: bool = False) -> Callable[[str], Pull]:
+def landing(suffix: str, *, flatten: bool = False, risk_units: Any = "all") -> Callable[[str], Pull]:
     """Return the client that lands records in S3, as a task does."""
 
     def client(url: str) -> Pull:
@@ -184,6 +184,7 @@ def landing(suffix: str, *, flatten: bool = False) -> Callable[[str], Pull]:
                 end=instant(end_ms),
                 s3_key=f"s3://lake/records{suffix}",
                 flatten=flatten,
+                risk_units=risk_units,
             )
             manifest: Any = operator.execute({})  # type: ignore[typeddict-item]
             return int(manifest["records"])
@@ -201,6 +202,7 @@ LANDINGS: dict[str, Callable[[str], Pull]] = {
     **NESTED,
     "ours, to three .jsonl.gz in S3": landing(".jsonl.gz", flatten=True),
     "ours, to three .parquet in S3": landing(".parquet", flatten=True),
+    "ours, named units, to .jsonl in S3": landing(".jsonl", risk_units=range(1, UNITS + 1)),
 }
 CLIENTS: dict[str, Callable[[str], Pull]] = {
     PLAIN: requests_loop,
