@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import is_finished, started_ms
 from airflow_provider_binance_loan.binance.risk_units import RiskUnits, RiskUnitsArgument, parse_risk_units
-from airflow_provider_binance_loan.binance.time_range import TimeRange, utc_datetime
+from airflow_provider_binance_loan.binance.time_range import TimeRange, utc_datetime, utc_text
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.validation import described, require_duration, require_seconds
 from airflow_provider_binance_loan.windows import shift_back
@@ -49,7 +49,7 @@ class Condition:
 
     def __str__(self) -> str:
         units = self.risk_units if isinstance(self.risk_units, str) else ", ".join(map(str, self.risk_units))
-        since = utc_datetime(self.since_ms).isoformat()
+        since = utc_text(self.since_ms)
         return f"liquidations that {self.wait_for} at or after {since}, risk units: {units}"
 
     def window(self, now_ms: int) -> TimeRange:

@@ -39,7 +39,7 @@ class TimeRange(NamedTuple):
         return self.end_ms - self.start_ms
 
     def __str__(self) -> str:
-        return f"[{_brief(self.start_ms)}, {_brief(self.end_ms)})"
+        return f"[{utc_text(self.start_ms)}, {utc_text(self.end_ms)})"
 
 
 def epoch_ms(instant: datetime, name: str) -> int:
@@ -62,8 +62,8 @@ def utc_datetime(ms: int) -> datetime:
     return EPOCH + ms * _MILLISECOND
 
 
-def _brief(ms: int) -> str:
-    """Return the ISO 8601 text of epoch milliseconds, to the second where it is a whole one."""
+def utc_text(ms: int) -> str:
+    """Return epoch milliseconds as a line in the log has them: ISO 8601, to the second where it is whole."""
     precision = "milliseconds" if ms % 1000 else "seconds"
     return utc_datetime(ms).isoformat(timespec=precision).replace("+00:00", "Z")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_binance_loan.binance.time_range import utc_datetime
+from airflow_provider_binance_loan.binance.time_range import utc_text
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -53,7 +53,7 @@ class Progress:
         self._parts += 1
         self._records += len(records)
         if records and (time_ms := self._dataset.time_ms(records[-1])) is not None:
-            self._until = f" up to {utc_datetime(time_ms).isoformat()}"
+            self._until = f" up to {utc_text(time_ms)}"
         self._log_if_due()
         return records
 

@@ -31,8 +31,8 @@ _HEAD = (
 )
 
 
-def canned(records: int, length: timedelta) -> Callable[[str, str], bytes]:
-    """Return the function that answers a path and a signed query."""
+def canned(records: int, length: timedelta, closed: bool) -> Callable[[str, str], bytes]:
+    """Return the function that answers a path and a signed query; all risk units are active, or closed."""
     from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, write_json
 
     exchange = filled(records, length)
@@ -41,7 +41,7 @@ def canned(records: int, length: timedelta) -> Callable[[str, str], bytes]:
     all_rows: defaultdict[int, list[bytes]] = defaultdict(list)
     for one in exchange.liquidations():
         row = write_json(exchange.row(one))
-        for group_id in (0, one.group_id):
+        for group_id in (one.group_id,) if closed else (0, one.group_id):
             all_starts[group_id].append(one.start_ms)
             all_rows[group_id].append(row)
 
@@ -53,7 +53,8 @@ def canned(records: int, length: timedelta) -> Callable[[str, str], bytes]:
         newest_first = reversed(rows[max(first, end - size) : end])
         return _answer(b'{"total":%d,"rows":[%s]}' % (UNITS, b",".join(newest_first)))
 
-    no_units = _answer(b'{"total":0,"rows":[]}')
+    units = ",".join(f'{{"groupId":{number},"closeTime":null}}' for number in range(1, UNITS + 1) if closed)
+    closed_units = _answer(f'{{"total":{UNITS if closed else 0},"rows":[{units}]}}'.encode())
 
     def answer(path: str, query: str) -> bytes:
         payload, _, signature = query.rpartition("&signature=")
@@ -61,7 +62,7 @@ def canned(records: int, length: timedelta) -> Callable[[str, str], bytes]:
         if not hmac.compare_digest(signature, signed):
             raise ValueError(query)
         if path.endswith("/closed"):
-            return no_units
+            return closed_units
         params = {name: int(value) for name, (value,) in parse_qs(payload).items()}
         group_id = params.get("groupId", 0)
         return page(group_id, params["startTime"], params["endTime"], params["current"], params["size"])
@@ -106,11 +107,17 @@ class _Protocol(asyncio.Protocol):
                 self._transport.write(reply)
 
 
-def serve_canned(ready: Connection, records: int, length: timedelta, round_trips_s: list[float]) -> None:
+def serve_canned(
+    ready: Connection,
+    records: int,
+    length: timedelta,
+    round_trips_s: list[float],
+    closed: bool = False,
+) -> None:
     """Serve the records under a URL for each round trip, and send the URLs."""
 
     async def serve() -> None:
-        answer, loop = canned(records, length), asyncio.get_running_loop()
+        answer, loop = canned(records, length, closed), asyncio.get_running_loop()
         urls = []
         for round_trip_s in round_trips_s:
             counts = {"requests": 0, "connections": 0}

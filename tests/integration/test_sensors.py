@@ -27,7 +27,7 @@ from airflow.sdk.exceptions import (
 )
 from airflow.sdk.module_loading import import_string
 
-from airflow_provider_binance_loan.binance.time_range import epoch_ms
+from airflow_provider_binance_loan.binance.time_range import epoch_ms, utc_text
 from airflow_provider_binance_loan.client.clock import Clock
 from airflow_provider_binance_loan.exceptions import (
     BadResponseError,
@@ -294,7 +294,8 @@ class TestLog:
             exchange.schedule(3, meanwhile)
         found = Task(mode, since, meanwhile, risk_units="1,2").run()
         logged = capsys.readouterr().out
-        waiting = f"Waiting for liquidations that started at or after {since.isoformat()}, risk units: 1, 2"
+        since_text = utc_text(epoch_ms(since, "since"))
+        waiting = f"Waiting for liquidations that started at or after {since_text}, risk units: 1, 2"
         assert logged.count(f"{waiting} (connection 'binance_loan_default', for 20 s at most).") == (
             2 if mode == "reschedule" else 1
         )

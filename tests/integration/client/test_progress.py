@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from airflow_provider_binance_loan.binance.time_range import epoch_ms, utc_text
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sandbox.faults import Fault
 from tests.support.clock import NOW
@@ -31,7 +32,7 @@ def test_a_long_pull_logs_how_far_it_is(
     exchange.behaviour.used_weight = 100
     exchange.fail(*[WAIT_8_S, None] * 6)
     assert len(client.pull(start, NOW, risk_units="active")) == 3
-    first, last = [(start + days * DAY).isoformat() for days in (100, 200)]
+    first, last = [utc_text(epoch_ms(start + days * DAY, "start")) for days in (100, 200)]
     assert lines(capsys) == [
         f"2 records up to {first} in 2 parts, 2 requests in 16 s, 104 of the minute's weight used.",
         f"3 records up to {last} in 4 parts, 4 requests in 32 s, 108 of the minute's weight used.",
