@@ -1,4 +1,4 @@
-"""The command `binance-loan-sandbox`: serve a local Binance, or run a DAG against one.
+"""The command `binance-loan-sandbox`: serve a local Binance, push a unit of it, or run a DAG against one.
 
 Parses the command line. Imports only the standard library before a command needs more: the server, the report
 and Airflow take seconds, and the packages of the extra may be missing.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import http.client
+import json
 import math
 import shlex
 import shutil
@@ -18,6 +20,8 @@ import tempfile
 import threading
 import time
 import traceback
+import urllib.error
+import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
     from airflow_provider_binance_loan.sandbox.exchange import Exchange
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+PORT = 8099
+TIMEOUT_S = 10
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _print_error(install_advice(*missing))
     args = _parser().parse_args(argv)
     try:
-        return _serve(args) if args.command == "serve" else _run(args)
+        return {"serve": _serve, "push": _push, "run": _run}[args.command](args)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             return _print_error(f"Choose another port with --port: {args.port} is in use.")
@@ -61,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="binance-loan-sandbox",
         description="A local Binance institutional loan API: documented, signed, and liquidating on request.",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{serve,run}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{serve,push,run}")
     serve = commands.add_parser(
         "serve",
         parents=[common],
@@ -70,7 +76,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     serve.add_argument(
-        "--port", type=_port, default=8099, help="port; 0 takes any free one (default %(default)s)"
+        "--port", type=_port, default=PORT, help="port; 0 takes any free one (default %(default)s)"
+    )
+    push = commands.add_parser(
+        "push",
+        help="push a risk unit of a running sandbox to its liquidation",
+        description="Move the LTV of a risk unit of a running sandbox. When it reaches the level "
+        "a liquidation starts, which takes as long as the move.",
+    )
+    push.add_argument("group", type=int, metavar="GROUP", help="groupId of the risk unit")
+    push.add_argument("--ltv", metavar="L", help="LTV to move to, where it stays (default: the level)")
+    push.add_argument(
+        "--seconds", type=int, metavar="S", default=60, help="how long it takes (default %(default)s)"
+    )
+    push.add_argument(
+        "--url", default=f"http://127.0.0.1:{PORT}", help="address of the sandbox (default %(default)s)"
     )
     run = commands.add_parser(
         "run",
@@ -131,14 +151,21 @@ def _print_error(text: str, code: int = USAGE) -> int:
 
 @contextlib.contextmanager
 def _periodic_liquidations(exchange: Exchange, interval_s: float | None) -> Iterator[None]:
-    """Liquidate a risk unit at a fixed interval until the block ends; never when the interval is None."""
+    """Liquidate a risk unit at a fixed interval until the block ends; never when the interval is None.
+
+    Each of these liquidations ends when the next one starts, so that there is always a unit to liquidate.
+    """
     stop = threading.Event()
 
     def liquidate() -> None:
+        last = None
         while not stop.wait(interval_s):
+            with contextlib.suppress(LookupError):  # somebody may have finished it
+                if last:
+                    exchange.finish(last.group_id, last.start_ms)
             # No unit may be active, or the unit may have a liquidation that started in this millisecond.
             with contextlib.suppress(LookupError, ValueError):
-                exchange.liquidate()
+                last = exchange.liquidate()
 
     thread = threading.Thread(target=liquidate, daemon=True)
     if interval_s is not None:
@@ -168,12 +195,40 @@ def _serve(args: argparse.Namespace) -> int:
             f"  export AIRFLOW_CONN_BINANCE_LOAN_DEFAULT={shlex.quote(airflow_connection(server.url))}\n\n"
             "Liquidate a risk unit:\n"
             f"  curl -X POST {server.url}/sandbox/liquidate\n\n"
+            "Push a risk unit to its liquidation within a minute:\n"
+            f"  binance-loan-sandbox push 6 --url {server.url}\n\n"
             "Or use the dashboard in a browser:\n"
             f"  {server.url}/\n\n"
             "Ctrl-C stops it.",
             flush=True,
         )
         signal.sigwait(signals)
+    return 0
+
+
+def _push(args: argparse.Namespace) -> int:
+    arguments = {"group_id": args.group, "seconds": args.seconds}
+    body = json.dumps(arguments if args.ltv is None else arguments | {"ltv": args.ltv}).encode()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy does not reach localhost
+    try:
+        request = urllib.request.Request(f"{args.url.rstrip('/')}/sandbox/push", body, method="POST")  # noqa: S310
+        with opener.open(request, timeout=TIMEOUT_S) as response:
+            push = json.load(response)
+        path = f"Unit {push['groupId']}: the LTV moves from {push['fromLtv']} to {push['toLtv']}"
+        start_ms = push["liquidationStartTime"]
+        start = None if start_ms is None else datetime.fromtimestamp(start_ms / 1000, UTC)
+    except urllib.error.HTTPError as error:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            return _print_error(json.load(error)["error"])
+        return _print_error(f"Check --url: {args.url} is no sandbox (HTTP {error.code}).")
+    except (ValueError, KeyError, TypeError):
+        return _print_error(f"Check --url: {args.url} is no sandbox.")
+    except (OSError, http.client.HTTPException) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        advice = "Start a sandbox with `binance-loan-sandbox serve`, or give its --url"
+        return _print_error(f"{advice}: nothing answers at {args.url} ({reason}).")
+    liquidation = "" if start is None else f", and a liquidation starts at {start:%H:%M:%S} UTC"
+    print(f"{path} within {args.seconds} s{liquidation}.")
     return 0
 
 

@@ -7,6 +7,9 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow_provider_binance_loan.sandbox.loans import LIQUIDATION_LTV
+from airflow_provider_binance_loan.sandbox.rows import format_ltv
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,17 +25,22 @@ HTML_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-HOURS = 24
-SHOWN_LIQUIDATIONS = 50
+MOST_MINUTES = 24 * 60
+SHOWN_LIQUIDATIONS = 100  # of two days, and those that run
 
 
-def dashboard_data(exchange: Exchange) -> dict[str, Any]:
-    """Return the data of the dashboard: the units with their LTVs, and the newest liquidations first."""
-    state, ltvs = exchange.state(), exchange.ltvs(HOURS)
-    newest = exchange.liquidations()[: -SHOWN_LIQUIDATIONS - 1 : -1]
+def dashboard_data(exchange: Exchange, minutes: int) -> dict[str, Any]:
+    """Return the data of the dashboard: the units with their LTVs, and the newest liquidations first.
+
+    :param minutes: how far the LTVs go back.
+    """
+    state, ltvs = exchange.state(), exchange.ltvs(minutes)
+    newest_first = exchange.liquidations()[::-1]
+    older_running = [one for one in newest_first[SHOWN_LIQUIDATIONS:] if one.running(state["serverTime"])]
     return {
         "serverTime": state["serverTime"],
-        "hours": HOURS,
+        "minutes": minutes,
+        "level": format_ltv(LIQUIDATION_LTV),
         "total": state["liquidations"],
         "running": state["running"],
         "units": [unit | {"ltvs": ltvs.get(unit["groupId"], [])} for unit in state["units"]],
@@ -44,7 +52,7 @@ def dashboard_data(exchange: Exchange) -> dict[str, Any]:
                 "startLtv": str(row["startLtv"]).strip("\0"),
                 "endLtv": str(row["endLtv"]).strip("\0"),
             }
-            for one in newest
+            for one in newest_first[:SHOWN_LIQUIDATIONS] + older_running
             for row in [exchange.row(one)]
         ],
     }

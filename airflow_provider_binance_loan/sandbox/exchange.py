@@ -6,49 +6,73 @@ client: a client and the server that tests it must not share their mistakes.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 import threading
 import time
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter, deque
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote
 
+from airflow_provider_binance_loan.sandbox.behaviour import Behaviour
 from airflow_provider_binance_loan.sandbox.faults import TRANSIENT_FAULTS, Fault
+from airflow_provider_binance_loan.sandbox.history import (
+    EXAMPLE,
+    EXAMPLE_MS,
+    HISTORY_START_MS,
+    HOUR_MS,
+    MINUTE_MS,
+    UNITS,
+    Liquidation,
+    Unit,
+    next_liquidation,
+)
+from airflow_provider_binance_loan.sandbox.loans import LIQUIDATION_LTV, LTV_ONE, liquidation_ltvs
+from airflow_provider_binance_loan.sandbox.rows import (
+    Row,
+    closed_row,
+    format_ltv,
+    liquidation_row,
+    ltv_row,
+    number,
+    transfers_row,
+    write_json,
+)
+from airflow_provider_binance_loan.sandbox.timeline import Push, Timeline, repaying_ltv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+__all__ = [
+    "HISTORY_START_MS",
+    "HOUR_MS",
+    "LOGGED_REQUESTS",
+    "MINUTE_MS",
+    "SANDBOX_API_KEY",
+    "SANDBOX_API_SECRET",
+    "ApiKey",
+    "Behaviour",
+    "Exchange",
+    "Liquidation",
+    "LoggedRequest",
+    "Push",
+    "Unit",
+    "number",
+    "split_query",
+    "write_json",
+]
+
 SANDBOX_API_KEY = ("SandboxApiKey" * 5)[:64]
 SANDBOX_API_SECRET = ("NotASecret" * 7)[:64]
-
-MINUTE_MS = 60_000
-HOUR_MS = 60 * MINUTE_MS
-HISTORY_START_MS = 1_751_328_000_000  # 2025-07-01T00:00Z
-ONE = 10**8  # amounts are counted in units of 0.00000001
 LOGGED_REQUESTS = 100_000  # the newest are kept
-
-Row = dict[str, Any]
-Shape = Literal["object", "list", "null", "mixed"]
-
-
-def number(text: str) -> str:
-    """Mark a text so that `write_json` writes it as a JSON number."""
-    return f"\0{text}\0"
-
-
-def write_json(value: object) -> bytes:
-    """Return compact JSON with the marked numbers digit for digit: no amount passes through a float."""
-    text = json.dumps(value, separators=(",", ":"))
-    return text.replace('"\\u0000', "").replace('\\u0000"', "").encode()
+LONGEST_PUSH_S = 3600
+CURVE_POINTS = 240
 
 
 def split_query(query: str) -> list[tuple[str, str]]:
@@ -64,42 +88,13 @@ class ApiKey:
     key: str
     secret: str | None = None
     public_key: Ed25519PublicKey | RSAPublicKey | None = None
-    account: Literal["credit", "parent"] = "credit"
+    account: Literal["credit", "parent", "other"] = "credit"
     ip_allowed: bool = True
     can_read: bool = True
     enable_withdrawals: bool = False
     ip_restrict: bool = True
-
-
-@dataclass(slots=True)
-class Unit:
-    """A risk unit: a credit account and its collateral accounts, from creation to closing."""
-
-    group_id: int
-    create_ms: int
-    close_ms: int | None = None
-
-    def active(self, at_ms: int) -> bool:
-        """Return whether the unit exists, and is not closed, at that time."""
-        return self.create_ms <= at_ms and not self.closed(at_ms)
-
-    def closed(self, at_ms: int) -> bool:
-        """Return whether the unit is closed at that time."""
-        return self.close_ms is not None and self.close_ms <= at_ms
-
-
-@dataclass(slots=True)
-class Liquidation:
-    """A liquidation; without `end_ms` it runs until it is finished, and `fields` replace generated fields."""
-
-    group_id: int
-    start_ms: int
-    end_ms: int | None = None
-    fields: Row = field(default_factory=dict)
-
-    def running(self, at_ms: int) -> bool:
-        """Return whether the liquidation has not ended at that time."""
-        return self.end_ms is None or at_ms < self.end_ms
+    group_id: int | None = None
+    """The unit of a credit account, the only one that it sees in ltv-details; None for all units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,191 +114,6 @@ class LoggedRequest:
         return split_query(self.query)
 
 
-@dataclass(slots=True)
-class Behaviour:
-    """One interpretation of what Binance's documentation leaves open; a client must be right under each.
-
-    https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/trade
-    """
-
-    total: Literal["units", "rows", "string", "zero", "absent"] = "units"
-    """What `total` counts; "string" is the number of rows as a JSON string."""
-    end_inclusive: bool = True
-    filter_field: Literal["start", "end", "overlap", "update"] = "start"
-    """What must lie between startTime and endTime: the start of the liquidation, any part of it ("overlap"),
-    its end, or its last update (now, while it runs)."""
-    order: Literal["newest", "oldest", "random"] = "newest"
-    """"random" shuffles every response; otherwise rows of one millisecond have a fixed arbitrary order."""
-    page_cap: int | None = None
-    """The largest number of rows in a page, whatever `size` is; None for no limit."""
-    max_days: int = 100
-    """The longest time between startTime and endTime, in days."""
-    latency_s: float = 0
-    snapshot_shape: Shape = "object"
-    liabilities_shape: Shape = "mixed"
-    """With "object", several liabilities are still a list."""
-    running_end: Literal["null", "zero", "absent"] = "null"
-    fault_rate: float = 0
-    """The share of requests, from 0 to 1, that meet a random transient fault."""
-    used_weight: int = 0
-    """The weight that other clients of the same IP address have used, for each endpoint, in this minute."""
-
-    def __post_init__(self) -> None:
-        """Refuse invalid values."""
-        cap, latency, rate, used = self.page_cap, self.latency_s, self.fault_rate, self.used_weight
-        checks = {
-            "end_inclusive": (isinstance(self.end_inclusive, bool), "true or false"),
-            "page_cap": (cap is None or (type(cap) is int and cap > 0), "null or a number of rows"),
-            "max_days": (type(self.max_days) is int and self.max_days > 0, "a number of days"),
-            "latency_s": (type(latency) in (int, float) and 0 <= latency < 3600, "a number of seconds"),
-            "fault_rate": (type(rate) in (int, float) and 0 <= rate <= 1, "a number from 0 to 1"),
-            "used_weight": (type(used) is int and used >= 0, "a number from 0"),
-        }
-        for name, hint in get_type_hints(type(self)).items():
-            if get_origin(hint) is Literal:
-                checks[name] = (getattr(self, name) in get_args(hint), f"one of {', '.join(get_args(hint))}")
-        for name, (is_valid, expected) in checks.items():
-            if not is_valid:
-                msg = f"{name} must be {expected}, not {getattr(self, name)!r}."
-                raise ValueError(msg)
-
-
-# The history: generated from the seed, and the same whenever it is generated.
-
-_UNITS = (
-    Unit(1, 1_735_689_600_000),  # 2025-01-01
-    Unit(2, 1_736_294_400_000),
-    Unit(3, 1_748_850_000_000, 1_757_840_000_000),  # 2025-06-02 to 2025-09-14
-    Unit(4, 1_738_368_000_000),
-    Unit(5, 1_740_787_200_000),
-    Unit(6, 1_742_000_000_000),
-    Unit(7, 1_745_000_000_000),
-    Unit(8, 1_752_990_000_000, 1_764_500_000_000),  # 2025-07-20 to 2025-11-30
-    Unit(9, 1_750_000_000_000),
-    Unit(10, 1_756_700_000_000),
-    Unit(11, 1_759_300_000_000, 1_770_700_000_000),  # 2025-10-01 to 2026-02-10
-    Unit(12, 1_768_460_000_000),  # 2026-01-15
-)
-
-
-class _Dice:
-    """A source of numbers that depend on the key alone; seeding a `random.Random` takes ten times as long."""
-
-    def __init__(self, *key: object) -> None:
-        # 1,024 bits; the longest row uses some 900 of them.
-        self._pool = int.from_bytes(hashlib.shake_256(repr(key).encode()).digest(128), "big")
-
-    def __call__(self, sides: int) -> int:
-        self._pool, rolled = divmod(self._pool, sides)
-        return rolled
-
-
-def _liquidations_of_hour(seed: int, hour_ms: int) -> list[Liquidation]:
-    """Generate the liquidations, one to three, that start within an hour."""
-    dice = _Dice(seed, hour_ms)
-    generated: dict[tuple[int, int], Liquidation] = {}
-    start_ms = 0
-    for index in range(1 + dice(3)):
-        if index == 0 or dice(12):  # otherwise this liquidation starts in the millisecond of the last one
-            start_ms = hour_ms + dice(HOUR_MS)
-        active = [unit for unit in _UNITS if unit.active(start_ms)]
-        unit = active[dice(len(active))]
-        end_ms = start_ms + 3 * MINUTE_MS + dice(HOUR_MS if dice(6) else 40 * HOUR_MS)
-        if unit.close_ms is not None:
-            end_ms = min(end_ms, unit.close_ms)
-        generated[unit.group_id, start_ms] = Liquidation(unit.group_id, start_ms, end_ms)
-    return list(generated.values())
-
-
-def _format_nested(amount: int) -> str:
-    """Return an amount as Binance writes nested ones: eight decimals, and zero as "0E-8"."""
-    return f"{amount // ONE}.{amount % ONE:08d}" if amount else "0E-8"
-
-
-def _format_total(amount: int) -> str:
-    """Return an amount as Binance writes top-level ones: without trailing zeros."""
-    return f"{amount // ONE}.{amount % ONE:08d}".rstrip("0").rstrip(".")
-
-
-def _uid(group_id: int) -> int:
-    """Return the UID of a unit's credit account; the UIDs of its collateral accounts follow it."""
-    return 1_000_255_900_000 + 100 * group_id
-
-
-@lru_cache(maxsize=8192)
-def _figures(seed: int, group_id: int, start_ms: int, running: bool) -> Row:
-    """Generate the row of a liquidation: the initial LTV is fixed, the other figures change when it ends."""
-    start_ltv = 900 + _Dice(seed, group_id, start_ms)(300)
-    dice = _Dice(seed, group_id, start_ms, running)
-    end_ltv = 500 + dice(400) if running else dice(2) * dice(500)
-    scale = 10 ** (12 + dice(8))  # from 10,000 to 100 billion: up to 19 digits, more than a float can hold
-    wallets, equity, margin = [], 0, 0
-    for account in range(2 + dice(4)):
-        wallet_equity, wallet_margin = dice(4) and dice(scale), dice(2) and dice(scale // 50)
-        equity, margin = equity + wallet_equity, margin + wallet_margin
-        wallets.append(
-            {
-                "subEmail": f"{_uid(group_id) + account}@test.com",
-                "memberType": "COLLATERAL" if account else "CREDIT",
-                "walletType": ("PORTFOLIO_MARGIN", "SPOT", "CROSS_MARGIN")[dice(3)],
-                "netEquity": _format_nested(wallet_equity),
-                "maintainMargin": _format_nested(wallet_margin),
-            },
-        )
-    loans, owed = [], 0
-    for asset in ("USDT", "USDC")[: 1 + (dice(5) == 0)]:
-        principal, interest = dice(scale), dice(3) and dice(scale // 100)
-        owed += principal + interest
-        loans.append(
-            {"assetName": asset, "principal": _format_nested(principal), "interest": _format_nested(interest)}
-        )
-    liabilities = loans[0] if len(loans) == 1 and dice(2) else loans
-    write = number if dice(4) else str  # documented as strings, but numbers in the example
-    return {
-        "startLtv": write(_format_total(start_ltv * ONE // 1000)),
-        "endLtv": write(_format_total(end_ltv * ONE // 1000)),
-        "liquidationStartTime": start_ms,
-        "liquidationEndTime": None,
-        "totalNetEquity": write(_format_total(equity)),
-        "totalMaintenanceMargin": write(_format_total(margin)),
-        "totalLiability": write(_format_total(owed)),
-        "liquidationSnapshot": {"snapshots": wallets, "liabilities": liabilities},
-    }
-
-
-def _reshape(value: object, shape: Shape) -> object:
-    """Return an object or a list in one of the two documented shapes; "mixed" leaves it as generated."""
-    if shape == "list" and isinstance(value, dict):
-        return [value]
-    if shape == "object" and isinstance(value, list) and len(value) == 1:
-        return value[0]
-    return None if shape == "null" else value
-
-
-# The response example of this page, digit for digit:
-# https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/trade
-_EXAMPLE: Row = {
-    "startLtv": number("1"),
-    "endLtv": number("0"),
-    "totalNetEquity": number("16671.5507973"),
-    "totalMaintenanceMargin": number("0"),
-    "totalLiability": number("16667.926"),
-    "liquidationSnapshot": {
-        "snapshots": [
-            {"subEmail": e, "memberType": m, "walletType": w, "netEquity": n, "maintainMargin": "0E-8"}
-            for e, m, w, n in (
-                ("1000255973134@test.com", "CREDIT", "PORTFOLIO_MARGIN", "12671.05079731"),
-                ("1000255973134@test.com", "CREDIT", "SPOT", "0E-8"),
-                ("1000255973138@test.com", "COLLATERAL", "PORTFOLIO_MARGIN", "1000.25333000"),
-                ("1000255973137@test.com", "COLLATERAL", "PORTFOLIO_MARGIN", "1000.24667000"),
-                ("1000255973135@test.com", "COLLATERAL", "CROSS_MARGIN", "1000.00000000"),
-                ("1000255973136@test.com", "COLLATERAL", "CROSS_MARGIN", "1000.00000000"),
-            )
-        ],
-        "liabilities": {"assetName": "USDT", "principal": "11667.92600000", "interest": "5000.00000000"},
-    },
-}
-
 _by_start = attrgetter("start_ms")
 
 
@@ -311,7 +121,8 @@ class Exchange:
     """An exchange in memory: the risk units, their liquidations, and the responses of Binance's endpoints.
 
     The history depends on the seed alone, so the liquidations of 2026-03-01T04:00Z are the same today and
-    next year. A liquidation is listed from the millisecond in which it starts.
+    next year. A liquidation is listed from the millisecond in which it starts. Its figures are those that
+    ltv-details has in that millisecond.
 
     All times are epoch milliseconds, UTC.
 
@@ -335,8 +146,10 @@ class Exchange:
         self.requests: list[LoggedRequest] = []  # the newest ones
         self._lock = threading.RLock()  # scheduled actions call back
         self._units: dict[int, Unit] = {}
-        self._list: list[Liquidation] = []  # oldest start first; the last hour may extend past now
-        self._next_hour_ms = HISTORY_START_MS if history else None
+        self._timelines: dict[int, Timeline] = {}
+        self._list: list[Liquidation] = []  # of all units, oldest start first; some may start after now
+        self._history = history
+        self._plans: dict[int, Liquidation] = {}  # the next liquidation of each unit, unless tests add others
         self._scheduled: dict[int, list[Callable[[Exchange], object]]] = {}
         self._faults: deque[Fault | None] = deque()
         self._data_requests = 0
@@ -344,9 +157,10 @@ class Exchange:
         self._random = random.Random(seed)  # noqa: S311
         self.add_key(ApiKey(SANDBOX_API_KEY, SANDBOX_API_SECRET))
         if history:
-            for unit in _UNITS:
+            for unit in UNITS:
                 self.add_unit(unit.group_id, unit.create_ms, unit.close_ms)
-            self.add_liquidation(6, 1_748_381_716_906, 1_748_525_848_742, **_EXAMPLE)
+                self._plan(unit.group_id, self._next(unit.group_id, max(unit.create_ms, HISTORY_START_MS)))
+            self.add_liquidation(6, *EXAMPLE_MS, **EXAMPLE)
 
     def now_ms(self) -> int:
         """Return the time of the exchange's clock."""
@@ -365,37 +179,66 @@ class Exchange:
             if group_id in self._units:
                 msg = f"Choose another group_id: unit {group_id} exists already."
                 raise ValueError(msg)
-            self._units[group_id] = Unit(group_id, create_ms, close_ms)
-            return self._units[group_id]
+            unit = self._units[group_id] = Unit(group_id, create_ms, close_ms)
+            self._timelines[group_id] = Timeline(self.seed, unit, HISTORY_START_MS if self._history else None)
+            return unit
 
     def add_liquidation(
         self, group_id: int, start_ms: int, end_ms: int | None = None, **fields: object
     ) -> Liquidation:
-        """Add a liquidation to a unit; `fields`, known or not, are written as given (see `number`)."""
+        """Add a liquidation to a unit; `fields`, known or not, are written as given (see `number`).
+
+        It begins with a fall of what the collateral is worth, and may overlap others of the unit.
+        """
         with self._lock:
             self._unit(group_id)
-            same_ms = self._list[self._count_started(start_ms - 1) : self._count_started(start_ms)]
-            if any(other.group_id == group_id for other in same_ms):
-                msg = f"Choose another start: unit {group_id} has a liquidation that started at {start_ms}."
-                raise ValueError(msg)
-            liquidation = Liquidation(group_id, start_ms, end_ms, fields)
-            insort(self._list, liquidation, key=_by_start)
+            self._require_no_start(group_id, start_ms)
+            liquidation = Liquidation(group_id, start_ms, end_ms, opened_ms=start_ms, fields=fields)
+            self._insert(liquidation)
             return liquidation
 
-    def liquidate(self, group_id: int | None = None, at_ms: int | None = None) -> Liquidation:
-        """Start a liquidation, now or at a given time, on a given unit or on any active one."""
+    def liquidate(self, group_id: int | None = None) -> Liquidation:
+        """Let the collateral of a given unit, or of any, lose its worth: a liquidation starts now.
+
+        It runs until it is finished, and the LTV falls.
+        """
         with self._lock:
             now_ms = self._extend_history()
-            start_ms = now_ms if at_ms is None else at_ms
-            if group_id is None and not self._active(start_ms):
-                msg = "There is no active unit to liquidate."
-                raise LookupError(msg)
             if group_id is None:
-                group_id = self._random.choice(sorted(self._active(start_ms)))
-            if not self._unit(group_id).active(start_ms):
-                msg = f"Unit {group_id} is not active at {start_ms}."
+                idle = [
+                    one for one in sorted(self._active(now_ms)) if not self._timelines[one].running(now_ms)
+                ]
+                if not idle:
+                    msg = "There is no active unit that could be liquidated now."
+                    raise LookupError(msg)
+                group_id = self._random.choice(idle)
+            timeline = self._idle(group_id, now_ms)
+            self._require_no_start(group_id, now_ms)
+            liquidation = Liquidation(group_id, now_ms, None, opened_ms=timeline.opened_ms(now_ms))
+            self._plan(group_id, None)
+            self._insert(liquidation)
+            return liquidation
+
+    def push(self, group_id: int, ltv: Decimal | str | float | None = None, seconds: int = 60) -> Push:
+        """Move the LTV of a unit, within some seconds, to another one, where it stays.
+
+        When the LTV reaches the level a liquidation starts, which takes as many seconds.
+
+        :param ltv: the LTV to move to, above 0 and below 2; that of the level by default.
+        :param seconds: how long the way takes, up to an hour.
+        """
+        with self._lock:
+            to_ltv = LIQUIDATION_LTV if ltv is None else _parse_ltv(ltv)
+            if type(seconds) is not int or not 1 <= seconds <= LONGEST_PUSH_S:
+                msg = f"seconds must be a whole number from 1 to {LONGEST_PUSH_S}, not {seconds!r}."
                 raise ValueError(msg)
-            return self.add_liquidation(group_id, start_ms)
+            now_ms = self._extend_history()
+            push = self._idle(group_id, now_ms).push(to_ltv, now_ms, now_ms + 1000 * seconds)
+            start_ms, plan = push.liquidation_ms, None
+            if start_ms is not None:
+                plan = self._within_life(group_id, start_ms, start_ms + 1000 * seconds, push.opened_ms)
+            self._plan(group_id, plan)
+            return push
 
     def finish(self, group_id: int, start_ms: int | None = None) -> Liquidation:
         """End a running liquidation of a unit now: the newest, or the one that started at `start_ms`."""
@@ -404,7 +247,8 @@ class Exchange:
             self._unit(group_id)
             for one in reversed(self._list[: self._count_started(now_ms)]):
                 if one.group_id == group_id and one.running(now_ms) and start_ms in (None, one.start_ms):
-                    one.end_ms = now_ms
+                    self._timelines[group_id].end(one, now_ms)
+                    self._plan(group_id, self._next(group_id, now_ms) if self._history else None)
                     return one
             start = "" if start_ms is None else f" that started at {start_ms}"
             msg = f"Unit {group_id} has no running liquidation{start}."
@@ -419,10 +263,12 @@ class Exchange:
                 msg = f"Unit {group_id} is not active."
                 raise ValueError(msg)
             unit.close_ms = now_ms
-            self._list = [one for one in self._list if one.group_id != group_id or one.start_ms <= now_ms]
-            for one in self._list:
-                if one.group_id == group_id and one.running(now_ms):
-                    one.end_ms = now_ms
+            self._plan(group_id, None)
+            for one in self._timelines[group_id].liquidations[:]:
+                if one.start_ms > now_ms:
+                    self._remove(one)
+                elif one.running(now_ms):
+                    self._timelines[group_id].end(one, now_ms)
             return unit
 
     def schedule(self, request_number: int, action: Callable[[Exchange], object]) -> None:
@@ -464,19 +310,24 @@ class Exchange:
             }
             return {"serverTime": now_ms, **totals, "units": units}
 
-    def ltvs(self, hours: int) -> dict[int, list[tuple[int, str]]]:
-        """Return the LTVs of the last hours, for each active unit: since when each LTV holds, and the LTV."""
+    def ltvs(self, minutes: int) -> dict[int, list[tuple[int, str]]]:
+        """Return the curves of the LTVs of the active units over the last minutes: times and LTVs."""
         with self._lock:
-            now_ms = self.now_ms()
-            first_ms = now_ms - now_ms % HOUR_MS - hours * HOUR_MS
-            return {
-                group_id: [
-                    (at_ms, _ltv(self.seed, group_id, at_ms))
-                    for at_ms in range(first_ms, now_ms + 1, HOUR_MS)
-                    if self._units[group_id].active(at_ms)
+            now_ms = self._extend_history()
+            start_ms, step_ms = now_ms - minutes * MINUTE_MS, minutes * MINUTE_MS // CURVE_POINTS
+            # Whole steps, so that a curve does not change its form as time goes by.
+            steps = range(start_ms - start_ms % step_ms + step_ms, now_ms, step_ms)
+            curves = {}
+            for group_id in sorted(self._active(now_ms)):
+                timeline = self._timelines[group_id]
+                times = {start_ms, now_ms, *steps, *timeline.corners(start_ms, now_ms)}
+                first_ms = max(start_ms, timeline.unit.create_ms)
+                curves[group_id] = [
+                    (at_ms, format_ltv(timeline.ltv(at_ms)))
+                    for at_ms in sorted(times)
+                    if first_ms <= at_ms <= now_ms
                 ]
-                for group_id in sorted(self._active(now_ms))
-            }
+            return curves
 
     # For the server
 
@@ -522,41 +373,42 @@ class Exchange:
             now_ms = self._begin_data_request()
             closed = [unit for unit in self._units.values() if unit.closed(now_ms)]
             closed.sort(key=attrgetter("close_ms"))
-            return self._page(closed, _closed_row, len(closed), current, size)
+            return self._page(closed, closed_row, len(closed), current, size)
 
-    def ltv_details(self, group_id: int | None = None) -> list[Row]:
-        """Return the LTVs of the active units.
+    def ltv_details(self, group_id: int | None = None, key: ApiKey | None = None) -> list[Row]:
+        """Return the LTVs of the active units that an API key sees, by default of all.
 
         https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/account
         """
         with self._lock:
             now_ms = self._begin_data_request()
-            units = sorted(self._active(now_ms))
-            return [_ltv_row(self.seed, unit, now_ms) for unit in units if group_id in (None, unit)]
+            seen = self._active(now_ms)
+            for only in (group_id, key.group_id if key and key.account == "credit" else None):
+                seen &= seen if only is None else {only}
+            if key and key.account == "other":
+                seen = set()
+            rows = []
+            for one in sorted(seen):
+                timeline = self._timelines[one]
+                liquidating = timeline.running(now_ms) is not None
+                figures = timeline.figures(now_ms)
+                rows.append(ltv_row(one, figures, now_ms, self.behaviour, liquidating=liquidating))
+            return rows
 
     def transfer_records(self, start_ms: int, end_ms: int, current: int = 1, size: int = 10) -> Row:
         """Return a page of transfers from collateral to credit accounts, one row for each liquidation."""
         with self._lock:
             found = self._select(self._begin_data_request(), start_ms, end_ms)
-            return self._page(found, self._transfers, len({one.group_id for one in found}), current, size)
+            units = len({one.group_id for one in found})
+            return self._page(found, lambda one: transfers_row(self.seed, one), units, current, size)
 
     def row(self, one: Liquidation) -> Row:
         """Return the row of a liquidation as of now, in the shapes of the behaviour."""
-        running = one.running(self.now_ms())
-        row: Row = {"groupId": one.group_id, **_figures(self.seed, one.group_id, one.start_ms, running)}
-        snapshot, shape = dict(row["liquidationSnapshot"]), self.behaviour.snapshot_shape
-        snapshot["liabilities"] = _reshape(snapshot["liabilities"], self.behaviour.liabilities_shape)
-        mixed: Sequence[Shape] = ("object", "list", "null")
-        row["liquidationSnapshot"] = _reshape(
-            snapshot, mixed[one.start_ms % 3] if shape == "mixed" else shape
-        )
-        if not running:
-            row["liquidationEndTime"] = one.end_ms
-        elif self.behaviour.running_end == "zero":
-            row["liquidationEndTime"] = 0
-        elif self.behaviour.running_end == "absent":
-            del row["liquidationEndTime"]
-        return row | one.fields
+        now_ms = self.now_ms()
+        running = one.running(now_ms)
+        last_ltv = liquidation_ltvs(self.seed, one.group_id, one.start_ms)[1]
+        ltv = repaying_ltv(self.seed, one, now_ms) if running else last_ltv
+        return liquidation_row(self.seed, one, ltv, self.behaviour, running=running)
 
     # Internals
 
@@ -581,19 +433,71 @@ class Exchange:
             action(self)
         return self._extend_history()
 
+    def _idle(self, group_id: int, now_ms: int) -> Timeline:
+        """Return the timeline of a unit that is active and not being liquidated."""
+        if not self._unit(group_id).active(now_ms):
+            msg = f"Unit {group_id} is not active."
+            raise ValueError(msg)
+        timeline = self._timelines[group_id]
+        if timeline.running(now_ms):
+            msg = f"Finish its liquidation first: unit {group_id} is being liquidated."
+            raise ValueError(msg)
+        return timeline
+
+    def _require_no_start(self, group_id: int, start_ms: int) -> None:
+        """Refuse a second liquidation of a unit in one millisecond: the two are the key of a record."""
+        same_ms = self._list[self._count_started(start_ms - 1) : self._count_started(start_ms)]
+        if any(other.group_id == group_id for other in same_ms):
+            msg = f"Choose another start: unit {group_id} has a liquidation that started at {start_ms}."
+            raise ValueError(msg)
+
+    def _insert(self, one: Liquidation) -> None:
+        insort(self._list, one, key=_by_start)
+        self._timelines[one.group_id].insert(one)
+
+    def _remove(self, one: Liquidation) -> None:
+        self._list.remove(one)
+        self._timelines[one.group_id].remove(one)
+
+    def _plan(self, group_id: int, plan: Liquidation | None) -> None:
+        """Replace the liquidation of a unit that has not started yet by another one, or by none."""
+        if old := self._plans.pop(group_id, None):
+            self._remove(old)
+        if plan:
+            self._plans[group_id] = plan
+            self._insert(plan)
+
+    def _next(self, group_id: int, opened_ms: int) -> Liquidation | None:
+        """Return the generated liquidation that follows the last one of a unit."""
+        return self._within_life(group_id, *next_liquidation(self.seed, group_id, opened_ms), opened_ms)
+
+    def _within_life(self, group_id: int, start_ms: int, end_ms: int, opened_ms: int) -> Liquidation | None:
+        """Return a liquidation that ends with its unit at the latest; None if that is closed before."""
+        close_ms = self._units[group_id].close_ms
+        if close_ms is None:
+            return Liquidation(group_id, start_ms, end_ms, opened_ms)
+        return (
+            Liquidation(group_id, start_ms, min(end_ms, close_ms), opened_ms) if start_ms < close_ms else None
+        )
+
     def _extend_history(self) -> int:
-        """Generate the history up to this hour, and return the time."""
+        """Plan the liquidation after each that was planned and has started, and return the time."""
         now_ms = self.now_ms()
-        if self._next_hour_ms is not None and self._next_hour_ms <= now_ms:
-            for hour_ms in range(self._next_hour_ms, now_ms + 1, HOUR_MS):
-                # An admin call may have closed a unit before this hour.
-                self._list += [
-                    one
-                    for one in _liquidations_of_hour(self.seed, hour_ms)
-                    if self._units[one.group_id].active(one.start_ms)
-                ]
-                self._next_hour_ms = hour_ms + HOUR_MS
-            self._list.sort(key=_by_start)
+        added: list[Liquidation] = []
+        for group_id, first in list(self._plans.items()):
+            plan: Liquidation | None = first
+            while plan and plan.end_ms is not None and plan.start_ms <= now_ms:
+                plan = self._next(group_id, plan.end_ms) if self._history else None
+                if plan:
+                    self._timelines[group_id].insert(plan)
+                    added.append(plan)
+            if plan:
+                self._plans[group_id] = plan
+            else:
+                del self._plans[group_id]
+        if added:
+            self._list += added
+            self._list.sort(key=_by_start)  # nearly sorted, and so faster than many insertions
         return now_ms
 
     def _select(self, now_ms: int, start_ms: int, end_ms: int) -> list[Liquidation]:
@@ -624,71 +528,14 @@ class Exchange:
             return {"rows": rows}
         return {"total": totals[self.behaviour.total], "rows": rows}
 
-    def _transfers(self, one: Liquidation) -> Row:
-        """Return the row of a liquidation's transfers, one for each collateral wallet that is not empty."""
-        figures = _figures(self.seed, one.group_id, one.start_ms, running=True)
-        return {
-            "liquidationId": _Dice("liquidationId", self.seed, one.group_id, one.start_ms)(10**9),
-            "liquidationTransferRecord": [
-                {
-                    "transferTime": one.start_ms + index,
-                    "fromUid": int(wallet["subEmail"].split("@")[0]),
-                    "fromAccountType": wallet["walletType"],
-                    "toUid": _uid(one.group_id),
-                    "toAccountType": "PORTFOLIO_MARGIN",
-                    "status": "CONFIRM",
-                    "assets": [{"assetName": "USDT", "amount": wallet["netEquity"]}],
-                }
-                for index, wallet in enumerate(figures["liquidationSnapshot"]["snapshots"])
-                if wallet["memberType"] == "COLLATERAL" and wallet["netEquity"] != "0E-8"
-            ],
-        }
 
-
-def _closed_row(unit: Unit) -> Row:
-    return {
-        "groupId": unit.group_id,
-        "parentEmail": "parent@test.com",
-        "creditEmail": f"{_uid(unit.group_id)}@test.com",
-        "enabled": False,
-        "createTime": unit.create_ms,
-        "closeTime": unit.close_ms,
-    }
-
-
-def _unit_figures(seed: int, group_id: int, at_ms: int) -> Row:
-    """Generate the figures of a unit; they change every hour."""
-    return _figures(seed, group_id, at_ms - at_ms % HOUR_MS, running=True)
-
-
-def _ltv(seed: int, group_id: int, at_ms: int) -> str:
-    return str(_unit_figures(seed, group_id, at_ms)["endLtv"]).strip("\0")
-
-
-def _ltv_row(seed: int, group_id: int, now_ms: int) -> Row:
-    """Return the row of a unit's LTV details."""
-    figures = _unit_figures(seed, group_id, now_ms)
-    totals = ("totalNetEquity", "totalMaintenanceMargin", "totalLiability")
-    amounts = ("netEquity", "maintainMargin")
-    return {
-        "groupId": group_id,
-        "parentEmail": "parent@test.com",
-        "creditEmail": f"{_uid(group_id)}@test.com",
-        "updateTime": now_ms,
-        "ltv": _ltv(seed, group_id, now_ms),
-        **{name: figures[name].strip("\0") for name in totals},
-        "parentAccountFrozenAmount": "0",
-        "maxTransferOutAmount": "0",
-        "maxAllowedBorrowLimit": "0",
-        "liabilities": _reshape(figures["liquidationSnapshot"]["liabilities"], "list"),
-        "collateralAccounts": [
-            {
-                "email": wallet["subEmail"],
-                "type": wallet["memberType"],
-                "wallets": [
-                    {"accountType": wallet["walletType"], **{name: wallet[name] for name in amounts}}
-                ],
-            }
-            for wallet in figures["liquidationSnapshot"]["snapshots"]
-        ],
-    }
+def _parse_ltv(ltv: object) -> int:
+    """Return an LTV, rounded to the three decimals that Binance shows."""
+    try:
+        parsed = Decimal(str(ltv)).quantize(Decimal("0.001"), ROUND_HALF_UP)
+    except InvalidOperation:
+        parsed = Decimal("NaN")
+    if not (parsed.is_finite() and 0 < parsed < 2):
+        msg = f"ltv must be a decimal number above 0 and below 2, not {ltv!r}."
+        raise ValueError(msg)
+    return int(parsed * LTV_ONE)

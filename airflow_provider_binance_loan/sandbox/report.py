@@ -151,7 +151,8 @@ def _format_value(name: str, value: Any) -> str:
         return NOTHING
     if isinstance(value, bool):
         return str(value).lower()
-    if name.endswith(("Time", "Timestamp")) and isinstance(value, int) and value in EPOCH_MS:
+    is_time = name == "asked_at" or name.endswith(("Time", "Timestamp"))
+    if is_time and isinstance(value, int) and value in EPOCH_MS:
         return f"{_to_utc(value):%Y-%m-%d %H:%M:%S}Z"
     return str(value)
 

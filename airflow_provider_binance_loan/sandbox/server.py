@@ -26,7 +26,13 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from airflow_provider_binance_loan.sandbox.dashboard import HTML, HTML_HEADERS, dashboard_data, may_post
+from airflow_provider_binance_loan.sandbox.dashboard import (
+    HTML,
+    HTML_HEADERS,
+    MOST_MINUTES,
+    dashboard_data,
+    may_post,
+)
 from airflow_provider_binance_loan.sandbox.exchange import (
     SANDBOX_API_KEY,
     SANDBOX_API_SECRET,
@@ -37,6 +43,7 @@ from airflow_provider_binance_loan.sandbox.exchange import (
 )
 from airflow_provider_binance_loan.sandbox.extra import install_advice
 from airflow_provider_binance_loan.sandbox.faults import Fault
+from airflow_provider_binance_loan.sandbox.rows import format_ltv
 
 try:
     import uvicorn
@@ -80,6 +87,8 @@ class Endpoint:
     weight: int = 1
     credit_only: bool = True
     """Whether only the API key of a credit account may use the endpoint."""
+    takes_key: bool = False
+    """Whether the response depends on the API key, which the method then takes as `key`."""
 
 
 # https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/
@@ -93,7 +102,7 @@ ENDPOINTS = {
     ),
     "/sapi/v1/margin/loan-groups/closed": Endpoint(Exchange.closed_units, _PAGINATION),
     "/sapi/v1/margin/loan-group/ltv-details": Endpoint(
-        Exchange.ltv_details, _RISK_UNIT, weight=200, credit_only=False
+        Exchange.ltv_details, _RISK_UNIT, weight=200, credit_only=False, takes_key=True
     ),
     "/sapi/v1/margin/loan-group/force-liquidation-transfer-record": Endpoint(
         Exchange.transfer_records, _TIME_RANGE | _PAGINATION
@@ -249,15 +258,22 @@ def create_app(exchange: Exchange, host: str) -> FastAPI:  # noqa: C901 - a smal
         if exchange.behaviour.latency_s:
             with suppress(asyncio.CancelledError):  # a server that is stopping responds at once
                 await asyncio.sleep(exchange.behaviour.latency_s)
-        return json_response(endpoint.respond(exchange, **values) if endpoint.respond else _restrictions(key))
+        if endpoint.respond is None:
+            return json_response(_restrictions(key))
+        more = {"key": key} if endpoint.takes_key else {}
+        return json_response(endpoint.respond(exchange, **values, **more))
 
     @app.get("/")
     async def dashboard() -> Response:
         return HTMLResponse(HTML, headers=HTML_HEADERS)
 
     @app.get("/sandbox/watch")
-    async def watch() -> Response:
-        return json_response(dashboard_data(exchange))
+    async def watch(request: Request) -> Response:
+        minutes = request.query_params.get("minutes", str(MOST_MINUTES))
+        if not (_is_whole(minutes) and 1 <= int(minutes) <= MOST_MINUTES):
+            msg = f"minutes must be a number from 1 to {MOST_MINUTES}, not {minutes!r}."
+            return json_response({"error": msg}, 400)
+        return json_response(dashboard_data(exchange, int(minutes)))
 
     @app.get("/sandbox/state")
     async def state() -> Response:
@@ -317,11 +333,32 @@ def _queue_fault(exchange: Exchange, times: object = 1, **values: Any) -> object
 _JSON_ACTIONS = {"behaviour": _set_behaviour, "fault": _queue_fault}
 _ACTIONS = {
     "liquidate": ("group_id",),
+    "push": ("group_id", "ltv", "seconds"),
     "finish": ("group_id", "start_ms"),
     "close": ("group_id",),
     "behaviour": tuple(one.name for one in fields(Behaviour)),
     "fault": (*(one.name for one in fields(Fault)), "times"),
 }
+
+
+def _parse_numbers(arguments: dict[str, Any]) -> Values:
+    for name, value in arguments.items():
+        if not _is_whole(str(value)):
+            msg = f"{name} must be a whole number, not {value!r}."
+            raise ValueError(msg)
+    return {name: int(value) for name, value in arguments.items()}
+
+
+def _push(exchange: Exchange, **arguments: Any) -> object:
+    """Push a unit, and return from which LTV to which, and when that starts a liquidation."""
+    push = exchange.push(**arguments)
+    return {
+        "groupId": push.group_id,
+        "fromLtv": format_ltv(push.from_ltv),
+        "toLtv": format_ltv(push.to_ltv),
+        "untilTime": push.until_ms,
+        "liquidationStartTime": push.liquidation_ms,
+    }
 
 
 def _run_action(exchange: Exchange, action: str, arguments: dict[str, Any], body: bytes) -> object:
@@ -344,16 +381,15 @@ def _run_action(exchange: Exchange, action: str, arguments: dict[str, Any], body
         raise ValueError(msg)
     if action in _JSON_ACTIONS:
         return _JSON_ACTIONS[action](exchange, **arguments)
-    for name, value in arguments.items():
-        if not _is_whole(str(value)):
-            msg = f"{name} must be a whole number, not {value!r}."
-            raise ValueError(msg)
-    numbers = {name: int(value) for name, value in arguments.items()}
+    ltv = arguments.pop("ltv", None)
+    numbers = _parse_numbers(arguments)
     if action == "liquidate":
         return exchange.row(exchange.liquidate(**numbers))
     if "group_id" not in numbers:
         msg = f"Give a group_id: {action} has no default."
         raise ValueError(msg)
+    if action == "push":
+        return _push(exchange, ltv=ltv, **numbers)
     if action == "finish":
         return exchange.row(exchange.finish(**numbers))
     return asdict(exchange.close(**numbers))

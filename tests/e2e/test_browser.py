@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib.metadata import version
 
@@ -177,24 +178,75 @@ def test_the_page_is_used_with_the_keyboard_alone(page: Page, sandbox: SandboxSe
     expect(page.get_by_role("button", name="liquidate unit 1")).to_be_visible()
     row = page.get_by_role("table", name="Risk units").get_by_role("row").nth(1)
     said = page.get_by_role("status")
-    for action, says, shows in (
-        ("liquidate", "Unit 1: a liquidation started, LTV ", "1 1"),
-        ("finish", "Unit 1: a liquidation finished, LTV ", "1 0"),
-        ("close", "Unit 1 is closed.", "1 0"),
+    for button_name, says, shows in (
+        ("push to its level: unit 1", "Unit 1: the LTV rises from 0.", "0 0"),
+        ("liquidate unit 1", "Unit 1: a liquidation started, LTV ", "1 1"),
+        ("finish unit 1", "Unit 1: a liquidation finished, LTV ", "1 0"),
+        ("close unit 1", "Unit 1 is closed.", "1 0"),
     ):
         page.keyboard.press("Tab")
-        button = page.get_by_role("button", name=f"{action} unit 1")
+        button = page.get_by_role("button", name=button_name)
         expect(button).to_be_focused()
         page.keyboard.press("Enter")
         expect(said).to_contain_text(says)
         assert row.get_by_role("cell").all_inner_texts()[1:3] == shows.split()
         expect(button).to_be_focused()  # though it may do nothing now
     assert [one.path for one in sandbox.exchange.requests if one.method == "POST"] == [
+        "/sandbox/push",
         "/sandbox/liquidate",
         "/sandbox/finish",
         "/sandbox/close",
     ]
     expect(page.get_by_role("button", name="liquidate unit 1")).to_have_attribute("aria-disabled", "true")
+
+
+def test_the_page_shows_a_push_from_its_rise_to_its_end(page: Page, sandbox: SandboxServer) -> None:
+    """The LTV of a pushed unit rises, it is liquidated at the level, and its LTV is low again afterwards."""
+    page.goto(sandbox.url)
+    page.get_by_role("button", name="15 minutes").click()
+    row = page.get_by_role("table", name="Risk units").get_by_role("row").nth(1)
+    buttons = [
+        page.get_by_role("button", name=name)
+        for name in ("push to its level: unit 1", "liquidate unit 1", "finish unit 1")
+    ]
+    expect(page.get_by_role("button", name="15 minutes")).to_have_attribute("aria-pressed", "true")
+    sandbox.exchange.push(1, seconds=4)
+    expect(row.get_by_role("cell").first).to_have_text(re.compile(r"0\.[78]"))
+    for button, idle in zip(buttons, ("false", "false", "true"), strict=True):
+        expect(button).to_have_attribute("aria-disabled", idle)
+    expect(page.get_by_role("status")).to_contain_text("Unit 1: a liquidation started, LTV 0.9")
+    for button, idle in zip(buttons, ("true", "true", "false"), strict=True):
+        expect(button).to_have_attribute("aria-disabled", idle)
+    expect(page.locator("#chart .fall.running")).to_have_count(1)
+    expect(page.get_by_role("status")).to_contain_text("Unit 1: a liquidation finished, LTV 0")
+    expect(row.get_by_role("cell").first).to_have_text(re.compile(r"0$|0\.[3456]"))
+    expect(page.locator("#chart .fall.running")).to_have_count(0)
+    expect(page.locator("#chart .fall")).to_have_count(1)
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_the_page_fits_the_screen(page: Page, sandbox: SandboxServer, width: int) -> None:
+    """On a phone and on a large screen nothing is cut off; the level and closed units are named."""
+    sandbox.exchange.add_unit(3, 0, 1_770_700_000_000)
+    sandbox.exchange.liquidate(2)
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(sandbox.url)
+    units = page.get_by_role("table", name="Risk units")
+    expect(units.get_by_role("row").nth(3)).to_contain_text("closed 2026-02-10 05:06")
+    expect(page.locator("#chart text.level")).to_have_text("level 0.9")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    shown = [
+        *page.get_by_role("button").all(),
+        *page.locator("#chart text").all(),
+        *units.locator("td").all(),
+    ]
+    boxes = [box for box in (each.bounding_box() for each in shown) if box]
+    assert len(boxes) > 20
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
+    # What is written in the chart is as large as the rest.
+    assert (
+        10 < page.locator("#chart text.level").evaluate("(text) => text.getBoundingClientRect().height") < 20
+    )
 
 
 def test_the_page_shows_what_others_do_and_says_what_is_refused(page: Page, sandbox: SandboxServer) -> None:
@@ -205,7 +257,7 @@ def test_the_page_shows_what_others_do_and_says_what_is_refused(page: Page, sand
     sandbox.exchange.liquidate(1)
     expect(page.get_by_role("status")).to_contain_text("Unit 1: a liquidation started")
     # Between two polls: the page still takes the unit for an active one.
-    page.route("**/sandbox/watch", leave_unanswered)
+    page.route("**/sandbox/watch*", leave_unanswered)
     sandbox.exchange.close(2)
     button.click()
     expect(page.get_by_role("status")).to_have_text("Unit 2 is not active.")
@@ -233,7 +285,7 @@ def test_the_page_gives_up_on_a_server_that_is_silent(page: Page, sandbox: Sandb
     """A poll that is never answered ends by itself, and the next one finds the server again."""
     page.goto(sandbox.url)
     expect(page.get_by_role("button", name="liquidate unit 1")).to_be_visible()
-    page.route("**/sandbox/watch", leave_unanswered)
+    page.route("**/sandbox/watch*", leave_unanswered)
     expect(page.get_by_role("alert")).to_contain_text("The sandbox cannot be reached.")
-    page.unroute("**/sandbox/watch")
+    page.unroute("**/sandbox/watch*")
     expect(page.get_by_role("alert")).to_be_empty()

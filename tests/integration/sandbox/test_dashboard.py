@@ -29,8 +29,8 @@ def server() -> Iterator[SandboxServer]:
         yield server
 
 
-def poll(server: SandboxServer) -> dict[str, Any]:
-    data: dict[str, Any] = requests.get(f"{server.url}/sandbox/watch", timeout=10).json()
+def poll(server: SandboxServer, query: str = "") -> dict[str, Any]:
+    data: dict[str, Any] = requests.get(f"{server.url}/sandbox/watch{query}", timeout=10).json()
     return data
 
 
@@ -45,24 +45,51 @@ def test_the_page_loads_no_other_resource(server: SandboxServer) -> None:
 
 
 def test_the_ltvs_are_those_of_the_api(server: SandboxServer) -> None:
-    """The last LTV of a unit is that of ltv-details, after one for each earlier hour since its creation."""
-    by_unit = {unit["groupId"]: unit["ltvs"] for unit in poll(server)["units"]}
+    """The last LTV of a unit is that of ltv-details, after those of a whole day or since its creation."""
+    data = poll(server)
+    by_unit = {unit["groupId"]: unit["ltvs"] for unit in data["units"]}
     details = {row["groupId"]: row["ltv"] for row in server.exchange.ltv_details()}
-    assert {unit: ltvs[-1][1] for unit, ltvs in by_unit.items() if ltvs} == details
-    hour_ms = NOW_MS // HOUR_MS * HOUR_MS
-    assert [at_ms for at_ms, _ in by_unit[1]] == [hour_ms - HOUR_MS, hour_ms]
-    assert [at_ms for at_ms, _ in by_unit[2]] == [hour_ms - hour * HOUR_MS for hour in range(24, -1, -1)]
-    assert len({ltv for _, ltv in by_unit[2]}) > 1
+    assert {unit: ltvs[-1] for unit, ltvs in by_unit.items() if ltvs} == {
+        unit: [NOW_MS, ltv] for unit, ltv in details.items()
+    }
+    assert NOW_MS - 5 * HOUR_MS // 2 <= by_unit[1][0][0] < NOW_MS - 2 * HOUR_MS
+    assert by_unit[2][0][0] == NOW_MS - 24 * HOUR_MS
+    assert [at_ms for at_ms, _ in by_unit[2]] == sorted(at_ms for at_ms, _ in by_unit[2])
+    assert len({ltv for _, ltv in by_unit[2]}) > 50
     assert by_unit[3] == []
+    assert (data["level"], data["minutes"]) == ("0.9", 24 * 60)
+
+
+def test_the_curves_of_minutes_have_every_turn(server: SandboxServer) -> None:
+    """A shorter time has more points a minute; a liquidation is seen before, at and after its start."""
+    server.exchange.add_liquidation(1, NOW_MS - 60_001, NOW_MS - 30_003)
+    data = poll(server, "?minutes=10")
+    (curve,) = (dict(unit["ltvs"]) for unit in data["units"] if unit["groupId"] == 1)
+    assert data["minutes"] == 10
+    assert len(curve) > 240
+    assert min(curve) == NOW_MS - 600_000
+    assert float(curve[NOW_MS - 60_002]) < 0.7
+    assert float(curve[NOW_MS - 60_001]) >= 0.9
+    assert float(curve[NOW_MS - 30_003]) < 0.7
+
+
+@pytest.mark.parametrize("minutes", ["0", "1441", "x", "1.5", "-1", ""])
+def test_other_minutes_are_refused(server: SandboxServer, minutes: str) -> None:
+    """The page may ask for a minute to a day."""
+    response = requests.get(f"{server.url}/sandbox/watch?minutes={minutes}", timeout=10)
+    assert response.status_code == 400
+    assert response.json()["error"] == f"minutes must be a number from 1 to 1440, not {minutes!r}."
 
 
 def test_the_newest_liquidations_are_listed(server: SandboxServer) -> None:
-    """The fifty newest are listed, newest first, with every digit; the total counts all of them."""
-    for age_ms in range(60):
+    """A hundred and older ones that run are listed, newest first, with every digit; the total counts all."""
+    before = len(server.exchange.liquidations())
+    server.exchange.add_liquidation(1, NOW_MS - 48 * HOUR_MS)
+    for age_ms in range(110):
         server.exchange.add_liquidation(2, NOW_MS - age_ms, NOW_MS if age_ms else None)
     server.exchange.add_liquidation(1, NOW_MS, startLtv=number("1.12345678901234567890"))
     data = poll(server)
-    assert (data["total"], data["running"], len(data["liquidations"])) == (61, 2, 50)
+    assert (data["total"], data["running"], len(data["liquidations"])) == (112 + before, 3, 101)
     starts = [one["start"] for one in data["liquidations"]]
     assert starts == sorted(starts, reverse=True)
     newest = {one["groupId"]: one for one in data["liquidations"] if one["start"] == NOW_MS}

@@ -468,6 +468,60 @@ def test_admin_calls_change_the_exchange(own: SandboxServer, clock: Clock) -> No
     assert [unit["active"] for unit in state["units"]] == [True, False]
 
 
+@pytest.mark.parametrize("body", [None, {"group_id": 2, "ltv": 0.8, "seconds": 10}])
+def test_push_moves_the_ltv_of_a_unit(own: SandboxServer, clock: Clock, body: dict[str, Any] | None) -> None:
+    """The call takes its arguments from the query or the body, and returns what will happen."""
+    query = "" if body else "?group_id=2&ltv=0.8&seconds=10"
+    before = signed(own, LTV, "groupId=2").json()[0]["ltv"]
+    push = requests.post(own.url + f"/sandbox/push{query}", json=body, timeout=10).json()
+    assert push == {
+        "groupId": 2,
+        "fromLtv": before,
+        "toLtv": "0.8",
+        "untilTime": NOW_MS + 10_000,
+        "liquidationStartTime": None,
+    }
+    clock.now_ms += 10_000
+    assert signed(own, LTV, "groupId=2", at_ms=clock.now_ms).json()[0]["ltv"] == "0.8"
+    push = requests.post(own.url + "/sandbox/push?group_id=2", timeout=10).json()
+    assert (push["toLtv"], push["liquidationStartTime"]) == ("0.9", NOW_MS + 70_000)
+
+
+@pytest.mark.parametrize(
+    ("account", "group_id", "query", "expected"),
+    [
+        ("parent", None, "", [1, 2]),
+        ("parent", None, "groupId=2", [2]),
+        ("parent", 1, "", [1, 2]),
+        ("credit", None, "", [1, 2]),
+        ("credit", 1, "", [1]),
+        ("credit", 1, "groupId=1", [1]),
+        ("credit", 1, "groupId=2", []),
+        ("credit", 9, "", []),
+        ("other", None, "", []),
+        ("other", None, "groupId=1", []),
+        ("other", 1, "", []),
+    ],
+)
+def test_a_key_sees_the_ltvs_of_its_units(
+    own: SandboxServer, account: Any, group_id: int | None, query: str, expected: list[int]
+) -> None:
+    """A parent account sees all units, a credit account its own, until that is closed, and others none."""
+    own.exchange.add_key(ApiKey("seeing", "s", account=account, group_id=group_id))
+    rows = signed(own, LTV, query, key="seeing", secret="s").json()
+    assert [row["groupId"] for row in rows] == expected
+    own.exchange.close(1)
+    rows = signed(own, LTV, query, key="seeing", secret="s").json()
+    assert [row["groupId"] for row in rows] == [group for group in expected if group != 1]
+
+
+def test_a_key_of_another_account_reads_no_liquidations(own: SandboxServer) -> None:
+    """An account that is no credit account is refused."""
+    own.exchange.add_key(ApiKey("seeing", "s", account="other"))
+    response = signed(own, key="seeing", secret="s")
+    assert (response.status_code, response.json()["code"]) == (400, -3999)
+
+
 def test_a_behaviour_is_set_by_an_admin_call(own: SandboxServer) -> None:
     """The given fields change the responses, and the others keep their values."""
     requests.post(own.url + "/sandbox/behaviour", json={"total": "zero"}, timeout=10)
@@ -492,13 +546,21 @@ def test_a_behaviour_is_set_by_an_admin_call(own: SandboxServer) -> None:
         ("finish", "", 400, "Give a group_id: finish has no default"),
         ("finish?group_id=1", "", 404, "Unit 1 has no running liquidation"),
         ("finish?group_id=1&start_ms=5", "", 404, "Unit 1 has no running liquidation that started at 5"),
+        ("push", '{"ltv": 0.8}', 400, "Give a group_id: push has no default"),
+        ("push?group_id=77", "", 404, "there is no unit 77"),
+        ("push?group_id=1&ltv=high", "", 400, "ltv must be a decimal number above 0 and below 2, not 'high'"),
+        ("push", '{"group_id": 1, "ltv": 2}', 400, "ltv must be a decimal number above 0 and below 2, not 2"),
+        ("push", '{"group_id": 1, "ltv": [1]}', 400, "ltv must be a decimal number"),
+        ("push?group_id=1&seconds=1.5", "", 400, "seconds must be a whole number, not '1.5'"),
+        ("push?group_id=1&seconds=0", "", 400, "seconds must be a whole number from 1 to 3600, not 0"),
+        ("push", '{"group_id": 1, "level": 1}', 400, "Give push only group_id, ltv, seconds"),
         ("close", "", 400, "Give a group_id: close has no default"),
         ("close?group_id=77", "", 404, "there is no unit 77"),
         (
             "explode",
             "",
             404,
-            "Choose an action from liquidate, finish, close, behaviour, fault: there is no action explode",
+            "Choose an action from liquidate, push, finish, close, behaviour, fault: there is no action",
         ),
         ("behaviour", '{"totals": "rows"}', 400, "it does not know totals"),
         ("behaviour", '{"total": "all"}', 400, "total must be one of units"),
@@ -604,6 +666,9 @@ def test_the_sandbox_imports_nothing_of_the_client() -> None:
     package = "airflow_provider_binance_loan.sandbox"
     modules = [
         f"{package}.{name}"
-        for name in ("dashboard", "exchange", "extra", "fault_delivery", "faults", "middleware", "server")
+        for name in (
+            *("behaviour", "dashboard", "exchange", "extra", "fault_delivery", "faults", "history", "loans"),
+            *("middleware", "rows", "server", "timeline"),
+        )
     ]
     assert names.strip() == str([package, *modules])
