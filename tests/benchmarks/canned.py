@@ -55,15 +55,16 @@ def canned(records: int, length: timedelta, closed: bool) -> Callable[[str, str]
 
     units = ",".join(f'{{"groupId":{number},"closeTime":null}}' for number in range(1, UNITS + 1) if closed)
     closed_units = _answer(f'{{"total":{UNITS if closed else 0},"rows":[{units}]}}'.encode())
+    no_more_units = _answer(b'{"total":%d,"rows":[]}' % (UNITS if closed else 0))
 
     def answer(path: str, query: str) -> bytes:
         payload, _, signature = query.rpartition("&signature=")
         signed = hmac.digest(SANDBOX_API_SECRET.encode(), payload.encode(), "sha256").hex()
         if not hmac.compare_digest(signature, signed):
             raise ValueError(query)
-        if path.endswith("/closed"):
-            return closed_units
         params = {name: int(value) for name, (value,) in parse_qs(payload).items()}
+        if path.endswith("/closed"):
+            return closed_units if params["current"] == 1 else no_more_units
         group_id = params.get("groupId", 0)
         return page(group_id, params["startTime"], params["endTime"], params["current"], params["size"])
 
