@@ -82,6 +82,7 @@ class Request(NamedTuple):
     :param parse: returns the content of the answer, from its JSON.
     :param weight: the weight that Binance counts for it.
     :param signed: whether it is signed.
+    :param dated: whether its time is data, so that the clock is set by Binance's before it is sent.
     :param handled_codes: the codes of refusals that the plan wants as answers, in :attr:`Response.refusal`.
     """
 
@@ -90,6 +91,7 @@ class Request(NamedTuple):
     parse: Callable[[Any], Any] = _unparsed
     weight: int = 1
     signed: bool = True
+    dated: bool = False
     handled_codes: frozenset[int] = frozenset()
 
 

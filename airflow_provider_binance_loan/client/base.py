@@ -106,6 +106,7 @@ class BaseClient:
     :param skew: how far that clock is from Binance's.
     :param retry_policy: how often to send again.
     :param log: where each retry and each wait for a rate limit leaves a line.
+    :param shares_log: whether several clients write to that log: what holds for all of them is logged once.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class BaseClient:
         skew: ClockSkew | None = None,
         retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
         log: Logger | None = None,
+        shares_log: bool = False,
     ) -> None:
         hide_signatures()
         self._settings = settings
@@ -124,7 +126,7 @@ class BaseClient:
         self._retry_policy = retry_policy
         self._proxy_url = proxy_url(settings)
         self.throttle = shared_throttle(settings.base_url, self._proxy_url, clock)
-        self._log = RetryLog(log, settings.conn_id, self.throttle, clock)
+        self._log = RetryLog(log, settings.conn_id, self.throttle, clock, is_shared=shares_log)
 
     def _flow(self, request: Request) -> Flow[Response]:
         """Return the generator of one request's life; it returns the response, or raises the last error."""
@@ -156,14 +158,14 @@ class BaseClient:
 
     def _attempt(self, request: Request) -> Flow[Response]:
         """Send a request, and again after correcting the clock if Binance refuses its timestamp."""
+        if request.dated and self._skew.is_stale(self._clock):
+            yield from self._exclusively(self._correct_clock(self._skew.corrections))
         corrections = self._skew.corrections
         try:
             return (yield from self._send(request))
         except ClockError:
             pass
-        failure = yield Exclusive(self._correct_clock(corrections))
-        if isinstance(failure, BinanceLoanError):
-            raise failure
+        yield from self._exclusively(self._correct_clock(corrections, refused=True))
         try:
             return (yield from self._send(request))
         except ClockError as error:
@@ -174,10 +176,13 @@ class BaseClient:
         for wait_s in self.throttle.waits(request, self._settings.max_wait):
             self._log.pause(request, wait_s)
             yield Wait(wait_s)
-        offset_ms = self._skew.offset_ms
-        outcome = yield Send(request, self._clock.now_ms() + offset_ms, offset_ms)
-        if isinstance(outcome, Response):
-            return self._accept(outcome)
+        try:
+            offset_ms = self._skew.offset_ms
+            outcome = yield Send(request, self._clock.now_ms() + offset_ms, offset_ms)
+            if isinstance(outcome, Response):
+                return self._accept(outcome)
+        finally:  # also when a client gives the request up
+            self.throttle.end(request)
         raise outcome or TransientError("Try again later: the request was given up.")
 
     def _accept(self, response: Response) -> Response:
@@ -199,8 +204,17 @@ class BaseClient:
                 self._skew.note_accepted(response.sent_ms)
         return response
 
-    def _correct_clock(self, corrections: int) -> Flow[None]:
-        """Correct the clock by Binance's time, unless a concurrent request has done so by now."""
+    def _exclusively(self, flow: Flow[None]) -> Flow[None]:
+        failure = yield Exclusive(flow)
+        if isinstance(failure, BinanceLoanError):
+            raise failure
+
+    def _correct_clock(self, corrections: int, *, refused: bool = False) -> Flow[None]:
+        """Correct the clock by Binance's time, unless a concurrent request has done so by now.
+
+        :param corrections: how often it was corrected when the need for it was seen.
+        :param refused: whether Binance has refused a timestamp, which leaves a line in the log.
+        """
         if self._skew.corrections != corrections:
             return
         response = yield from self._send(TIME)
@@ -214,8 +228,9 @@ class BaseClient:
             )
         # By this machine's clock, from when the request was sent: before that, it may have had to wait.
         sent_ms = response.sent_ms - response.clock_offset_ms
-        self._skew.correct(sent_ms, response.received_ms, server_ms)
-        self._log.correction(self._skew.ahead_s)
+        self._skew.correct(self._clock, sent_ms, response.received_ms, server_ms)
+        if refused:
+            self._log.correction(self._skew.ahead_s)
 
     def _still_refused(self, error: ClockError) -> ClockError:
         """Return the error for a timestamp that Binance refuses even by its own clock."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 # https://developers.binance.com/legacy-docs/institutional_loan/general-info
 _MAX_AHEAD_MS = 1000
 _BIAS_MS = 250
+# How long a correction is taken for exact: clocks drift by a second a day, and people set them.
+_FRESH_S = 600.0
 
 
 class Clock:
@@ -50,16 +53,22 @@ class ClockSkew:
         self.offset_ms = 0
         self.corrections = 0
         self.passed_ms = 0
+        self._corrected_at = -inf
 
     @property
     def ahead_s(self) -> float:
         """How far this machine's clock was ahead at the last correction, in seconds."""
         return -(self.offset_ms + _BIAS_MS) / 1000
 
-    def correct(self, sent_ms: int, received_ms: int, server_ms: int) -> None:
+    def is_stale(self, clock: Clock) -> bool:
+        """Return whether the last correction was more than ten minutes ago, or there was none."""
+        return clock.monotonic() - self._corrected_at > _FRESH_S
+
+    def correct(self, clock: Clock, sent_ms: int, received_ms: int, server_ms: int) -> None:
         """Take Binance's time as the time at the midpoint of a round trip, timed by this machine's clock."""
         self.offset_ms = server_ms - (sent_ms + received_ms) // 2 - _BIAS_MS
         self.corrections += 1
+        self._corrected_at = clock.monotonic()
 
     def note_accepted(self, timestamp_ms: int) -> None:
         """Note that Binance has accepted a timestamp."""

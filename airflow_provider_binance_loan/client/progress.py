@@ -9,7 +9,7 @@ from airflow_provider_binance_loan.binance.time_range import utc_text
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-    from airflow_provider_binance_loan.binance.declaration import Dataset
+    from airflow_provider_binance_loan.binance.declaration import WindowedDataset
     from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.messages import Response
     from airflow_provider_binance_loan.binance.plans import Plan
@@ -28,7 +28,7 @@ class Progress:
     :param log: where the lines go.
     """
 
-    def __init__(self, dataset: Dataset, throttle: Throttle, clock: Clock, log: Logger) -> None:
+    def __init__(self, dataset: WindowedDataset, throttle: Throttle, clock: Clock, log: Logger) -> None:
         self._dataset = dataset
         self._throttle = throttle
         self._clock = clock

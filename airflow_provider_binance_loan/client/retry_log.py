@@ -30,13 +30,23 @@ class RetryLog:
     :param conn_id: the id of the connection.
     :param throttle: the client's throttle.
     :param clock: the clock to go by.
+    :param is_shared: whether several clients write to the same log.
     """
 
-    def __init__(self, log: Logger | None, conn_id: str | None, throttle: Throttle, clock: Clock) -> None:
+    def __init__(
+        self,
+        log: Logger | None,
+        conn_id: str | None,
+        throttle: Throttle,
+        clock: Clock,
+        *,
+        is_shared: bool = False,
+    ) -> None:
         self._log = log or logging.getLogger(__name__)
         self._conn_id = conn_id
         self._throttle = throttle
         self._clock = clock
+        self._is_shared = is_shared
         self._logged_until = -inf
 
     def retry(self, error: BinanceLoanError, attempt: int, max_attempts: int, wait_s: float) -> None:
@@ -58,6 +68,8 @@ class RetryLog:
         until = self._clock.monotonic() + wait_s
         held = self._throttle.held_for_s() > 0
         if until < self._logged_until + _TOLERANCE_S or not (held or wait_s >= _MIN_PAUSE_S):
+            return
+        if self._is_shared and not held and not self._throttle.mention_spacing(request.path):
             return
         self._logged_until = until
         used = f"{self._throttle.used_weight(request.path)} of the minute's weight of {WEIGHT_LIMIT} is used"

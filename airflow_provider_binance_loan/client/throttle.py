@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections import Counter
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ WEIGHT_LIMIT = 12_000
 _MINUTE_S = 60.0
 # Below this share of the limit, requests are not spaced out.
 FREE_SHARE = 0.8
+# How often a log that several hooks share repeats that requests are spaced out.
+_REPEAT_S = 600.0
 
 
 class Throttle:
@@ -33,7 +36,8 @@ class Throttle:
     A 429 at 12:00:00 with `Retry-After: 7` holds back every request until 12:00:07, measured on the monotonic
     clock. Beyond 80 % of a minute's weight, each request waits for its share of the minute: at 11,000 of
     12,000 used, a request of weight 200 is followed by a pause of twelve seconds. So the rest lasts a minute,
-    whether Binance counts by the clock's minutes or by the last 60 seconds.
+    whether Binance counts by the clock's minutes or by the last 60 seconds. Requests that are under way count
+    as used: Binance may have counted them, and has not said so yet.
 
     :param clock: the clock of this machine.
     """
@@ -44,7 +48,9 @@ class Throttle:
         self._held_until = -inf
         self._held_by: RateLimitedError | None = None
         self._used_weight: dict[str, int] = {}
+        self._under_way: Counter[str] = Counter()
         self._free_at: dict[str, float] = {}
+        self._mentioned_at: dict[str, float] = {}
 
     def used_weight(self, path: str) -> int:
         """Return how much of the minute's weight an endpoint's requests have used, by its last answer."""
@@ -54,8 +60,22 @@ class Throttle:
         """Note how much of the minute's weight an endpoint's requests have used."""
         with self._lock:
             self._used_weight[path] = used
-            if used <= WEIGHT_LIMIT * FREE_SHARE:
+            if self._expected_weight(path) <= WEIGHT_LIMIT * FREE_SHARE:
                 self._free_at.pop(path, None)
+
+    def end(self, request: Request) -> None:
+        """Note that a request, which was let through, is not under way any more."""
+        with self._lock:
+            self._under_way[request.path] -= request.weight
+
+    def mention_spacing(self, path: str) -> bool:
+        """Return whether to log that an endpoint's requests are spaced out: not again within ten minutes."""
+        with self._lock:
+            now_s = self._clock.monotonic()
+            if now_s - self._mentioned_at.get(path, -inf) < _REPEAT_S:
+                return False
+            self._mentioned_at[path] = now_s
+            return True
 
     def hold(self, error: RateLimitedError) -> None:
         """Hold back every request until the error's end."""
@@ -71,6 +91,8 @@ class Throttle:
 
     def waits(self, request: Request, max_wait_s: float) -> Iterator[float]:
         """Yield how many seconds to wait, again and again, until a request may be sent.
+
+        Once it is sent, and whatever becomes of it, call :meth:`end`.
 
         :raises RateLimitedError: this IP address is banned, or the wait is longer than `max_wait_s`.
         """
@@ -90,11 +112,15 @@ class Throttle:
 
     def _reserve(self, request: Request, now_s: float) -> None:
         """Let the requests that follow to the same endpoint wait for this one's share of the minute."""
-        used = self.used_weight(request.path)
+        used = self._expected_weight(request.path)
+        self._under_way[request.path] += request.weight
         if used > WEIGHT_LIMIT * FREE_SHARE:
             share = request.weight / max(1, WEIGHT_LIMIT - used)
             # Not longer than a minute, after which Binance counts anew.
             self._free_at[request.path] = now_s + _MINUTE_S * min(1.0, share)
+
+    def _expected_weight(self, path: str) -> int:
+        return self.used_weight(path) + self._under_way[path]
 
 
 _shared: dict[tuple[str, str | None, Clock], Throttle] = {}

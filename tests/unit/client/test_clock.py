@@ -9,7 +9,7 @@ import time
 import pytest
 
 from airflow_provider_binance_loan.client.clock import SYSTEM_CLOCK, ClockSkew
-from tests.support.clock import NOW
+from tests.support.clock import NOW, FakeClock
 
 NOW_MS = int(NOW.timestamp() * 1000)
 
@@ -68,12 +68,12 @@ class TestClockSkew:
     ) -> None:
         """The corrected clock is that of the midpoint of the round trip, less 250 ms."""
         skew = ClockSkew()
-        skew.correct(NOW_MS + sent_ms, NOW_MS + received_ms, NOW_MS + server_ms)
+        skew.correct(FakeClock(), NOW_MS + sent_ms, NOW_MS + received_ms, NOW_MS + server_ms)
         assert (skew.offset_ms, skew.ahead_s) == (offset_ms, ahead_s)
 
     def test_a_correction_replaces_the_last_one(self) -> None:
         """Corrections do not add up, and are counted."""
         skew = ClockSkew()
         for number, server_ms in enumerate((60_000, 1000), 1):
-            skew.correct(NOW_MS, NOW_MS, NOW_MS + server_ms)
+            skew.correct(FakeClock(), NOW_MS, NOW_MS, NOW_MS + server_ms)
             assert (skew.offset_ms, skew.corrections) == (server_ms - 250, number)

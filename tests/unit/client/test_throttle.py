@@ -26,9 +26,10 @@ def limited(wait_s: float, *, banned: bool = False) -> RateLimitedError:
 
 
 def sent_at(throttle: Throttle, clock: FakeClock, request: Request) -> float:
-    """Wait until a request may be sent, and return when that is."""
+    """Wait until a request may be sent and has been answered, and return when that is."""
     for wait_s in throttle.waits(request, 60):
         clock.sleep(wait_s)
+    throttle.end(request)
     return clock.monotonic()
 
 
@@ -75,6 +76,23 @@ class TestWeight:
             assert used <= WEIGHT_LIMIT
             throttle.note_weight("/path", used)
             clock.sleep(0.001)
+
+    def test_counts_what_is_under_way(self, throttle: Throttle, clock: FakeClock) -> None:
+        """Requests whose answers have not come yet count as used, however many are sent at once."""
+        throttle.note_weight("/path", 9_000)
+        waits = [next(throttle.waits(HEAVY, 60), 0) for _ in range(6)]
+        assert waits == [0, 0, 0, 0, 0, pytest.approx(60 * 200 / (12_000 - 9_800))]
+        for _ in range(5):
+            throttle.end(HEAVY)
+        throttle.note_weight("/path", 9_400)
+        assert list(throttle.waits(HEAVY, 60)) == []
+
+    def test_is_mentioned_once_in_ten_minutes(self, throttle: Throttle, clock: FakeClock) -> None:
+        """Whoever shares a log says once that requests are spaced out, for each path."""
+        assert [throttle.mention_spacing("/path") for _ in range(2)] == [True, False]
+        assert throttle.mention_spacing("/other")
+        clock.sleep(600)
+        assert throttle.mention_spacing("/path")
 
     def test_spaces_out_each_path_on_its_own(self, throttle: Throttle, clock: FakeClock) -> None:
         """The weight of one endpoint does not slow down the requests to another."""
