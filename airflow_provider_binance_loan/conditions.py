@@ -1,12 +1,16 @@
-"""The condition that ends a wait: which records match it, which window to read, and the event to send."""
+"""The conditions that end a wait, and the one for liquidations: what is read, and the event to send."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, get_args
 
-from airflow_provider_binance_loan.binance.datasets.force_liquidations import is_finished, started_ms
+from airflow_provider_binance_loan.binance.datasets.force_liquidations import (
+    FORCE_LIQUIDATIONS,
+    is_finished,
+    started_ms,
+)
 from airflow_provider_binance_loan.binance.risk_units import RiskUnits, RiskUnitsArgument, parse_risk_units
 from airflow_provider_binance_loan.binance.time_range import TimeRange, utc_datetime, utc_text
 from airflow_provider_binance_loan.exceptions import ConfigurationError
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from airflow_provider_binance_loan.binance.fields import Record
+    from airflow_provider_binance_loan.hooks import BinanceLoanHook
 
 WaitFor = Literal["started", "finished"]
 
@@ -28,8 +33,32 @@ _CLOCK_AHEAD_MS = 60_000
 _MIN_INTERVAL_S, _MAX_INTERVAL_S = 1, 7 * 24 * 60 * 60
 
 
+class Poll(NamedTuple):
+    """What one poll found.
+
+    :param event: the event that ends the wait; None to wait on.
+    :param reason: why to wait on, for a line in the log.
+    """
+
+    event: dict[str, Any] | None
+    reason: str
+
+
+class Condition(Protocol):
+    """What a sensor, or its trigger, waits for. Its text completes "Waiting for"."""
+
+    def poll(self, hook: BinanceLoanHook) -> Poll:
+        """Read what there is, and return whether it ends the wait.
+
+        :raises BinanceLoanError: one of its subclasses, by what to do.
+        """
+
+    async def apoll(self, hook: BinanceLoanHook) -> Poll:
+        """Return what :meth:`poll` returns, without blocking the event loop."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Condition:
+class LiquidationCondition:
     """Liquidations that started, or finished, at or after an instant.
 
     Waiting for liquidations that start at or after 2026-03-01 09:00 UTC, the record of one that starts at
@@ -47,10 +76,27 @@ class Condition:
     lookback_ms: int = 0
     risk_units: RiskUnits = "all"
 
+    _NOTHING: ClassVar[str] = "there is no such liquidation yet."
+
     def __str__(self) -> str:
         units = self.risk_units if isinstance(self.risk_units, str) else ", ".join(map(str, self.risk_units))
         since = utc_text(self.since_ms)
         return f"liquidations that {self.wait_for} at or after {since}, risk units: {units}"
+
+    def poll(self, hook: BinanceLoanHook) -> Poll:
+        """Read the liquidations, and return whether one matches."""
+        window = self.window(hook.now_ms)
+        event = self.event(hook.iter_window(FORCE_LIQUIDATIONS.for_polls, window, self.risk_units))
+        if event is None and hook.now_ms > window.end_ms:  # the clock, which was behind, has been corrected
+            window = self.window(hook.now_ms)
+            event = self.event(hook.iter_window(FORCE_LIQUIDATIONS.for_polls, window, self.risk_units))
+        return Poll(event, self._NOTHING)
+
+    async def apoll(self, hook: BinanceLoanHook) -> Poll:
+        """Return what :meth:`poll` returns, without blocking the event loop."""
+        window = self.window(hook.now_ms)
+        records = await hook.aget_window(FORCE_LIQUIDATIONS.for_polls, window, self.risk_units)
+        return Poll(self.event(records), self._NOTHING)
 
     def window(self, now_ms: int) -> TimeRange:
         """Return the window that holds every matching record at a time, in epoch milliseconds."""
@@ -79,9 +125,9 @@ class Condition:
         return is_finished(record) and record["liquidationEndTime"] >= self.since_ms
 
 
-def parse_condition(
+def parse_liquidation_condition(
     *, since_ms: int, wait_for: Any, lookback: Any, risk_units: RiskUnitsArgument
-) -> Condition:
+) -> LiquidationCondition:
     """Return the condition that the arguments of a sensor or a trigger describe.
 
     :param since_ms: the instant, in epoch milliseconds, UTC.
@@ -94,7 +140,7 @@ def parse_condition(
         raise ConfigurationError(f"Give wait_for as 'started' or 'finished': it is {described(wait_for)}.")
     require_duration(lookback, "lookback")
     start_ms = shift_back(since_ms, lookback, "since") if wait_for == "finished" else since_ms
-    return Condition(
+    return LiquidationCondition(
         since_ms=since_ms,
         wait_for=wait_for,
         lookback_ms=since_ms - start_ms,

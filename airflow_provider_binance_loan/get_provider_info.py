@@ -18,7 +18,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-binance-loan",
         "name": _INTEGRATION,
-        "description": "Force-liquidation records of Binance institutional loans, complete and exact.",
+        "description": "Force-liquidation records and loan-to-value ratios of Binance institutional loans.",
         "versions": [__version__],
         "integrations": [
             {
@@ -53,7 +53,7 @@ def get_provider_info() -> dict[str, Any]:
                     "placeholders": {
                         "host": "https://api.binance.com",
                         "port": "443, which the test button needs",
-                        "login": "the API key of the credit account",
+                        "login": "the API key of the credit account, or for LTVs of the parent",
                         "password": "empty when a private key signs",
                     },
                 },

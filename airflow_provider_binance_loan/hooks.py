@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
 
+from airflow_provider_binance_loan.binance.account import read_account
 from airflow_provider_binance_loan.binance.datasets.api_key_permissions import read_key_warnings
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import (
     FORCE_LIQUIDATIONS,
     ForceLiquidation,
 )
+from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS, read_ltvs
 from airflow_provider_binance_loan.binance.reader import read_closed_units, read_window
 from airflow_provider_binance_loan.binance.risk_units import parse_risk_units
 from airflow_provider_binance_loan.binance.time_range import parse_window, utc_datetime
 from airflow_provider_binance_loan.client.clock import SYSTEM_CLOCK, Clock, ClockSkew
 from airflow_provider_binance_loan.client.progress import Progress
-from airflow_provider_binance_loan.client.settings import CONN_TYPE, conn_id_to_show, parse_connection
-from airflow_provider_binance_loan.exceptions import (
-    BinanceLoanError,
-    ConfigurationError,
-    TransientError,
-)
+from airflow_provider_binance_loan.client.settings import CONN_TYPE
+from airflow_provider_binance_loan.connections import aget_settings, get_settings
+from airflow_provider_binance_loan.exceptions import BinanceLoanError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,7 +32,8 @@ if TYPE_CHECKING:
     import requests
 
     from airflow_provider_binance_loan.binance.datasets.closed_risk_units import ClosedRiskUnit
-    from airflow_provider_binance_loan.binance.declaration import Dataset, OnBadAmount
+    from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RiskUnitLtv, Sample
+    from airflow_provider_binance_loan.binance.declaration import OnBadAmount, Snapshot, WindowedDataset
     from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.plans import Plan
     from airflow_provider_binance_loan.binance.risk_units import RiskUnits, RiskUnitsArgument
@@ -44,21 +44,23 @@ if TYPE_CHECKING:
     from airflow_provider_binance_loan.client.sync import SyncClient
 
 
-_ACCEPTED = "Binance accepts the key for the institutional loan records of its account."
+_ASYNC_CLIENT = "airflow_provider_binance_loan.client.asynchronous"
 # A person waits for the test of a connection, and so does the API server, which runs it.
 _TEST_TIMEOUT_S = 5.0
 
 
 class BinanceLoanHook(BaseHook):
-    """Reads the force-liquidation records of Binance institutional loans.
+    """Reads the force-liquidation records, and the LTVs, of Binance institutional loans.
 
     A risk unit is force-liquidated on 2026-03-01 at 09:17 UTC. A pull of `[09:00, 10:00)` returns its record
     as Binance reports it, every amount digit for digit as a decimal string; a pull of `[10:00, 11:00)` does
     not, so that adjacent windows neither repeat nor lose a record.
 
-    :param binance_loan_conn_id: the connection that holds the credit account's API key.
+    :param binance_loan_conn_id: the connection that holds the API key: a credit account's, or for LTVs also
+        the parent account's.
     :param clock: the clock to go by; the machine's own by default.
     :param retry_policy: how often a request that met a passing fault is sent again; five attempts by default.
+    :param shares_log: whether several hooks write to one log, as those of watchers do.
     """
 
     conn_name_attr = "binance_loan_conn_id"
@@ -72,12 +74,14 @@ class BinanceLoanHook(BaseHook):
         *,
         clock: Clock | None = None,
         retry_policy: RetryPolicy | None = None,
+        shares_log: bool = False,
     ) -> None:
         super().__init__()
         self.binance_loan_conn_id = binance_loan_conn_id
         self.clock = clock or SYSTEM_CLOCK
         self._skew = ClockSkew()
         self._retry_policy = retry_policy
+        self._shares_log = shares_log
         self._span_limits_ms: dict[str, int] = {}
 
     def get_force_liquidations(
@@ -100,9 +104,8 @@ class BinanceLoanHook(BaseHook):
         :raises TransientError: the connection was not found, or a fault outlasted the retries.
         :raises BinanceLoanError: one of its subclasses, by what to do; nothing partial is ever returned.
         """
-        window, units = parse_window(start, end), parse_risk_units(risk_units)
-        dataset = FORCE_LIQUIDATIONS.with_bad_amounts(on_bad_amount)
-        return _oldest_first(self.iter_window(dataset, window, units))
+        records = self.iter_force_liquidations(start, end, risk_units=risk_units, on_bad_amount=on_bad_amount)
+        return _oldest_first(records)
 
     def iter_force_liquidations(
         self,
@@ -130,16 +133,40 @@ class BinanceLoanHook(BaseHook):
         dataset = FORCE_LIQUIDATIONS.with_bad_amounts(on_bad_amount)
         return _oldest_first(await self.aget_window(dataset, window, units))
 
+    def get_ltv(
+        self, *, risk_units: RiskUnitsArgument = "all", on_bad_amount: OnBadAmount = "fail"
+    ) -> list[RiskUnitLtv]:
+        """Return the LTV of each active risk unit at this moment, sorted by risk unit.
+
+        The key of the parent account sees all its risk units, that of a credit account its own. It is one
+        request, whose weight is 200 of the 12,000 that an IP address has in a minute.
+
+        :param risk_units: `"all"` that the key sees, or ids, of which those that are closed are left out.
+        :param on_bad_amount: as for :meth:`get_force_liquidations`.
+        :raises ConfigurationError: the connection or an argument is wrong; no request was made.
+        :raises TransientError: the key sees no risk unit, and its account has no closed one; the connection
+            was not found, or a fault outlasted the retries.
+        :raises BinanceLoanError: one of its subclasses, by what to do.
+        """
+        units = parse_risk_units(risk_units)
+        sample = self.sample_ltv(RISK_UNIT_LTVS.with_bad_amounts(on_bad_amount))
+        return cast("list[RiskUnitLtv]", sample.of(units))
+
+    async def aget_ltv(
+        self, *, risk_units: RiskUnitsArgument = "all", on_bad_amount: OnBadAmount = "fail"
+    ) -> list[RiskUnitLtv]:
+        """Return what :meth:`get_ltv` returns, without blocking the event loop."""
+        units = parse_risk_units(risk_units)
+        sample = await self.asample_ltv(RISK_UNIT_LTVS.with_bad_amounts(on_bad_amount))
+        return cast("list[RiskUnitLtv]", sample.of(units))
+
     def now(self) -> datetime:
         """Return the present, in UTC, by the hook's clock."""
         return utc_datetime(self.clock.now_ms())
 
     @property
     def now_ms(self) -> int:
-        """The present by Binance's clock as far as that is known, in epoch milliseconds, UTC.
-
-        It is known once Binance has refused a timestamp of this machine's clock.
-        """
+        """The present by Binance's clock as far as that is known, in epoch milliseconds, UTC."""
         return self.clock.now_ms() + self._skew.offset_ms
 
     @property
@@ -159,7 +186,9 @@ class BinanceLoanHook(BaseHook):
         with self._client(self._settings()) as client:
             return cast("list[ClosedRiskUnit]", client.run(read_closed_units()))
 
-    def iter_window(self, dataset: Dataset, window: TimeRange, risk_units: RiskUnits) -> Iterator[Record]:
+    def iter_window(
+        self, dataset: WindowedDataset, window: TimeRange, risk_units: RiskUnits
+    ) -> Iterator[Record]:
         """Yield the records of a window of any dataset, part by part, oldest part first.
 
         :param dataset: the declaration of the dataset.
@@ -171,23 +200,34 @@ class BinanceLoanHook(BaseHook):
 
         def records() -> Iterator[Record]:
             with self._client(settings) as client:
-                progress = self._progress(dataset, client)
-                for plan in self._plans(dataset, window, risk_units):
-                    yield from client.run(progress.follow(plan))
+                for plan in self._plans(client, dataset, window, risk_units):
+                    yield from client.run(plan)
 
         return records()
 
-    async def aget_window(self, dataset: Dataset, window: TimeRange, risk_units: RiskUnits) -> list[Record]:
+    async def aget_window(
+        self, dataset: WindowedDataset, window: TimeRange, risk_units: RiskUnits
+    ) -> list[Record]:
         """Return the records of :meth:`iter_window`, without blocking the event loop."""
-        # In a thread, since the import would hold up the event loop of the triggerer.
-        client_class = await asyncio.to_thread(_import_async_client)
-        settings = await self._asettings()
         records: list[Record] = []
-        async with client_class(settings, **self._client_arguments()) as client:
-            progress = self._progress(dataset, client)
-            for plan in self._plans(dataset, window, risk_units):
-                records += await client.run(progress.follow(plan))
+        async with await self._aclient() as client:
+            for plan in self._plans(client, dataset, window, risk_units):
+                records += await client.run(plan)
         return records
+
+    def sample_ltv(self, dataset: Snapshot) -> Sample:
+        """Return the LTVs of all risk units that the key sees, and when Binance was asked.
+
+        :param dataset: the declaration of the LTVs, perhaps as a poll reads it.
+        :raises BinanceLoanError: one of its subclasses, by what to do.
+        """
+        with self._client(self._settings()) as client:
+            return client.run(read_ltvs(dataset))
+
+    async def asample_ltv(self, dataset: Snapshot) -> Sample:
+        """Return what :meth:`sample_ltv` returns, without blocking the event loop."""
+        async with await self._aclient() as client:
+            return await client.run(read_ltvs(dataset))
 
     def get_conn(self) -> requests.Session:
         """Return a session with the connection's API key, proxy and certificate checks; it signs nothing."""
@@ -196,7 +236,7 @@ class BinanceLoanHook(BaseHook):
         return open_session(self._settings())
 
     def test_connection(self) -> tuple[bool, str]:
-        """Return whether the account's records can be read with this connection, and a message that says why.
+        """Return whether the account can be read with this connection, and a message that says why.
 
         It takes some seconds at most, and warns of a key that may do too much, in the log as well.
         """
@@ -207,14 +247,14 @@ class BinanceLoanHook(BaseHook):
             settings = self._settings()
             settings = replace(settings, timeout=min(settings.timeout, _TEST_TIMEOUT_S), max_wait=0)
             with self._client(settings, retry_policy=hasty) as client:
-                client.run(read_closed_units())
+                account = client.run(read_account())
                 warnings = [*settings.warnings, *_key_warnings(client)]
         except BinanceLoanError as error:
             error.conn_id = None  # the form's test button makes up an id, which says nothing to anyone
             return False, str(error)
         for warning in warnings:  # `airflow connections test` prints no message, but with --verbose the log
             self.log.warning("%s", warning)
-        return True, " ".join([*warnings, _ACCEPTED])
+        return True, " ".join([*warnings, account])
 
     def _client(self, settings: Settings, **changes: Any) -> SyncClient:
         # Imported here, since `requests` takes long to import, and DAGs are parsed without making requests.
@@ -222,51 +262,28 @@ class BinanceLoanHook(BaseHook):
 
         return SyncClient(settings, **(self._client_arguments() | changes))
 
+    async def _aclient(self) -> AsyncClient:
+        # In a thread, since the import would hold up the event loop of the triggerer.
+        module = await asyncio.to_thread(import_module, _ASYNC_CLIENT)
+        settings = await aget_settings(self, self.binance_loan_conn_id)
+        client: AsyncClient = module.AsyncClient(settings, **self._client_arguments())
+        return client
+
     def _client_arguments(self) -> dict[str, Any]:
         policy = {} if self._retry_policy is None else {"retry_policy": self._retry_policy}
-        return {"clock": self.clock, "skew": self._skew, "log": self.log, **policy}
+        shared = {"skew": self._skew, "log": self.log, "shares_log": self._shares_log}
+        return {"clock": self.clock, **shared, **policy}
 
     def _plans(
-        self, dataset: Dataset, window: TimeRange, risk_units: RiskUnits
+        self, client: BaseClient, dataset: WindowedDataset, window: TimeRange, risk_units: RiskUnits
     ) -> Iterator[Plan[list[Record]]]:
-        return read_window(dataset, window, risk_units, span_limits_ms=self._span_limits_ms)
-
-    def _progress(self, dataset: Dataset, client: BaseClient) -> Progress:
-        return Progress(dataset, client.throttle, self.clock, self.log)
+        progress = Progress(dataset, client.throttle, self.clock, self.log)
+        for plan in read_window(dataset, window, risk_units, span_limits_ms=self._span_limits_ms):
+            yield progress.follow(plan)
 
     def _settings(self) -> Settings:
         # Read again for each call, so that a rotated key works from the next one on.
-        try:
-            return parse_connection(self.get_connection(self.binance_loan_conn_id))
-        except AirflowNotFoundException:
-            # Airflow raises this also when a secrets backend or the API server fails, which may pass.
-            conn_id = conn_id_to_show(self.binance_loan_conn_id)
-            raise TransientError(
-                f"Add the {self.conn_type} connection {conn_id!r}: it was not found, or the secrets backend "
-                "did not answer.",
-                conn_id=conn_id,
-            ) from None
-
-    async def _asettings(self) -> Settings:
-        try:
-            connection = await self.aget_connection(self.binance_loan_conn_id)
-        except AirflowNotFoundException:
-            # `dag.test()` finds a connection in the database in the synchronous way only.
-            return await asyncio.to_thread(self._settings)
-        # In a thread, since masking a secret and reading a key file block.
-        parsing = asyncio.to_thread(parse_connection, connection)
-        del connection
-        try:
-            return await parsing
-        except ConfigurationError as error:
-            problem = error.with_traceback(None)  # its frames hold the connection
-        raise problem
-
-
-def _import_async_client() -> type[AsyncClient]:
-    from airflow_provider_binance_loan.client.asynchronous import AsyncClient
-
-    return AsyncClient
+        return get_settings(self, self.binance_loan_conn_id)
 
 
 def _key_warnings(client: SyncClient) -> list[str]:
@@ -278,5 +295,5 @@ def _key_warnings(client: SyncClient) -> list[str]:
         return [f"What else the key may do is unknown: {error}"]
 
 
-def _oldest_first(records: Iterable[Record]) -> list[ForceLiquidation]:
+def _oldest_first(records: Iterable[Any]) -> list[ForceLiquidation]:
     return cast("list[ForceLiquidation]", sorted(records, key=FORCE_LIQUIDATIONS.key))

@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_binance_loan.binance.declaration import Dataset
-    from airflow_provider_binance_loan.binance.time_range import TimeRange
     from airflow_provider_binance_loan.hooks import BinanceLoanHook
 
 
-def add_input(hook: BinanceLoanHook, dataset: Dataset, window: TimeRange) -> None:
-    """Report a dataset, as the connection's account sees it, as an input of the task."""
+def add_input(hook: BinanceLoanHook, dataset: Dataset, about: Mapping[str, str]) -> None:
+    """Report a dataset, as the connection's account sees it, as an input of the task.
+
+    :param about: when the records are from.
+    """
     account = quote(str(hook.binance_loan_conn_id), safe="", errors="replace")
     get_hook_lineage_collector().add_input_asset(
         context=hook,
         uri=f"binance://{account}{dataset.path}",
-        asset_extra={"window_start": window.start.isoformat(), "window_end": window.end.isoformat()},
+        asset_extra=dict(about),
     )
 
 

@@ -9,40 +9,42 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
-from airflow_provider_binance_loan.binance.fields import Field, FieldType, fields_of
+from airflow_provider_binance_loan.binance.fields import Field, Record, fields_of
 from airflow_provider_binance_loan.binance.messages import SPAN_CODES, Request
-from airflow_provider_binance_loan.binance.parser import Page, Shape, build_shape, parse_page
+from airflow_provider_binance_loan.binance.parser import Page, Shape, build_shape, parse_list, parse_page
 from airflow_provider_binance_loan.binance.time_range import DAY_MS, TimeRange
 from airflow_provider_binance_loan.exceptions import BadResponseError, ConfigurationError
 from airflow_provider_binance_loan.validation import described
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 OnBadAmount = Literal["fail", "keep"]
 
 #: The values of a record's natural key, in the order of `key_fields`. Records are sorted by it.
 Key = tuple[Any, ...]
 
+#: The column of a snapshot's records that says when Binance was asked.
+ASKED_AT: Final = "asked_at"
 
 # Binance opened in July 2017.
 _EARLIEST_MS = 1_483_228_800_000
 
 
-def _unknown(record: Mapping[str, Any]) -> None:  # noqa: ARG001 - the signature of `Dataset.start_ms`
+def _unknown(record: Mapping[str, Any]) -> None:  # noqa: ARG001 - the signature of `WindowedDataset.start_ms`
     return None
 
 
-def always_final(record: Mapping[str, Any]) -> bool:  # noqa: ARG001 - the signature of `Dataset.is_final`
+def always_final(record: Mapping[str, Any]) -> bool:  # noqa: ARG001 - the signature of `WindowedDataset.is_final`
     """Return True, for records that never change."""
     return True
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listing:
-    """A list that is read page by page, without a window.
+class Source:
+    """What one endpoint returns: rows of one kind.
 
     :param name: the name of the dataset.
     :param path: the path of the endpoint.
@@ -51,7 +53,6 @@ class Listing:
         sorted.
     :param params: parameters of every request, besides time, page and risk unit.
     :param weight: the weight of a request.
-    :param page_size: how many rows to ask for on a page: the most that Binance gives.
     :param marks: fields of which each row has at least one; the rows of other endpoints have none of them.
     """
 
@@ -61,7 +62,6 @@ class Listing:
     key_fields: tuple[str, ...]
     params: tuple[tuple[str, str | int], ...] = ()
     weight: int = 1
-    page_size: int = 100
     marks: frozenset[str] = frozenset()
 
     @property
@@ -77,24 +77,42 @@ class Listing:
             return lambda record: (record[name],)
         return itemgetter(*self.key_fields)
 
+    @cached_property
+    def _shape(self) -> Shape:
+        """What a row is parsed to."""
+        return build_shape(self.fields)
+
+    def _require_marks(self, rows: Any, name: str) -> None:
+        """Require that the rows of a list, which is called `name` in the answer, are of this endpoint.
+
+        :raises BadResponseError: one of them is not.
+        """
+        if not self.marks or not isinstance(rows, list):
+            return
+        for index, row in enumerate(rows):
+            if isinstance(row, dict) and not row.keys() & self.marks:
+                raise BadResponseError(
+                    f"Check the proxies on the way to Binance: {name}[{index}] has none of "
+                    f"{', '.join(sorted(self.marks))}, so it is not of {self.name}. Nothing was used."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing(Source):
+    """A list that is read page by page, without a window.
+
+    :param page_size: how many rows to ask for on a page: the most that Binance gives.
+    """
+
+    page_size: int = 100
+
     def parse(self, payload: Any) -> Page:
         """Return a page of records, from the JSON of an answer.
 
         :raises BadResponseError: it does not have the documented shape.
         """
-        if self.marks and isinstance(payload, dict) and isinstance(rows := payload.get("rows"), list):
-            for index, row in enumerate(rows):
-                if isinstance(row, dict) and not row.keys() & self.marks:
-                    raise BadResponseError(
-                        f"Check the proxies on the way to Binance: rows[{index}] has none of "
-                        f"{', '.join(sorted(self.marks))}, so it is not of {self.name}. Nothing was used."
-                    )
+        self._require_marks(payload.get("rows") if isinstance(payload, dict) else None, "rows")
         return parse_page(payload, self._shape, self.key_fields)
-
-    @cached_property
-    def _shape(self) -> Shape:
-        """What a row is parsed to."""
-        return build_shape(self.fields)
 
     def page_request(self, page: int, *params: tuple[str, int]) -> Request:
         """Return the request of a page, counted from 1, with further parameters in front."""
@@ -107,42 +125,35 @@ class Listing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dataset(Listing):
-    """Records of a time window.
+class Dataset(Source):
+    """Records that are landed, or waited for; of one of the two kinds below.
 
     :param table: the name of the flat table that has a row for each record.
-    :param start_ms: returns when a record starts, in epoch milliseconds; None where that is not known.
-        Whichever time Binance selects by, a record that starts after the end of a request cannot answer it.
-    :param time_ms: returns the time by which a record belongs to a window, in epoch milliseconds; None for a
-        record without a time, which belongs to the window that it was returned for.
-    :param by_risk_unit: whether `groupId` selects a risk unit, and closed units must be asked for one by one.
-    :param is_final: returns whether a record no longer changes.
-    :param max_span_ms: the longest span of one request, in milliseconds.
+    :param poll_fields: the fields that a poll reads, besides those of the key.
     :param on_bad_amount: `"fail"`, or `"keep"` for a text that is no number where an amount should be.
     :param is_poll: whether it is read again and again by whoever waits for records. Then a record is its key
-        and its times alone, so that nothing else in a row can stop the wait.
+        and the poll fields alone, so that nothing else in a row can stop the wait.
     """
 
     table: str
-    time_ms: Callable[[Mapping[str, Any]], int | None]
-    by_risk_unit: bool = True
-    start_ms: Callable[[Mapping[str, Any]], int | None] = _unknown
-    is_final: Callable[[Mapping[str, Any]], bool] = always_final
-    # Binance refuses a span of more than 100 days, and does not say whether exactly 100 passes.
-    max_span_ms: int = 99 * DAY_MS
+    poll_fields: frozenset[str] = frozenset()
     on_bad_amount: OnBadAmount = "fail"
     is_poll: bool = False
 
     @cached_property
     def _shape(self) -> Shape:
-        if not self.is_poll:
-            return build_shape(self.fields, keeps_bad_amounts=self.on_bad_amount == "keep")
-        read = [
-            field for field in self.fields if field.name in self.key_fields or field.type is FieldType.TIME
-        ]
-        return build_shape(read, keeps_others=False)
+        keeps_bad_amounts = self.is_poll or self.on_bad_amount == "keep"
+        fields = self._answered_fields
+        if self.is_poll:
+            fields = [field for field in fields if field.name in {*self.key_fields, *self.poll_fields}]
+        return build_shape(fields, keeps_others=not self.is_poll, keeps_bad_amounts=keeps_bad_amounts)
 
-    def with_bad_amounts(self, on_bad_amount: Any) -> Dataset:
+    @property
+    def _answered_fields(self) -> Sequence[Field]:
+        """The fields that Binance's answer has."""
+        return self.fields
+
+    def with_bad_amounts(self, on_bad_amount: Any) -> Self:
         """Return the same dataset with this choice of what to do about bad amounts.
 
         :raises ConfigurationError: it is neither `"fail"` nor `"keep"`.
@@ -154,9 +165,55 @@ class Dataset(Listing):
         return self if on_bad_amount == self.on_bad_amount else replace(self, on_bad_amount=on_bad_amount)
 
     @cached_property
-    def for_polls(self) -> Dataset:
-        """The same dataset as a poll reads it: keys and times alone."""
+    def for_polls(self) -> Self:
+        """The same dataset as a poll reads it: keys and poll fields alone."""
         return replace(self, is_poll=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot(Dataset):
+    """Records as they are at the moment of the request. Binance keeps no history of them.
+
+    Each record has the column `asked_at` of this package's own: when Binance was asked, by Binance's clock.
+    It is a part of the key, since two snapshots differ by it alone.
+    """
+
+    @property
+    def _answered_fields(self) -> Sequence[Field]:
+        return [field for field in self.fields if field.name != ASKED_AT]
+
+    def parse(self, payload: Any) -> list[Record]:
+        """Return the records, yet without `asked_at`, from the JSON of an answer.
+
+        :raises BadResponseError: it does not have the documented shape.
+        """
+        self._require_marks(payload, "")
+        return parse_list(payload, self._shape, [name for name in self.key_fields if name != ASKED_AT])
+
+    def request(self) -> Request:
+        """Return the request, which is dated by Binance's clock."""
+        return Request(self.path, self.params, parse=self.parse, weight=self.weight, dated=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowedDataset(Listing, Dataset):
+    """Records of a time window, which are read page by page.
+
+    :param start_ms: returns when a record starts, in epoch milliseconds; None where that is not known.
+        Whichever time Binance selects by, a record that starts after the end of a request cannot answer it.
+    :param time_ms: returns the time by which a record belongs to a window, in epoch milliseconds; None for a
+        record without a time, which belongs to the window that it was returned for.
+    :param by_risk_unit: whether `groupId` selects a risk unit, and closed units must be asked for one by one.
+    :param is_final: returns whether a record no longer changes.
+    :param max_span_ms: the longest span of one request, in milliseconds.
+    """
+
+    time_ms: Callable[[Mapping[str, Any]], int | None]
+    by_risk_unit: bool = True
+    start_ms: Callable[[Mapping[str, Any]], int | None] = _unknown
+    is_final: Callable[[Mapping[str, Any]], bool] = always_final
+    # Binance refuses a span of more than 100 days, and does not say whether exactly 100 passes.
+    max_span_ms: int = 99 * DAY_MS
 
     def span_request(self, span: TimeRange, group_id: int | None = None, page: int = 1) -> Request:
         """Return the request of a page of a span, for one risk unit or for all that are active now."""

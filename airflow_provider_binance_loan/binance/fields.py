@@ -7,8 +7,8 @@ A record is declared as a `TypedDict` whose fields are annotated with a type and
         principal: Annotated[str | None, FieldType.AMOUNT, "outstanding principal"]
 
 A field whose type excludes None is required. Another `TypedDict` is a nested object, and a list of one is a
-list of objects. From this one declaration come the parser, the Parquet schema, the flat tables and the
-documentation.
+list of objects; with `IN_INNER_ROWS` among its notes, the flat tables have no table for it. From this one
+declaration come the parser, the Parquet schema, the flat tables and the documentation.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
+#: Marks a list whose objects hold one list each: in the flat tables, its fields are in the rows of that list.
+IN_INNER_ROWS = object()
+
 
 class FieldType(Enum):
     """What a field holds; the value says what an error message expects."""
@@ -31,6 +34,7 @@ class FieldType(Enum):
     TIME = "a time in epoch milliseconds"
     AMOUNT = "a decimal number"
     RATIO = "a decimal number without a unit"
+    RATIO_OR_EMPTY = "a decimal number without a unit, or empty"
     TEXT = "a text"
     FLAG = "true or false"
     OBJECT = "an object or a list of one"
@@ -46,6 +50,7 @@ class Field:
     :param required: whether a row without it is malformed.
     :param description: what it means, for the documentation.
     :param fields: the fields of a nested object, or of the objects in a list.
+    :param in_inner_rows: whether it is a list without a flat table of its own: see `IN_INNER_ROWS`.
     """
 
     name: str
@@ -53,6 +58,7 @@ class Field:
     required: bool = False
     description: str = ""
     fields: tuple[Field, ...] = ()
+    in_inner_rows: bool = False
 
 
 @cache
@@ -90,6 +96,7 @@ def _field(name: str, hint: Any) -> Field:
             required=True,
             description=description,
             fields=fields_of(get_args(python_type)[0]),
+            in_inner_rows=any(note is IN_INNER_ROWS for note in notes),
         )
     (field_type,) = (note for note in notes if isinstance(note, FieldType))
     required = type(None) not in get_args(python_type)

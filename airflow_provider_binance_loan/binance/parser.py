@@ -16,6 +16,7 @@ from airflow_provider_binance_loan.binance.values import (
     Parser,
     Path,
     parse_decimals,
+    parse_decimals_or_empty,
     parse_integers,
 )
 from airflow_provider_binance_loan.exceptions import BadResponseError
@@ -65,8 +66,8 @@ def build_shape(
             parser = _objects_of(build(field.fields))
         else:
             parser = PARSERS[field.type]
-            if parser is parse_decimals and keeps_bad_amounts:
-                parser = partial(parse_decimals, keep_bad=True)
+            if keeps_bad_amounts and parser in {parse_decimals, parse_decimals_or_empty}:
+                parser = partial(parser, keep_bad=True)
             if field.required:
                 parser = _required(parser, field.type.value)
         parsers[field.name] = parser
@@ -86,33 +87,52 @@ def parse_page(payload: Any, shape: Shape, key_fields: Sequence[str]) -> Page:
     :raises BadResponseError: the payload does not have the documented shape; the message holds the path to
         what is wrong.
     """
-    rows: Any = None
     try:
         if not isinstance(payload, dict):
             raise MalformedError(payload, "an object", "the body")
         (total,) = parse_integers([payload.get("total")], lambda _: "total")
-        rows = payload.get("rows", ABSENT)
-        if total == 0 and (rows is ABSENT or rows is None):
-            rows = []  # as /sapi/v1/asset/transfer answers when there are none
-        if not isinstance(rows, list):
-            raise MalformedError(rows, "a list", "rows")
-        return Page(_parse_rows(rows, shape, "rows[{}]".format), total)
+    except MalformedError as error:
+        raise _bad_response(error) from None
+    rows = payload.get("rows", ABSENT)
+    if total == 0 and (rows is ABSENT or rows is None):
+        rows = []  # as /sapi/v1/asset/transfer answers when there are none
+    return Page(parse_list(rows, shape, key_fields, "rows"), total)
+
+
+def parse_list(payload: Any, shape: Shape, key_fields: Sequence[str], name: str = "") -> list[Record]:
+    """Return the rows of a list, as :func:`parse_page` does. The payload is modified in place.
+
+    :param payload: the list.
+    :param shape: the shape of a row.
+    :param key_fields: the fields by which an error message names a row.
+    :param name: the name of the list in the answer; empty where it is the answer.
+    :raises BadResponseError: the payload does not have the documented shape; the message holds the path to
+        what is wrong.
+    """
+    try:
+        if not isinstance(payload, list):
+            raise MalformedError(payload, "a list", name or "the body")
+        return _parse_rows(payload, shape, f"{name}[{{}}]".format)
     except RecursionError:
         raise BadResponseError(
             "Check what Binance changed: the answer has too many levels. Nothing of it was used.", status=200
         ) from None
     except MalformedError as error:
-        advice = "Set on_bad_amount='keep', or check" if error.may_be_kept else "Check"
-        raise BadResponseError(
-            f"{advice} what Binance changed: {error.path} is {error.received}, and should be {error.expected}"
-            f"{_in_record(rows, error.path, key_fields)}. Nothing of the answer was used.",
-            status=200,
-        ) from None
+        raise _bad_response(error, _in_record(payload, error.path, key_fields)) from None
+
+
+def _bad_response(error: MalformedError, in_record: str = "") -> BadResponseError:
+    advice = "Set on_bad_amount='keep', or check" if error.may_be_kept else "Check"
+    return BadResponseError(
+        f"{advice} what Binance changed: {error.path} is {error.received}, and should be {error.expected}"
+        f"{in_record}. Nothing of the answer was used.",
+        status=200,
+    )
 
 
 def _in_record(rows: Any, path: str, key_fields: Sequence[str]) -> str:
     """Return what names the record of a path, for people who look for it; nothing if its key is malformed."""
-    match = re.match(r"rows\[([0-9]+)\]\.", path)
+    match = re.match(r"(?:rows)?\[([0-9]+)\]\.", path)
     row = rows[int(match[1])] if match else None
     if not isinstance(row, dict) or not all(is_number(row.get(name), 0, TOO_LARGE) for name in key_fields):
         return ""

@@ -10,7 +10,7 @@ from airflow_provider_binance_loan.binance.time_range import DAY_MS, TimeRange
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_binance_loan.binance.declaration import Dataset, Key
+    from airflow_provider_binance_loan.binance.declaration import Key, WindowedDataset
     from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.exceptions import RequestRefusedError
 
@@ -25,7 +25,7 @@ class SpanLimit:
     :param known_ms: the limits that earlier reads have found, in milliseconds, by the name of the dataset.
     """
 
-    def __init__(self, dataset: Dataset, known_ms: dict[str, int]) -> None:
+    def __init__(self, dataset: WindowedDataset, known_ms: dict[str, int]) -> None:
         self._name = dataset.name
         self._known_ms = known_ms
         self._refusal: RequestRefusedError | None = None
@@ -59,7 +59,7 @@ class Part:
     :param max_rows: how many records it should hold; while it is read, it may hold twice as many.
     """
 
-    def __init__(self, dataset: Dataset, time_range: TimeRange, max_rows: float = inf) -> None:
+    def __init__(self, dataset: WindowedDataset, time_range: TimeRange, max_rows: float = inf) -> None:
         self.found: dict[Key, Record] = {}
         self.start_ms, self.end_ms = time_range
         self._time_ms = dataset.time_ms

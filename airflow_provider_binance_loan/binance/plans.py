@@ -15,7 +15,7 @@ from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.exceptions import BadResponseError, TransientError
 
 if TYPE_CHECKING:
-    from airflow_provider_binance_loan.binance.declaration import Key, Listing
+    from airflow_provider_binance_loan.binance.declaration import Key, Listing, Source
     from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.parser import Page
 
@@ -154,22 +154,22 @@ def _read_pages(listing: Listing, request: Callable[[int], Request], caps: Colle
     return _Pages(rows, length if is_regular and has_ended else 0, is_one_page)
 
 
-def by_key(listing: Listing, rows: Sequence[Record]) -> dict[Key, Record]:
+def by_key(source: Source, rows: Sequence[Record]) -> dict[Key, Record]:
     """Return the rows of one answer by their natural key.
 
     :raises BadResponseError: two different rows share the key, so that one would hide the other.
     """
-    keyed = {listing.key(row): row for row in rows}
+    keyed = {source.key(row): row for row in rows}
     if len(keyed) < len(rows):
         for row in rows:
-            key = listing.key(row)
+            key = source.key(row)
             if keyed[key] != row:
                 names = ", ".join(
-                    f"{name} {value}" for name, value in zip(listing.key_fields, key, strict=True)
+                    f"{name} {value}" for name, value in zip(source.key_fields, key, strict=True)
                 )
                 raise BadResponseError(
                     f"Report this to Binance: one answer has two different records with {names}, which "
                     "cannot be told apart. Nothing of it was used.",
-                    path=listing.path,
+                    path=source.path,
                 )
     return keyed

@@ -19,7 +19,7 @@ from airflow_provider_binance_loan.binance.time_range import TimeRange, split
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from airflow_provider_binance_loan.binance.declaration import Dataset, Key, Listing
+    from airflow_provider_binance_loan.binance.declaration import Key, Listing, WindowedDataset
     from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.risk_units import RiskUnits
 
@@ -45,7 +45,7 @@ DEFAULT_LIMITS = ReadLimits()
 
 
 def read_window(
-    dataset: Dataset,
+    dataset: WindowedDataset,
     window: TimeRange,
     risk_units: RiskUnits = "all",
     *,

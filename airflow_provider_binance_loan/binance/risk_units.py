@@ -26,16 +26,21 @@ def parse_risk_units(value: RiskUnitsArgument) -> RiskUnits:
         value = [value]
     elif not isinstance(value, Iterable) or isinstance(value, bytes):
         raise ConfigurationError(f"Give risk_units as 'all', 'active' or ids: it is {described(value)}.")
-    ids = dict.fromkeys(_parse_id(item) for item in (value.split(",") if isinstance(value, str) else value))
+    ids: dict[int, None] = {}
+    for item in value.split(",") if isinstance(value, str) else value:
+        group_id = parse_group_id(item)
+        if group_id is None:
+            raise ConfigurationError(
+                "Give risk_units as 'all', 'active' or ids, listed or comma-separated: it holds "
+                f"{shown(item)}."
+            )
+        ids[group_id] = None
     if not ids:
         raise ConfigurationError("Give risk_units as 'all', 'active' or ids: it is empty.")
     return tuple(ids)
 
 
-def _parse_id(item: object) -> int:
-    number = int(item) if isinstance(item, str) and WHOLE_NUMBER.fullmatch(item.strip()) else item
-    if type(number) is int and 0 <= number < TOO_LARGE:
-        return number
-    raise ConfigurationError(
-        f"Give risk_units as 'all', 'active' or ids, listed or comma-separated: it holds {shown(item)}."
-    )
+def parse_group_id(value: object) -> int | None:
+    """Return the id of a risk unit, from a whole number or its text; None for anything else."""
+    number = int(value) if isinstance(value, str) and WHOLE_NUMBER.fullmatch(value.strip()) else value
+    return number if type(number) is int and 0 <= number < TOO_LARGE else None

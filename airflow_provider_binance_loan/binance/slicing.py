@@ -21,7 +21,7 @@ from airflow_provider_binance_loan.exceptions import TransientError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_binance_loan.binance.declaration import Dataset
+    from airflow_provider_binance_loan.binance.declaration import WindowedDataset
     from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.messages import Request, Response
     from airflow_provider_binance_loan.binance.parser import Page
@@ -48,7 +48,7 @@ class Query(NamedTuple):
     :param floor_ms: no request starts before this time.
     """
 
-    dataset: Dataset
+    dataset: WindowedDataset
     caps: set[int]
     span_limit: SpanLimit
     floor_ms: int

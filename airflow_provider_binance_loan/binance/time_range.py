@@ -38,6 +38,11 @@ class TimeRange(NamedTuple):
         """How long it is."""
         return self.end_ms - self.start_ms
 
+    @property
+    def bounds(self) -> dict[str, str]:
+        """Its start and end as a manifest has them: `window_start` and `window_end`, ISO 8601 in UTC."""
+        return {"window_start": self.start.isoformat(), "window_end": self.end.isoformat()}
+
     def __str__(self) -> str:
         return f"[{utc_text(self.start_ms)}, {utc_text(self.end_ms)})"
 

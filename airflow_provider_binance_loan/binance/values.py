@@ -68,6 +68,13 @@ def parse_decimals(values: Sequence[Any], path: Path, *, keep_bad: bool = False)
     return [_decimal(value, path, index, keep_bad=keep_bad) for index, value in enumerate(values)]
 
 
+def parse_decimals_or_empty(
+    values: Sequence[Any], path: Path, *, keep_bad: bool = False
+) -> Sequence[str | None]:
+    """Return :func:`parse_decimals`, and None for an empty text too."""
+    return parse_decimals([None if value == "" else value for value in values], path, keep_bad=keep_bad)
+
+
 def _decimal(value: Any, path: Path, index: int, *, keep_bad: bool) -> str | None:
     if value is None:
         return None
@@ -126,6 +133,7 @@ PARSERS: Mapping[FieldType, Parser] = {
     FieldType.TIME: partial(parse_integers, expected=FieldType.TIME.value),
     FieldType.AMOUNT: parse_decimals,
     FieldType.RATIO: parse_decimals,
+    FieldType.RATIO_OR_EMPTY: parse_decimals_or_empty,
     FieldType.TEXT: _texts,
     FieldType.FLAG: _flags,
 }

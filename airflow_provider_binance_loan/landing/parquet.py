@@ -32,6 +32,7 @@ _DECIMALS = {
     FieldType.AMOUNT: pa.decimal128(38, 18),
     # A quotient may have more digits after the point, and has few before it.
     FieldType.RATIO: pa.decimal128(38, 28),
+    FieldType.RATIO_OR_EMPTY: pa.decimal128(38, 28),
 }
 _EXACT = Context(prec=38, traps=[Inexact, InvalidOperation])
 

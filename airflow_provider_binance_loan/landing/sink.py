@@ -23,14 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from airflow_provider_binance_loan.binance.declaration import Dataset
-    from airflow_provider_binance_loan.binance.time_range import TimeRange
     from airflow_provider_binance_loan.landing.formats import Content
     from airflow_provider_binance_loan.landing.parquet import Amounts, AmountTypes
     from airflow_provider_binance_loan.landing.target import Destination
 
 
 class Sink:
-    """Writes the records of a window as one object, or as one for each flat table; all of them or none.
+    """Writes records as one object, or as one for each flat table; all of them or none.
 
     :param dataset: the dataset that the records are of.
     :param destination: the object store.
@@ -80,33 +79,31 @@ class Sink:
         """The page of the object of the records in the object store's console; empty without one."""
         return self._destination.console_url(self._keys[self._tables[-1].name])
 
-    def land(self, records: Iterable[Mapping[str, Any]], window: TimeRange) -> dict[str, Any]:
-        """Write the records of a window, and return the manifest of the objects.
+    def land(self, records: Iterable[Mapping[str, Any]], about: Mapping[str, str]) -> dict[str, Any]:
+        """Write the records, and return the manifest of the objects.
 
         All records are read before the first byte is uploaded.
 
+        :param records: the records.
+        :param about: what the manifest, and the objects' metadata, say about when the records are from.
         :raises ConfigurationError: the object store refuses it, or a column cannot hold an amount exactly.
         """
-        not_final = 0
         with ExitStack() as stack:
             spools = {
                 table.name: stack.enter_context(Spool(self._format, table, self._amount_types))
                 for table in self._tables
             }
             for record in records:
-                not_final += not self._dataset.is_final(record)
                 for table, row in self._build_rows(record):
                     spools[table].write(row)
             contents = {table: spool.finish() for table, spool in spools.items()}
             if not self._replace:
                 self._refuse_existing()  # again: one may have been written during the pull
-            self._upload(spools, contents, window)
+            self._upload(spools, contents, about)
         described = {table: self._describe(table, content) for table, content in contents.items()}
         return {
             **described[self._tables[-1].name],
-            "running": not_final,
-            "window_start": window.start.isoformat(),
-            "window_end": window.end.isoformat(),
+            **about,
             **({"tables": described} if self._flatten else {}),
         }
 
@@ -132,7 +129,7 @@ class Sink:
         )
 
     def _upload(
-        self, spools: Mapping[str, Spool], contents: Mapping[str, Content], window: TimeRange
+        self, spools: Mapping[str, Spool], contents: Mapping[str, Content], about: Mapping[str, str]
     ) -> None:
         """Upload all objects. If one fails, those that did not exist before are removed again.
 
@@ -141,7 +138,7 @@ class Sink:
         created = {}
         try:
             for table, key in self._keys.items():
-                metadata = _build_metadata(contents[table], window)
+                metadata = _build_metadata(contents[table], about)
                 if self._flatten and not self._may_exist(key):
                     created[key] = metadata
                 self._upload_one(spools[table].file, key, metadata)
@@ -176,11 +173,10 @@ class Sink:
         }
 
 
-def _build_metadata(content: Content, window: TimeRange) -> dict[str, str]:
+def _build_metadata(content: Content, about: Mapping[str, str]) -> dict[str, str]:
     """Return the metadata of an object, for readers who have no manifest."""
     return {
-        "window-start": window.start.isoformat(),
-        "window-end": window.end.isoformat(),
+        **{name.replace("_", "-"): value for name, value in about.items()},
         "records": str(content.rows),
         "sha256": content.sha256,
         "provider-version": __version__,

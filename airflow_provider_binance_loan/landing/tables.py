@@ -11,12 +11,17 @@ is a row in each of three tables:
     transfers                  liquidationId=55
     liquidationTransferRecord  liquidationId=55, position=0, status="CONFIRM"
     assets                     liquidationId=55, liquidationTransferRecordPosition=0, position=0, amount="0.5"
+
+A list that is marked `IN_INNER_ROWS` has no table: each row of the list in it carries its fields as well, and
+an object of it whose own list is empty is a row in which the inner fields are null.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_binance_loan.binance.fields import Field, FieldType, Record, fields_by_name
@@ -128,15 +133,24 @@ def _flat_fields(fields: Sequence[Field]) -> tuple[Field, ...]:
     return tuple(flat)
 
 
-def _list_tables(fields: Sequence[Field], key: Sequence[Field], outer: tuple[str, ...]) -> Iterator[Table]:
+def _list_tables(
+    fields: Sequence[Field],
+    key: Sequence[Field],
+    outer: tuple[str, ...],
+    carried: Sequence[Field] = (),
+) -> Iterator[Table]:
     for field in fields:
         if field.type is FieldType.OBJECT:
             yield from _list_tables(field.fields, key, outer)
         elif field.type is FieldType.LIST:
-            yield from _list_tables(field.fields, key, (*outer, _outer_position(field.name)))
+            flat = _flat_fields(field.fields)
+            inner_carried = flat if field.in_inner_rows else ()
+            yield from _list_tables(field.fields, key, (*outer, _outer_position(field.name)), inner_carried)
+            if field.in_inner_rows:
+                continue
             positions = (*outer, _POSITION.name)
             columns = fields_by_name(key) | dict.fromkeys(positions, _POSITION)
-            for own in _flat_fields(field.fields):
+            for own in (*carried, *flat):
                 columns[unused_name(own.name, columns)] = own
             yield Table(field.name, columns, tuple(fields_by_name(key)), positions)
 
@@ -146,9 +160,9 @@ def _outer_position(table: str) -> str:
 
 
 class _FoundList(NamedTuple):
-    """A list that was found in an object, its table, and what splits its items."""
+    """A list that was found in an object, how it is declared, and what splits its items."""
 
-    table: str
+    field: Field
     items: Sequence[Mapping[str, Any]]
     split: _Splitter
 
@@ -158,7 +172,7 @@ _Splitter = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], list[_FoundLi
 
 
 def _build_splitter(fields: Sequence[Field]) -> _Splitter:
-    lists = [(field.name, _build_splitter(field.fields)) for field in fields if field.type is FieldType.LIST]
+    lists = [(field, _build_splitter(field.fields)) for field in fields if field.type is FieldType.LIST]
     objects = [
         (field.name, _build_splitter(field.fields), bool(_flat_fields(field.fields)))
         for field in fields
@@ -170,7 +184,7 @@ def _build_splitter(fields: Sequence[Field]) -> _Splitter:
 
     def split(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[_FoundList]]:
         row = dict(values)
-        found = [_FoundList(name, row.pop(name), split_item) for name, split_item in lists]
+        found = [_FoundList(field, row.pop(field.name), split_item) for field, split_item in lists]
         for name, split_object, stays in objects:
             inner_row, inner_found = split_object(row[name] if stays else row.pop(name))
             found += inner_found
@@ -181,12 +195,39 @@ def _build_splitter(fields: Sequence[Field]) -> _Splitter:
     return split
 
 
-def _list_rows(found: _FoundList, outer: Mapping[str, Any]) -> Iterator[tuple[str, Record]]:
+def _list_rows(
+    found: _FoundList,
+    outer: Mapping[str, Any],
+    carried: Mapping[str, Any] = MappingProxyType({}),
+    carried_extra: Mapping[str, Any] = MappingProxyType({}),
+) -> Iterator[tuple[str, Record]]:
+    """Yield the rows of a list, and of the lists in it.
+
+    :param outer: the columns that say where the list is.
+    :param carried: the declared fields of the object around it, where that has no table.
+    :param carried_extra: its undeclared fields, which come last, so that they take no declared name.
+    """
+    table = found.field.name
+    declared = {field.name for field in found.field.fields}
     for position, item in enumerate(found.items):
         fields, lists = found.split(item)
+        inner_outer = {**outer, _outer_position(table): position}
+        if found.field.in_inner_rows:
+            carry = {name: value for name, value in fields.items() if name in declared}
+            extra = {name: value for name, value in fields.items() if name not in declared}
+            for inner in lists:
+                # An object without inner ones is a row all the same.
+                items = inner.items or [_nulls(inner.field)]
+                yield from _list_rows(inner._replace(items=items), inner_outer, carry, extra)
+            continue
         row = {**outer, _POSITION.name: position}
-        for name, value in fields.items():
+        for name, value in chain(carried.items(), fields.items(), carried_extra.items()):
             row[unused_name(name, row) if name in row else name] = value
-        yield found.table, row
+        yield table, row
         for inner in lists:
-            yield from _list_rows(inner, {**outer, _outer_position(found.table): position})
+            yield from _list_rows(inner, inner_outer)
+
+
+def _nulls(field: Field) -> Record:
+    """Return an object of a list in which every field is null."""
+    return {inner.name: None for inner in field.fields}

@@ -161,7 +161,7 @@ def pull(number: int, start_ms: int, end_ms: int, key: str) -> dict[str, Any]:
     if number % 2:
         records = asyncio.run(BinanceLoanHook().aget_force_liquidations(start, end))
         sink = Sink(FORCE_LIQUIDATIONS, S3Destination("lake"), key)
-        return sink.land(records, TimeRange(start_ms, end_ms))
+        return sink.land(records, TimeRange(start_ms, end_ms).bounds)
     task = BinanceLoanForceLiquidationOperator(task_id="land", s3_bucket="lake", s3_key=key)
     manifest = task.execute(run_context(start, end))
     assert isinstance(manifest, dict)

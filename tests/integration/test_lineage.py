@@ -99,7 +99,7 @@ def test_openlineage_gets_the_input(conn_id: str, mocker: Any) -> None:
     mocker.patch("airflow.sdk.plugins_manager.get_hook_lineage_readers_plugins", return_value=[object])
     get_hook_lineage_collector.cache_clear()
     try:
-        add_input(BinanceLoanHook(conn_id), FORCE_LIQUIDATIONS, WINDOW)
+        add_input(BinanceLoanHook(conn_id), FORCE_LIQUIDATIONS, WINDOW.bounds)
         (source,) = get_hook_lineage_collector().collected_assets.inputs
     finally:
         get_hook_lineage_collector.cache_clear()

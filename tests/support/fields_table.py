@@ -1,6 +1,6 @@
-"""The documentation's table of fields, from the declaration of a dataset.
+"""The documentation's tables of fields, from the declarations of the datasets.
 
-`uv run python -m tests.support.fields_table` prints it, to be pasted into docs/records.md.
+`uv run python -m tests.support.fields_table` prints them, to be pasted into docs/records.md.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
+from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS
 from airflow_provider_binance_loan.binance.fields import Field, FieldType
 
 TYPES = {
@@ -16,6 +17,7 @@ TYPES = {
     FieldType.TIME: "time",
     FieldType.AMOUNT: "amount",
     FieldType.RATIO: "ratio",
+    FieldType.RATIO_OR_EMPTY: "ratio",
     FieldType.TEXT: "string",
     FieldType.FLAG: "boolean",
     FieldType.OBJECT: "object",
@@ -32,6 +34,10 @@ def rows(fields: Sequence[Field], above: str = "") -> Iterator[list[str]]:
         yield from rows(field.fields, f"{path}.")
 
 
+#: The first column's header of each table, and the fields in it.
+TABLES = {"Field": FORCE_LIQUIDATIONS.fields, "Field of an LTV": RISK_UNIT_LTVS.fields}
+
 if __name__ == "__main__":
-    lines = [["Field", "Type", "Meaning"], ["---"] * 3, *rows(FORCE_LIQUIDATIONS.fields)]
-    sys.stdout.write("".join(f"| {' | '.join(cells)} |\n" for cells in lines))
+    for header, fields in TABLES.items():
+        lines = [[header, "Type", "Meaning"], ["---"] * 3, *rows(fields)]
+        sys.stdout.write("".join(f"| {' | '.join(cells)} |\n" for cells in lines) + "\n")

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
-from airflow_provider_binance_loan.binance.declaration import Dataset
+from airflow_provider_binance_loan.binance.declaration import WindowedDataset
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.reader import ReadLimits, read_window
 from airflow_provider_binance_loan.binance.risk_units import RiskUnits
@@ -54,7 +54,7 @@ class Ledger:
         end: int,
         risk_units: RiskUnits = "all",
         *,
-        dataset: Dataset = FORCE_LIQUIDATIONS,
+        dataset: WindowedDataset = FORCE_LIQUIDATIONS,
         rows_in_memory: int = 8000,
         **options: Any,
     ) -> list[list[tuple[int, int]]]:

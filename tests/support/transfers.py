@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict
 
-from airflow_provider_binance_loan.binance.declaration import Dataset
+from airflow_provider_binance_loan.binance.declaration import WindowedDataset
 from airflow_provider_binance_loan.binance.fields import FieldType
 
 
@@ -44,7 +44,7 @@ def latest_transfer_ms(record: Mapping[str, Any]) -> int | None:
     return max((time for time in times if time), default=None)
 
 
-TRANSFERS = Dataset(
+TRANSFERS = WindowedDataset(
     name="liquidation_transfers",
     path="/sapi/v1/margin/loan-group/force-liquidation-transfer-record",
     record=TransferRecord,

@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_binance_loan.conditions import Condition, parse_condition, require_poll_interval
+from airflow_provider_binance_loan.conditions import (
+    LiquidationCondition,
+    parse_liquidation_condition,
+    require_poll_interval,
+)
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 
 SINCE_MS = int(datetime(2026, 3, 1, 9, tzinfo=UTC).timestamp() * 1000)
@@ -17,8 +21,8 @@ DAY_MS = 24 * 60 * MINUTE_MS
 SINCE = "2026-03-01T09:00:00+00:00"
 
 
-def parse(**arguments: Any) -> Condition:
-    return parse_condition(
+def parse(**arguments: Any) -> LiquidationCondition:
+    return parse_liquidation_condition(
         **{
             "since_ms": SINCE_MS,
             "wait_for": "started",
@@ -43,25 +47,25 @@ def record(group_id: int, start_ms: int, end_ms: int | None = None) -> dict[str,
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({}, Condition(since_ms=SINCE_MS)),
-        ({"risk_units": "7, 6"}, Condition(since_ms=SINCE_MS, risk_units=(7, 6))),
-        ({"risk_units": [6]}, Condition(since_ms=SINCE_MS, risk_units=(6,))),
-        ({"since_ms": 0}, Condition(since_ms=0)),
+        ({}, LiquidationCondition(since_ms=SINCE_MS)),
+        ({"risk_units": "7, 6"}, LiquidationCondition(since_ms=SINCE_MS, risk_units=(7, 6))),
+        ({"risk_units": [6]}, LiquidationCondition(since_ms=SINCE_MS, risk_units=(6,))),
+        ({"since_ms": 0}, LiquidationCondition(since_ms=0)),
         (
             {"wait_for": "finished"},
-            Condition(since_ms=SINCE_MS, wait_for="finished", lookback_ms=7 * DAY_MS),
+            LiquidationCondition(since_ms=SINCE_MS, wait_for="finished", lookback_ms=7 * DAY_MS),
         ),
         (
             {"wait_for": "finished", "lookback": timedelta()},
-            Condition(since_ms=SINCE_MS, wait_for="finished", lookback_ms=0),
+            LiquidationCondition(since_ms=SINCE_MS, wait_for="finished", lookback_ms=0),
         ),
         (
             {"wait_for": "finished", "since_ms": DAY_MS, "lookback": timedelta(days=1)},
-            Condition(since_ms=DAY_MS, wait_for="finished", lookback_ms=DAY_MS),
+            LiquidationCondition(since_ms=DAY_MS, wait_for="finished", lookback_ms=DAY_MS),
         ),
     ],
 )
-def test_parses_arguments(arguments: dict[str, Any], expected: Condition) -> None:
+def test_parses_arguments(arguments: dict[str, Any], expected: LiquidationCondition) -> None:
     """The arguments become a condition, whose lookback serves liquidations that finish alone."""
     assert parse(**arguments) == expected
 

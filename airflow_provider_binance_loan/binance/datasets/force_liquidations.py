@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
-from airflow_provider_binance_loan.binance.declaration import Dataset
+from airflow_provider_binance_loan.binance.declaration import WindowedDataset
 from airflow_provider_binance_loan.binance.fields import FieldType
 
 if TYPE_CHECKING:
@@ -72,12 +72,13 @@ def started_ms(record: Mapping[str, Any]) -> int:
     return start_ms
 
 
-FORCE_LIQUIDATIONS = Dataset(
+FORCE_LIQUIDATIONS = WindowedDataset(
     name="force_liquidations",
     path="/sapi/v1/margin/loan-group/force-liquidation",
     record=ForceLiquidation,
     key_fields=("liquidationStartTime", "groupId"),
     table="liquidations",
+    poll_fields=frozenset({"liquidationEndTime"}),
     time_ms=started_ms,
     start_ms=started_ms,
     is_final=is_finished,

@@ -57,6 +57,26 @@ def test_warns_of_a_key_that_may_do_too_much(
     assert re.search(rf"\[warning *\] {re.escape(warning)} ", line), line
 
 
+def test_accepts_the_key_of_a_parent_account(exchange: Exchange, connect: Any, clock: FakeClock) -> None:
+    """A parent account reads LTVs alone, and the message says so."""
+    exchange.add_key(ApiKey(KEY, SECRET, account="parent"))
+    connect(login=KEY, password=SECRET)
+    accepted, message = BinanceLoanHook(clock=clock).test_connection()
+    assert accepted
+    assert message.startswith("Binance accepts the key for the LTVs of its risk units alone")
+
+
+def test_refuses_a_key_that_sees_nothing(exchange: Exchange, connect: Any, clock: FakeClock) -> None:
+    """Without a risk unit, the key is of another account: the refusal of the records is what is shown."""
+    for group_id in (1, 2):
+        exchange.close(group_id)
+    exchange.add_key(ApiKey(KEY, SECRET, account="parent"))
+    connect(login=KEY, password=SECRET)
+    accepted, message = BinanceLoanHook(clock=clock).test_connection()
+    assert not accepted
+    assert message.startswith("Use the key of a credit account that is enabled for institutional loans")
+
+
 def test_logs_nothing_of_a_key_that_may_only_read(
     exchange: Exchange, connect: Any, clock: FakeClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,7 +120,6 @@ def test_accepts_a_key_whose_restrictions_are_unknown(
         ),
         ({"ip_allowed": False}, {}, [], "its permission to read and its allowed IP", "code -2015"),
         ({"can_read": False}, {}, [], "its permission to read and its allowed IP", "code -2015"),
-        ({"account": "parent"}, {}, [], "Use the key of a credit account", "code -3999"),
         (
             {},
             {},

@@ -155,7 +155,7 @@ def test_keeps_what_appears_between_the_check_and_the_write(s3: Any, *, flatten:
     s3.put_object(Bucket="lake", Key=theirs, Body=b"theirs")
     sink = Sink(FORCE_LIQUIDATIONS, BlindDestination("lake"), KEY, flatten=flatten, replace=False)
     with pytest.raises(ConfigurationError, match=f"replace=True: s3://lake/{theirs} is there already"):
-        sink.land(records(), WINDOW)
+        sink.land(records(), WINDOW.bounds)
     assert (keys(s3), body(s3, theirs)) == ([theirs], b"theirs")
 
 
@@ -178,11 +178,11 @@ def test_keeps_the_objects_of_a_run_that_succeeded(s3: Any, some: list[Any]) -> 
     """A run that fails does not remove what another run wrote in the meantime, not even the same bytes."""
 
     def other_run() -> None:
-        Sink(FORCE_LIQUIDATIONS, S3Destination("lake"), "b.jsonl", flatten=True).land(some, WINDOW)
+        Sink(FORCE_LIQUIDATIONS, S3Destination("lake"), "b.jsonl", flatten=True).land(some, WINDOW.bounds)
 
     sink = Sink(FORCE_LIQUIDATIONS, FailingDestination(other_run), "b.jsonl", flatten=True)
     with pytest.raises(RuntimeError, match="on the way"):
-        sink.land([record()], WINDOW)
+        sink.land([record()], WINDOW.bounds)
     assert keys(s3) == sorted(f"{table}/b.jsonl" for table in TABLES)
 
 
@@ -195,5 +195,7 @@ def test_keeps_an_old_object_that_a_check_missed(s3: Any) -> None:
 
     s3.put_object(Bucket="lake", Key="liquidations/b.jsonl", Body=b"old")
     with pytest.raises(RuntimeError, match="on the way"):
-        Sink(FORCE_LIQUIDATIONS, Forgetful(lambda: None), "b.jsonl", flatten=True).land([record()], WINDOW)
+        Sink(FORCE_LIQUIDATIONS, Forgetful(lambda: None), "b.jsonl", flatten=True).land(
+            [record()], WINDOW.bounds
+        )
     assert keys(s3) == ["liquidations/b.jsonl"]

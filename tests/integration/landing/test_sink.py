@@ -33,7 +33,7 @@ def open_sink(key: str, *, bucket: str = "lake", **arguments: Any) -> Sink:
 
 
 def land(key: str, some: list[dict[str, Any]], **arguments: Any) -> dict[str, Any]:
-    return open_sink(key, **arguments).land(iter(some), WINDOW)
+    return open_sink(key, **arguments).land(iter(some), WINDOW.bounds)
 
 
 def keys(s3: Any) -> list[str]:
@@ -102,7 +102,6 @@ def test_lands_the_records(s3: Any, tmp_path: Path, key: str, some: list[dict[st
         "uri": f"s3://lake/{key}",
         "s3_uri": f"s3://lake/{key}",
         "records": len(some),
-        "running": 2 if some else 0,
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
         "window_start": "2026-03-01T11:00:00+00:00",
@@ -133,7 +132,6 @@ def test_lands_three_tables(s3: Any, tmp_path: Path, key: str, some: list[dict[s
         }
     of_liquidations = manifest["tables"]["liquidations"]
     assert {name: manifest[name] for name in of_liquidations} == of_liquidations
-    assert manifest["running"] == (2 if some else 0)
 
 
 def test_puts_the_tables_where_the_key_says(s3: Any) -> None:
@@ -203,7 +201,7 @@ def test_lands_nothing_when_the_records_break_off(s3: Any, key: str, *, flatten:
         raise RuntimeError("halfway")
 
     with pytest.raises(RuntimeError, match="halfway"):
-        open_sink(key, flatten=flatten).land(breaks_off(), WINDOW)
+        open_sink(key, flatten=flatten).land(breaks_off(), WINDOW.bounds)
     assert keys(s3) == []
 
 
@@ -239,10 +237,10 @@ def test_leaves_none_of_the_tables_when_one_upload_fails(s3: Any, table: str) ->
     lake = FailingDestination(table)
     s3.put_object(Bucket="lake", Key=f"{TABLES[0]}/old.parquet", Body=b"old")
     with pytest.raises(RuntimeError, match="on the way"):
-        Sink(FORCE_LIQUIDATIONS, lake, "new.parquet", flatten=True).land(SOME, WINDOW)
+        Sink(FORCE_LIQUIDATIONS, lake, "new.parquet", flatten=True).land(SOME, WINDOW.bounds)
     assert keys(s3) == [f"{TABLES[0]}/old.parquet"]
     with pytest.raises(RuntimeError, match="on the way"):
-        Sink(FORCE_LIQUIDATIONS, lake, "old.parquet", flatten=True).land(SOME, WINDOW)
+        Sink(FORCE_LIQUIDATIONS, lake, "old.parquet", flatten=True).land(SOME, WINDOW.bounds)
     assert keys(s3) == [f"{TABLES[0]}/old.parquet"]
 
 
@@ -259,7 +257,7 @@ def test_refuses_an_object_that_was_written_during_the_pull(s3: Any) -> None:
     sink = open_sink("a.jsonl", replace=False)
     s3.put_object(Bucket="lake", Key="a.jsonl", Body=b"theirs")
     with pytest.raises(ConfigurationError, match=r"s3://lake/a\.jsonl is there already"):
-        sink.land(SOME, WINDOW)
+        sink.land(SOME, WINDOW.bounds)
     assert body(s3, "s3://lake/a.jsonl") == b"theirs"
 
 

@@ -32,7 +32,7 @@ def test_names_the_folder_that_is_full(full_disk: None, key: str, records: int, 
     lake = MemoryDestination()
     some = (record(number, comment=os.urandom(500).hex()) for number in range(records))
     with pytest.raises(TransientError) as caught:
-        Sink(FORCE_LIQUIDATIONS, lake, key, flatten=flatten).land(some, WINDOW)
+        Sink(FORCE_LIQUIDATIONS, lake, key, flatten=flatten).land(some, WINDOW.bounds)
     assert str(caught.value).startswith(f"Free space in {tempfile.gettempdir()}, or set TMPDIR to another ")
     assert "No space left on device" in str(caught.value)
     assert lake.uploads == []
@@ -45,7 +45,7 @@ def test_names_tmpdir_when_no_folder_can_be_written_to(
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "none")])
     with pytest.raises(TransientError, match=r"^Set TMPDIR to a folder .*No usable temporary directory"):
-        Sink(FORCE_LIQUIDATIONS, MemoryDestination(), "a.jsonl").land([record()], WINDOW)
+        Sink(FORCE_LIQUIDATIONS, MemoryDestination(), "a.jsonl").land([record()], WINDOW.bounds)
 
 
 def test_leaves_errors_of_the_pull_as_they_are(full_disk: None) -> None:
@@ -56,4 +56,4 @@ def test_leaves_errors_of_the_pull_as_they_are(full_disk: None) -> None:
         raise ConnectionResetError("Binance")
 
     with pytest.raises(ConnectionResetError, match="Binance"):
-        Sink(FORCE_LIQUIDATIONS, MemoryDestination(), "a.jsonl").land(breaks_off(), WINDOW)
+        Sink(FORCE_LIQUIDATIONS, MemoryDestination(), "a.jsonl").land(breaks_off(), WINDOW.bounds)

@@ -18,7 +18,7 @@ from airflow_provider_binance_loan.binance.datasets.force_liquidations import FO
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.landing.sink import Sink
 from tests.support.destinations import MemoryDestination
-from tests.support.records import WINDOW, record, records
+from tests.support.records import WINDOW, record
 from tests.support.transfers import TRANSFERS, transfer_records
 
 TABLES = ("assets", "liquidationTransferRecord", "liquidation_transfers")
@@ -33,12 +33,11 @@ def lake() -> MemoryDestination:
 @pytest.mark.parametrize("key", ["a.jsonl", "a.jsonl.gz", "a.parquet"])
 def test_lands_another_dataset(lake: MemoryDestination, key: str, some: list[dict[str, Any]]) -> None:
     """Whole records of a second dataset are read back as they were, and the manifest has no address of S3."""
-    manifest = Sink(TRANSFERS, lake, key).land(iter(some), WINDOW)
+    manifest = Sink(TRANSFERS, lake, key).land(iter(some), WINDOW.bounds)
     body = lake.objects[key]
     assert manifest == {
         "uri": f"memory://lake/{key}",
         "records": len(some),
-        "running": 0,
         "bytes": len(body),
         "sha256": hashlib.sha256(body).hexdigest(),
         "window_start": "2026-03-01T11:00:00+00:00",
@@ -65,7 +64,7 @@ def summary(one: dict[str, Any]) -> Any:
 
 def test_lands_the_flat_tables_of_another_dataset(lake: MemoryDestination, tmp_path: Any) -> None:
     """Each level of lists is an object, and joined by key and positions they say what the records said."""
-    manifest = Sink(TRANSFERS, lake, "t/dt=1/a.parquet", flatten=True).land(transfer_records(), WINDOW)
+    manifest = Sink(TRANSFERS, lake, "t/dt=1/a.parquet", flatten=True).land(transfer_records(), WINDOW.bounds)
     assert {table: entry["uri"] for table, entry in manifest["tables"].items()} == {
         table: f"memory://lake/t/{table}/dt=1/a.parquet" for table in TABLES
     }
@@ -93,15 +92,9 @@ def test_lands_the_flat_tables_of_another_dataset(lake: MemoryDestination, tmp_p
 @pytest.mark.parametrize("dataset", [FORCE_LIQUIDATIONS, TRANSFERS], ids=lambda dataset: dataset.name)
 def test_uploads_the_table_of_the_records_last(lake: MemoryDestination, dataset: Any) -> None:
     """Once the object of the records exists, all others do."""
-    Sink(dataset, lake, "{table}.jsonl", flatten=True).land([], WINDOW)
+    Sink(dataset, lake, "{table}.jsonl", flatten=True).land([], WINDOW.bounds)
     assert lake.uploads[-1] == f"{dataset.table}.jsonl"
     assert len(lake.uploads) == 3
-
-
-def test_counts_records_that_are_not_final(lake: MemoryDestination) -> None:
-    """What is still running is what the dataset declares as not final."""
-    manifest = Sink(FORCE_LIQUIDATIONS, lake, "a.jsonl").land(records(), WINDOW)
-    assert (manifest["records"], manifest["running"]) == (4, 2)
 
 
 def test_checks_every_key_before_there_are_records(lake: MemoryDestination) -> None:
@@ -125,7 +118,7 @@ def test_lands_nothing_when_the_records_break_off(lake: MemoryDestination, *, fl
         raise RuntimeError("halfway")
 
     with pytest.raises(RuntimeError, match="halfway"):
-        Sink(FORCE_LIQUIDATIONS, lake, "a.jsonl", flatten=flatten).land(breaks_off(), WINDOW)
+        Sink(FORCE_LIQUIDATIONS, lake, "a.jsonl", flatten=flatten).land(breaks_off(), WINDOW.bounds)
     assert lake.uploads == []
 
 
@@ -135,7 +128,7 @@ def test_removes_what_it_uploaded_before_a_failure(table: str) -> None:
     lake = MemoryDestination(failing=f"{table}/a.jsonl")
     lake.objects["assets/a.jsonl"] = b"old"
     with pytest.raises(ConnectionError):
-        Sink(TRANSFERS, lake, "a.jsonl", flatten=True).land(transfer_records(), WINDOW)
+        Sink(TRANSFERS, lake, "a.jsonl", flatten=True).land(transfer_records(), WINDOW.bounds)
     assert list(lake.objects) == ["assets/a.jsonl"]
 
 
@@ -143,7 +136,7 @@ def test_removes_nothing_that_may_have_existed() -> None:
     """Where it cannot be found out what existed, the objects that were uploaded stay."""
     lake = MemoryDestination(failing="liquidation_transfers/a.jsonl", secretive=True)
     with pytest.raises(ConnectionError):
-        Sink(TRANSFERS, lake, "a.jsonl", flatten=True).land(transfer_records(), WINDOW)
+        Sink(TRANSFERS, lake, "a.jsonl", flatten=True).land(transfer_records(), WINDOW.bounds)
     assert list(lake.objects) == ["assets/a.jsonl", "liquidationTransferRecord/a.jsonl"]
 
 
