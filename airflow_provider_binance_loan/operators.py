@@ -1,49 +1,43 @@
-"""The operators: a run's window of a dataset, to XCom or to objects in S3."""
+"""The operators: what they read, to XCom or to objects in S3."""
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
-from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pendulum
-from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
+from airflow_provider_binance_loan.base_operator import BinanceLoanLandingOperator
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
+from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS
 from airflow_provider_binance_loan.binance.risk_units import parse_risk_units
-from airflow_provider_binance_loan.exceptions import ConfigurationError, PermanentError
-from airflow_provider_binance_loan.hooks import BinanceLoanHook
-from airflow_provider_binance_loan.landing.s3 import S3Destination
-from airflow_provider_binance_loan.landing.s3_arguments import parse_s3_location
-from airflow_provider_binance_loan.landing.sink import Sink
-from airflow_provider_binance_loan.landing.xcom import collect_for_xcom, require_max_xcom_records
-from airflow_provider_binance_loan.lineage import add_input, add_to_asset_events
-from airflow_provider_binance_loan.links import S3ObjectLink
-from airflow_provider_binance_loan.validation import require_bool, shown
+from airflow_provider_binance_loan.binance.time_range import utc_datetime, utc_text
+from airflow_provider_binance_loan.exceptions import ConfigurationError
+from airflow_provider_binance_loan.lineage import add_input
+from airflow_provider_binance_loan.validation import require_bool
 from airflow_provider_binance_loan.windows import resolve_window
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import jinja2
     from airflow.sdk import Context
 
-    from airflow_provider_binance_loan.binance.declaration import Dataset, OnBadAmount
+    from airflow_provider_binance_loan.binance.declaration import WindowedDataset
     from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.risk_units import RiskUnits
     from airflow_provider_binance_loan.binance.time_range import TimeRange
-    from airflow_provider_binance_loan.landing.formats import FileFormat
-    from airflow_provider_binance_loan.landing.parquet import Amounts
     from airflow_provider_binance_loan.windows import ResolvedWindow
 
-# They are of no use without `s3_key`.
-_S3_ARGUMENTS = ("s3_bucket", "file_format", "flatten", "encrypt", "acl_policy", "s3_extra_args")
+# When Binance was asked, in the key of an object: `{asked_at}`, or with a format as `strftime` takes it.
+_ASKED_AT = re.compile(r"\{asked_at(?::([^{}]+))?\}")
 
 
-class BinanceLoanDatasetOperator(BaseOperator):
-    """Pull the run's window of a dataset: the base of the operators, which add the attribute `dataset`.
+class BinanceLoanDatasetOperator(BinanceLoanLandingOperator):
+    """Pull the run's window of a dataset: the base of the operators that add the attribute `dataset`.
 
     Without `s3_key` the list of records goes to XCom, `[]` when there are none. With it the records go to S3,
     as JSON Lines or Parquet, and XCom gets a manifest: `uri` (the same as `s3_uri`), `records`, how many of
@@ -56,56 +50,22 @@ class BinanceLoanDatasetOperator(BaseOperator):
     `dt={{ window_start | ds }}/records.parquet` works in every kind of run. The rendered templates of a run
     show its window as `window`.
 
+    `risk_units` is `"all"`, also those that are closed by now; `"active"`, those that are active now; or ids.
+    With `replace=False`, and an object that exists, the task fails before any request to Binance. The other
+    arguments are those of :class:`.BinanceLoanLandingOperator`.
+
     :param start: where the window starts, a datetime or ISO 8601 text, with time zone; empty for the run's
         own. (templated)
     :param end: where it ends; likewise. (templated)
     :param lookback: how much earlier to start, to fetch again records that were not final last time.
         `window_start` is then earlier as well.
-    :param risk_units: `"all"`, also those that are closed by now; `"active"`, those that are active now; or
-        ids, as a list or separated by commas. (templated)
-    :param on_bad_amount: what to do about a text that is no number where an amount should be, such as
-        `"INF"`: `"fail"` the task, or `"keep"` the text, which Parquet can hold in a column of strings only.
-    :param s3_bucket: the bucket, when `s3_key` is not a whole URL. (templated)
-    :param s3_key: a key in `s3_bucket`, or a whole `s3://bucket/key`. (templated)
-    :param file_format: `"jsonl"`, `"jsonl.gz"` or `"parquet"`, where the key does not end in `.jsonl`,
-        `.ndjson` or `.json`, each with or without `.gz`, or in `.parquet`.
-    :param flatten: whether to write flat tables, each as an object, and not one object of nested records. The
-        table's name takes the place of `{table}` in the key; without that it is a folder before the first
-        `name=value` folder, or else before the file.
-    :param parquet_amounts: `"decimal"`, which is `decimal128(38, 18)`, and for LTVs `decimal128(38, 28)`, and
-        fails the task on an amount that it cannot hold exactly; `"string"`, digit for digit; or one of these
-        for each of some columns, such as `{"interest": "string"}`.
-    :param replace: whether to overwrite the object; when False and it exists, the task fails before any
-        request to Binance.
     :param skip_if_empty: whether to write nothing, and skip the task, when there are no records. By default
         an object without records is written, so that an empty window differs from one that was never pulled.
-    :param encrypt: whether S3 encrypts the object with keys of its own (AES256).
-    :param acl_policy: a canned ACL for the object.
-    :param s3_extra_args: further arguments of boto3's upload, such as `{"StorageClass": "STANDARD_IA",
-        "Tagging": "team=risk"}`. (templated)
-    :param aws_conn_id: the connection for S3. (templated)
-    :param verify: certificate checks of the S3 endpoint: True, False, or the path of a CA bundle.
-    :param max_xcom_records: how many records may go to XCom; with more the task fails and writes nothing.
-    :param binance_loan_conn_id: the connection that holds the credit account's API key. (templated)
     """
 
-    dataset: ClassVar[Dataset]
+    dataset: ClassVar[WindowedDataset]
 
-    template_fields: Sequence[str] = (
-        "start",
-        "end",
-        "window",
-        "risk_units",
-        "s3_bucket",
-        "s3_key",
-        "s3_extra_args",
-        "aws_conn_id",
-        "binance_loan_conn_id",
-    )
-    template_fields_renderers: ClassVar[dict[str, str]] = {"s3_extra_args": "json"}
-    operator_extra_links: Collection[Any] = (S3ObjectLink(),)
-    ui_color = "#f8d12f"
-    ui_fgcolor = "#1e2026"
+    template_fields: Sequence[str] = ("start", "end", "window", *BinanceLoanLandingOperator.template_fields)
 
     def __init__(
         self,
@@ -113,123 +73,44 @@ class BinanceLoanDatasetOperator(BaseOperator):
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         lookback: timedelta = timedelta(),
-        risk_units: str | int | Iterable[int | str] = "all",
-        on_bad_amount: OnBadAmount = "fail",
-        s3_bucket: str | None = None,
-        s3_key: str | None = None,
-        file_format: FileFormat | None = None,
-        flatten: bool = False,
-        parquet_amounts: Amounts = "decimal",
-        replace: bool = True,
         skip_if_empty: bool = False,
-        encrypt: bool = False,
-        acl_policy: str | None = None,
-        s3_extra_args: Mapping[str, Any] | None = None,
-        aws_conn_id: str | None = "aws_default",
-        verify: bool | str | None = None,
-        max_xcom_records: int = 1000,
-        binance_loan_conn_id: str = BinanceLoanHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.start = start
         self.end = end
         self.lookback = lookback
-        self.risk_units = risk_units
-        self.on_bad_amount = on_bad_amount
-        self.s3_bucket = s3_bucket
-        self.s3_key = s3_key
-        self.file_format = file_format
-        self.flatten = flatten
-        self.parquet_amounts = parquet_amounts
-        self.replace = replace
         self.skip_if_empty = skip_if_empty
-        self.encrypt = encrypt
-        self.acl_policy = acl_policy
-        self.s3_extra_args = s3_extra_args
-        self.aws_conn_id = aws_conn_id
-        self.verify = verify
-        self.max_xcom_records = max_xcom_records
-        self.binance_loan_conn_id = binance_loan_conn_id
         self.window = ""  # shown among the rendered templates of a run
-        self.s3_object_url = ""
-
-    @cached_property
-    def hook(self) -> BinanceLoanHook:
-        """The hook that reads the records."""
-        return BinanceLoanHook(self.binance_loan_conn_id)
-
-    def execute(self, context: Context) -> list[dict[str, Any]] | dict[str, Any]:
-        """Pull the window and return the records, or the manifest of the object that holds them.
-
-        :raises AirflowFailException: an argument or the connection is wrong, or Binance or S3 refuses the
-            request or the key; a retry could not help, and might lead to a ban.
-        :raises AirflowSkipException: there are no records, and `skip_if_empty` is set.
-        :raises BinanceLoanError: anything else; Airflow retries the task as the DAG says.
-        """
-        try:
-            return self._pull(context)
-        except PermanentError as error:
-            # The error's own traceback would say the same again.
-            raise AirflowFailException(str(error)) from None
 
     def _pull(self, context: Context) -> list[Any] | dict[str, Any]:
-        self._require_arguments()
+        require_bool(self.skip_if_empty, "skip_if_empty")
         risk_units = parse_risk_units(self.risk_units)
         dataset = self.dataset.with_bad_amounts(self.on_bad_amount)
         resolved = self._resolve_window(context)
         window = resolved.window
         self.log.info("Window %s.", resolved)
         if self.s3_key is None:
-            records = collect_for_xcom(self._read(dataset, window, risk_units), self.max_xcom_records)
-            self.log.info("Pulled %s.", _count(len(records)))
-            return records
-        sink = self._open_sink(self.s3_key)
-        manifest = sink.land(self._read(dataset, window, risk_units), window)
-        self.s3_object_url = sink.console_url
-        self.log.info("Landed %s in %s.", _count(manifest["records"]), manifest["uri"])
-        add_to_asset_events(context, self.outlets, manifest)
-        return manifest
+            return self._collect(self._read(dataset, window, risk_units))
+        sink = self._open_sink(self.dataset, self.s3_key)
+        running = 0
 
-    def _require_arguments(self) -> None:
-        for name in ("flatten", "replace", "skip_if_empty", "encrypt"):
-            require_bool(getattr(self, name), name)
-        if self.s3_key is not None:
-            return
-        for name in _S3_ARGUMENTS:
-            if value := getattr(self, name):
-                raise ConfigurationError(
-                    f"Add s3_key, or leave out {name}: it is {shown(value)}, and of use in S3 only."
-                )
-        require_max_xcom_records(self.max_xcom_records)
+        def counted() -> Iterator[Record]:
+            nonlocal running
+            for record in self._read(dataset, window, risk_units):
+                running += not dataset.is_final(record)
+                yield record
 
-    def _read(self, dataset: Dataset, window: TimeRange, risk_units: RiskUnits) -> Iterator[Record]:
-        add_input(self.hook, dataset, window)
+        manifest = sink.land(counted(), window.bounds)
+        return self._report(sink, manifest | {"running": running}, context)
+
+    def _read(self, dataset: WindowedDataset, window: TimeRange, risk_units: RiskUnits) -> Iterator[Record]:
+        add_input(self.hook, dataset, window.bounds)
         records = self.hook.iter_window(dataset, window, risk_units)
         first = next(records, None)
         if first is None and self.skip_if_empty:
             raise AirflowSkipException("The window holds no records, and skip_if_empty is set.")
         return chain(() if first is None else (first,), records)
-
-    def _open_sink(self, s3_key: str) -> Sink:
-        bucket, key = parse_s3_location(self.s3_bucket, s3_key)
-        destination = S3Destination(
-            bucket,
-            aws_conn_id=self.aws_conn_id,
-            verify=self.verify,
-            encrypt=self.encrypt,
-            acl_policy=self.acl_policy,
-            extra_args=self.s3_extra_args,
-        )
-        return Sink(
-            self.dataset,
-            destination,
-            key,
-            file_format=self.file_format,
-            flatten=self.flatten,
-            amounts=self.parquet_amounts,
-            replace=self.replace,
-        )
 
     def _resolve_window(self, context: Context) -> ResolvedWindow:
         return resolve_window(context, start=self.start, end=self.end, lookback=self.lookback)
@@ -242,8 +123,7 @@ class BinanceLoanDatasetOperator(BaseOperator):
         jinja_env: jinja2.Environment,
         seen_oids: set[int],
     ) -> None:
-        # Airflow calls this for plain and for mapped tasks alike. The window's own arguments are rendered
-        # first, so that all others may use the window.
+        # The window's own arguments are rendered first, so that all others may use the window.
         if parent is self:
             super()._do_render_template_fields(self, ("start", "end"), context, jinja_env, seen_oids)
             try:
@@ -256,10 +136,7 @@ class BinanceLoanDatasetOperator(BaseOperator):
                 window_end=pendulum.instance(resolved.window.end),
             )
             template_fields = [name for name in template_fields if name not in {"start", "end", "window"}]
-        wants_s3 = self.s3_key is not None
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
-        if wants_s3 and self.s3_key is None:  # rendered as a native object; the records must not go to XCom
-            self.s3_key = "None"
 
 
 class BinanceLoanForceLiquidationOperator(BinanceLoanDatasetOperator):
@@ -275,5 +152,49 @@ class BinanceLoanForceLiquidationOperator(BinanceLoanDatasetOperator):
     dataset = FORCE_LIQUIDATIONS
 
 
-def _count(records: int) -> str:
-    return f"{records} record{'' if records == 1 else 's'}"
+class BinanceLoanLtvOperator(BinanceLoanLandingOperator):
+    """Take a snapshot of the LTVs of risk units, at the moment when the task runs.
+
+    Binance keeps no history of LTVs: what no snapshot shows is gone. A run at 2026-03-01 09:17 UTC has one
+    record for each active risk unit that the key sees, with `asked_at`, the time by Binance's clock. The key
+    of the parent account sees all its risk units, that of a credit account its own. The flat tables are
+    `risk_units`, `wallets` and `liabilities`.
+
+    A retry, or a task that is cleared, takes another snapshot: Airflow's dates of the run say nothing of when
+    that was. The manifest says it, as `asked_at`, and the key can: `{asked_at}` in `s3_key` becomes
+    `20260301T091700123Z`, and `{asked_at:%Y-%m-%d}` the date in UTC; any format of `strftime` may stand
+    there. With a key that names the run alone, the later snapshot replaces the earlier one.
+
+    `risk_units` is `"all"` that the key sees, or ids; those without a record are named in the log. The other
+    arguments, and what is returned, are those of :class:`.BinanceLoanLandingOperator`.
+    """
+
+    dataset = RISK_UNIT_LTVS
+
+    def _pull(self, context: Context) -> list[Any] | dict[str, Any]:
+        risk_units = parse_risk_units(self.risk_units)
+        dataset = self.dataset.with_bad_amounts(self.on_bad_amount)
+        sample = self.hook.sample_ltv(dataset)
+        asked_at = utc_datetime(sample.asked_at_ms)
+        about = {"asked_at": asked_at.isoformat()}
+        add_input(self.hook, dataset, about)
+        records = sample.of(risk_units)
+        self.log.info("Binance was asked at %s.", utc_text(sample.asked_at_ms))
+        if missing := sample.missing(risk_units):
+            named = ", ".join(map(str, missing))
+            self.log.warning("No LTV of risk units %s: closed, or not seen by this key.", named)
+        if self.s3_key is None:
+            return self._collect(records)
+        sink = self._open_sink(dataset, _dated(self.s3_key, asked_at))
+        return self._report(sink, sink.land(records, about), context)
+
+
+def _dated(key: str, asked_at: datetime) -> str:
+    """Return the key of a snapshot's object, with when Binance was asked in place of `{asked_at}`."""
+
+    def text(match: re.Match[str]) -> str:
+        if match[1]:
+            return asked_at.strftime(match[1])
+        return f"{asked_at:%Y%m%dT%H%M%S}{asked_at.microsecond // 1000:03}Z"
+
+    return _ASKED_AT.sub(text, key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import inspect
 import io
 import json
 import os
@@ -16,12 +15,14 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_provider_binance_loan import operators
+from airflow_provider_binance_loan.base_operator import BinanceLoanLandingOperator
 from airflow_provider_binance_loan.landing.s3 import S3Destination
 from airflow_provider_binance_loan.operators import (
-    BinanceLoanDatasetOperator,
     BinanceLoanForceLiquidationOperator,
+    BinanceLoanLtvOperator,
 )
 from airflow_provider_binance_loan.sandbox.exchange import ApiKey, Exchange
+from tests.support.arguments import keyword_arguments
 from tests.support.clock import HOUR, NOW
 from tests.support.connections import aws_connection, binance_connection
 from tests.support.operators import fill
@@ -191,8 +192,9 @@ def binance_loan_conn_id(bench: Bench, run: Run) -> None:
     assert len(run()) == 2
 
 
-OPERATORS = [BinanceLoanForceLiquidationOperator]
-CASES = [(operator, name) for operator in OPERATORS for name in PROOFS]
+OPERATORS = [BinanceLoanForceLiquidationOperator, BinanceLoanLtvOperator]
+# What is shared is proved once; the LTVs' own behaviour has tests of its own.
+CASES = [(BinanceLoanForceLiquidationOperator, name) for name in PROOFS]
 
 
 @pytest.mark.parametrize(("operator", "name"), CASES)
@@ -217,9 +219,8 @@ def test_an_argument_acts(
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_each_argument_has_a_proof(operator: type[Any]) -> None:
     """An argument that is new needs a proof above, with a value that is not its default."""
-    parameters = inspect.signature(operator.__mro__[1].__init__).parameters
-    own = {name: one.default for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY}
-    assert own.keys() == PROOFS.keys()
+    own = keyword_arguments(operator)
+    assert own.keys() <= PROOFS.keys()
     assert [name for name, default in own.items() if default == PROOFS[name].value] == []
 
 
@@ -231,5 +232,5 @@ def test_each_operator_is_proved() -> None:
 def is_operator(thing: Any) -> bool:
     """Return whether it is an operator of a dataset, and not their base."""
     return (
-        isinstance(thing, type) and issubclass(thing, BinanceLoanDatasetOperator) and "dataset" in vars(thing)
+        isinstance(thing, type) and issubclass(thing, BinanceLoanLandingOperator) and "dataset" in vars(thing)
     )

@@ -63,6 +63,15 @@ def test_lands_the_records(exchange: Exchange, s3: Any, count: int) -> None:
     assert operator(s3_key="s3://lake/a/b.jsonl.gz").execute(run_context()) == manifest
 
 
+def test_counts_what_is_still_running(exchange: Exchange, s3: Any) -> None:
+    """The manifest, and so the event of an asset, says how many records may still change."""
+    fill(exchange, 2)
+    exchange.add_liquidation(2, START_MS + 1)
+    manifest = operator(s3_key="s3://lake/a.jsonl").execute(run_context())
+    assert isinstance(manifest, dict)
+    assert (manifest["records"], manifest["running"]) == (3, 1)
+
+
 def test_reads_the_documented_example(exchange: Exchange) -> None:
     """The window of the documented example holds its record, digit for digit."""
     exchange.add_unit(6)
