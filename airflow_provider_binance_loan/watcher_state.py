@@ -1,125 +1,57 @@
-"""What a watcher remembers across polls and restarts: the liquidations that it has fired events for."""
+"""How what a watcher remembers survives restarts: in the state store of its asset."""
 
 from __future__ import annotations
 
 import asyncio
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from airflow.sdk import Asset
 
-from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS, is_finished
-from airflow_provider_binance_loan.binance.time_range import utc_datetime
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.polling import one_line
-from airflow_provider_binance_loan.validation import LATEST_S, is_number, shown
+from airflow_provider_binance_loan.validation import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from airflow.sdk.types import Logger
 
-    from airflow_provider_binance_loan.binance.declaration import Key
-    from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.client.clock import Clock
 
-# The version of the JSON that `FiredEvents.to_json` returns; JSON without a version is of version 1.
+# The version of the JSON that is stored; JSON without a version is of version 1.
 STATE_VERSION = 1
 
-_LATEST_MS = LATEST_S * 1000
 # The triggerer sends a yielded event to Airflow's database within a second or two.
 _HANDOVER_S = 3.0
 # How often the log repeats that the state store fails.
 _REPEAT_S = 600.0
 
 
-class FiredEvents:
-    """The liquidations that a watcher has fired events for, among those since an instant.
-
-    :param since_ms: the instant, in epoch milliseconds, UTC; earlier liquidations fire no event.
-    :param keys: the natural keys of those that were fired for, each with whether its finish was too.
-    """
-
-    def __init__(self, since_ms: int, keys: dict[Key, bool] | None = None) -> None:
-        self.since_ms = since_ms
-        self.keys = keys or {}
-
-    @classmethod
-    def from_json(cls, value: Any) -> FiredEvents:
-        """Return what :meth:`to_json` returned, also before it had a version.
-
-        :raises ValueError: it is something else; the text says what, and goes with "the state".
-        """
-        if not isinstance(value, dict):
-            raise ValueError(f"is {shown(value)}, and should be an object")  # noqa: TRY004 - one error for all
-        version = value.get("version", STATE_VERSION)
-        if version != STATE_VERSION or type(version) is not int:
-            raise ValueError(
-                f"is of version {shown(version)}, and this package reads version {STATE_VERSION}"
-            )
-        since_ms, fired = value.get("since_ms"), value.get("fired")
-        if not _is_instant(since_ms):
-            raise ValueError(f"has {shown(since_ms)} as since_ms, which is not a time")
-        if not isinstance(fired, list):
-            raise ValueError(f"has {shown(fired)} as fired, which is not a list")  # noqa: TRY004
-        keys: dict[Key, bool] = {}
-        for item in fired:
-            match item:
-                case [start_ms, group_id, bool(finished)] if _is_instant(start_ms) and type(group_id) is int:
-                    keys[(start_ms, group_id)] = finished
-                case _:
-                    raise ValueError(f"has {shown(item)} in fired, which is not start, id and finish")
-        return cls(since_ms, keys)
+class Memory(Protocol):
+    """What a watcher remembers."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the state as JSON, which outlives this version of the package in users' databases."""
-        return {
-            "version": STATE_VERSION,
-            "since_ms": self.since_ms,
-            "fired": [[*key, finished] for key, finished in self.keys.items()],
-        }
+        """Return it as JSON, which outlives this version of the package in users' databases."""
 
-    @property
-    def oldest_ms(self) -> int:
-        """From when on to read, in epoch milliseconds."""
-        starts_ms: list[int] = [start_ms for start_ms, _ in self.keys]
-        return min([self.since_ms, *starts_ms])
+    def settle(self) -> None:
+        """Note that Airflow has all events that were fired."""
 
-    def add(self, record: Record, *, finished: bool) -> Iterator[dict[str, Any]]:
-        """Add a record, and yield the payloads of the events that it gives rise to.
 
-        :param record: a liquidation as it is now.
-        :param finished: whether the finish of a liquidation is an event too.
-        """
-        key = FORCE_LIQUIDATIONS.key(record)
-        if key not in self.keys:
-            if key[0] < self.since_ms:
-                return
-            payload = _payload("started", key)
-            self.keys[key] = False
-            yield payload
-        if finished and not self.keys[key] and is_finished(record):
-            payload = _payload("finished", key)
-            self.keys[key] = True
-            yield payload
+M = TypeVar("M", bound=Memory)
 
-    def forget_before(self, instant_ms: int, *, keep_running: bool) -> bool:
-        """Forget liquidations that started before an instant, and return whether there were any.
 
-        :param instant_ms: the instant, in epoch milliseconds.
-        :param keep_running: whether to keep those whose finish is still an event to come, for as long as one
-            request may span.
-        """
-        self.since_ms = max(self.since_ms, instant_ms)
-        oldest_running_ms = instant_ms - FORCE_LIQUIDATIONS.max_span_ms
-        old = [
-            key
-            for key, finished in self.keys.items()
-            if key[0] < self.since_ms and (finished or not keep_running or key[0] < oldest_running_ms)
-        ]
-        for key in old:
-            del self.keys[key]
-        return bool(old)
+def parse_versioned(value: Any) -> dict[str, Any]:
+    """Return the JSON of a memory, if this version of the package can read it.
+
+    :raises ValueError: it cannot; the text says what it is, and goes with "the state".
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"is {shown(value)}, and should be an object")  # noqa: TRY004 - one error for all
+    version = value.get("version", STATE_VERSION)
+    if version != STATE_VERSION or type(version) is not int:
+        raise ValueError(f"is of version {shown(version)}, and this package reads version {STATE_VERSION}")
+    return value
 
 
 class StateStore:
@@ -148,14 +80,15 @@ class StateStore:
             await asyncio.to_thread(self._store.set, self._key, value)
 
 
-class WatcherState:
+class WatcherState(Generic[M]):
     """What a watcher has fired: in memory, and as soon as it can be written, in the asset's state store.
 
-    A liquidation that fired stays in memory whether or not the store takes it, so nothing fires twice while
+    What fired stays in memory whether or not the store takes it, so nothing fires twice while
     the trigger runs. What could not be written is written the next time.
 
     :param stores: the state stores of the assets that carry the watcher; None where Airflow has none.
     :param key: the key of the state.
+    :param parse: returns the memory from the JSON of the state; its ValueError says what is wrong with it.
     :param asset_name: the name of the asset, as the trigger was given it.
     :param conn_id: the id of the connection, as it may be shown.
     :param clock: the clock to wait by.
@@ -163,50 +96,69 @@ class WatcherState:
     """
 
     def __init__(
-        self, stores: Any, key: str, *, asset_name: str, conn_id: str, clock: Clock, log: Logger
+        self,
+        stores: Any,
+        key: str,
+        parse: Callable[[Any], M],
+        *,
+        asset_name: str,
+        conn_id: str,
+        clock: Clock,
+        log: Logger,
     ) -> None:
         self._stores = stores
         self._key = key
+        self._parse_json = parse
         self._asset_name = asset_name
         self._conn_id = conn_id
         self._clock = clock
         self._log = log
         self._store: StateStore | None = None
-        self._fired: FiredEvents | None = None
+        self._memory: M | None = None
         self._is_written = self._is_sent = True
         self._fails = False
         self._repeat_at = -inf
+        self._began_at = clock.monotonic()
 
-    async def load(self) -> FiredEvents | None:
+    @property
+    def age_ms(self) -> int:
+        """How long ago the watcher started, in milliseconds."""
+        return int((self._clock.monotonic() - self._began_at) * 1000)
+
+    async def load(self) -> M | None:
         """Return what was fired, as an earlier start of the watcher stored it; None at the first start.
 
         :raises ConfigurationError: the asset does not carry the watcher, or the state cannot be read; it is
             left as it is.
         """
-        if self._fired is None:
+        if self._memory is None:
             self._store = self._find_store()
             value = None if self._store is None else await self._store.read()
-            self._fired = None if value is None else self._parse(value)
-        return self._fired
+            self._memory = None if value is None else self._parse(value)
+        return self._memory
 
-    def begin(self, started_ms: int, lookback_ms: int) -> FiredEvents:
-        """Return an empty state, for the first start: what started before it fires no event.
+    def begin(self, memory: M, *, without_store: str) -> M:
+        """Take a memory for the first start, and return it.
 
-        :param started_ms: when the watcher started, in epoch milliseconds.
-        :param lookback_ms: how much earlier a liquidation that fires may have started without a store.
+        :param memory: the memory.
+        :param without_store: what happens at each start where Airflow has no state store, for the log.
         """
         if self._store is None:
             self._log.warning(
-                "Upgrade to Airflow 3.3, whose asset state store prevents repeated events: liquidations that "
-                "started in the last %.0f h fire now, perhaps again (connection %r, asset %r).",
-                lookback_ms / 3_600_000,
+                "Upgrade to Airflow 3.3, whose asset state store prevents repeated events: %s "
+                "(connection %r, asset %r).",
+                without_store,
                 self._conn_id,
                 self._asset_name,
             )
-            started_ms -= lookback_ms
-        self._fired = FiredEvents(started_ms)
+        self._memory = memory
         self._is_written = False
-        return self._fired
+        return memory
+
+    @property
+    def has_store(self) -> bool:
+        """Whether Airflow has a state store; it is known once the state is loaded."""
+        return self._store is not None
 
     def note_event(self) -> None:
         """Note that an event was fired, which the triggerer has yet to send to Airflow's database."""
@@ -218,23 +170,16 @@ class WatcherState:
 
     async def save(self) -> None:
         """Write what is not written yet. When the store refuses it, log that, but not each time."""
-        if self._is_written or self._store is None or self._fired is None:
+        if self._is_written or self._store is None or self._memory is None:
             return
         try:
             if not self._is_sent:
                 await self._wait_until_sent(self._store)
                 self._is_sent = True
-            await self._store.write(self._fired.to_json())
+                self._memory.settle()
+            await self._store.write(self._memory.to_json())
         except Exception as error:  # noqa: BLE001 - of the store, the API server or the database
-            self._fails = True
-            if self._clock.monotonic() >= self._repeat_at:
-                self._repeat_at = self._clock.monotonic() + _REPEAT_S
-                self._log.warning(
-                    "Check Airflow's state store: the watcher polls on, but repeats events if it restarts "
-                    "before they are written (asset %r): %s",
-                    self._asset_name,
-                    one_line(error, self._conn_id),
-                )
+            self._log_refusal(error)
             return
         self._is_written = True
         if self._fails:
@@ -243,6 +188,27 @@ class WatcherState:
                 "The state store has all events again (connection %r, asset %r).",
                 self._conn_id,
                 self._asset_name,
+            )
+
+    async def announce(self) -> None:
+        """Write what is about to be fired, before it is. When the store refuses it, fire all the same."""
+        if self._store is None or self._memory is None:
+            return
+        self._is_written = False
+        try:
+            await self._store.write(self._memory.to_json())
+        except Exception as error:  # noqa: BLE001 - of the store, the API server or the database
+            self._log_refusal(error)
+
+    def _log_refusal(self, error: Exception) -> None:
+        self._fails = True
+        if self._clock.monotonic() >= self._repeat_at:
+            self._repeat_at = self._clock.monotonic() + _REPEAT_S
+            self._log.warning(
+                "Check Airflow's state store: the watcher polls on, but repeats events if it restarts "
+                "before they are written (asset %r): %s",
+                self._asset_name,
+                one_line(error, self._conn_id),
             )
 
     def _find_store(self) -> StateStore | None:
@@ -259,9 +225,9 @@ class WatcherState:
             conn_id=self._conn_id,
         )
 
-    def _parse(self, value: Any) -> FiredEvents:
+    def _parse(self, value: Any) -> M:
         try:
-            return FiredEvents.from_json(value)
+            return self._parse_json(value)
         except ValueError as error:
             flaw = str(error)
         raise ConfigurationError(
@@ -280,17 +246,3 @@ class WatcherState:
         await store.read()
         await self._clock.asleep(_HANDOVER_S)
         await store.read()
-
-
-def _is_instant(value: Any) -> TypeGuard[int]:
-    return is_number(value, 0, _LATEST_MS, whole=True)
-
-
-def _payload(what: str, key: Key) -> dict[str, Any]:
-    start_ms, group_id = key
-    return {
-        "what": what,
-        "group_id": group_id,
-        "start": utc_datetime(start_ms).isoformat(),
-        "end": utc_datetime(start_ms + 1).isoformat(),
-    }

@@ -287,7 +287,7 @@ def test_nothing_is_seen_of_a_trigger(
         waiting = BinanceLoanForceLiquidationTrigger(since=(NOW - HOUR).isoformat(), clock=clock)
         seen.show(waiting, waiting.serialize())
 
-        exchange.liquidate(1, int(clock.time() * 1000) - len(exchange.requests))
+        exchange.add_liquidation(1, int(clock.time() * 1000) - len(exchange.requests))
         try:
             event = asyncio.run(first(waiting))
             seen.show(event, event.payload)

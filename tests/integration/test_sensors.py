@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import os
 import re
@@ -39,6 +38,7 @@ from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
+from tests.support.arguments import keyword_arguments
 from tests.support.clock import HOUR
 from tests.support.raw import answer, error, raw_server
 from tests.support.runs import run_context
@@ -124,7 +124,7 @@ def test_waits_for_what_is_not_there_yet(
     exchange.add_liquidation(1, epoch_ms(since, "since") - 60_000)
 
     def meanwhile(*_: object) -> None:
-        exchange.finish(1) if wait_for == "finished" else exchange.liquidate(1)
+        exchange.finish(1) if wait_for == "finished" else exchange.add_liquidation(1, exchange.now_ms())
 
     if mode == "poke":
         exchange.schedule(3, meanwhile)  # a poke takes two requests
@@ -229,9 +229,9 @@ def test_defers_with_every_argument(connect: Any, since: datetime, monkeypatch: 
         with pytest.raises(TaskDeferred) as deferred:
             task.sensor.execute(task.context)
     path, kwargs = deferred.value.trigger.serialize()
-    parameters = dict(inspect.signature(import_string(path)).parameters)
-    assert parameters.keys() - kwargs.keys() == {"clock"}
-    assert [name for name in kwargs if kwargs[name] == parameters[name].default] == []
+    defaults = keyword_arguments(import_string(path))
+    assert defaults.keys() - kwargs.keys() == {"clock"}
+    assert [name for name in kwargs if kwargs[name] == defaults[name]] == []
     assert 290 < kwargs.pop("not_before") - time.time() <= 300
     assert 590 < kwargs.pop("deadline") - time.time() <= 600
     assert kwargs == {

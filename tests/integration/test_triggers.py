@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger
 
-from airflow_provider_binance_loan import hooks
+from airflow_provider_binance_loan import connections, hooks
 from airflow_provider_binance_loan.binance.messages import LIQUIDATION_CODES
 from airflow_provider_binance_loan.client.settings import parse_connection
 from airflow_provider_binance_loan.exceptions import BadResponseError, TransientError
@@ -330,7 +330,7 @@ class TestWaiting:
             exchange.schedule(1, answer_late)
             return await first(trigger(clock, since="2023-01-01T00:00:00Z"))
 
-        mocker.patch.object(hooks, "parse_connection", read)
+        mocker.patch.object(connections, "parse_connection", read)
         exchange.liquidate(1)
         assert asyncio.run(poll())["status"] == "success"
         assert went_on == [True]
@@ -351,6 +351,7 @@ class TestWatching:
         for _ in range(4):
             exchange.liquidate(1)
             fired += asyncio.run(watcher.events(exchange))
+            exchange.finish(1)
         starts = [one.start_ms for one in exchange.liquidations() if one.group_id == 1]
         assert [event["group_id"] for event in fired] == [1] * 4
         windows = [datetime.fromisoformat(event["start"]) for event in fired]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_binance_loan import watcher_state
+from airflow_provider_binance_loan import fired_events
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sandbox.faults import Fault
@@ -204,14 +204,14 @@ class TestPolls:
         exchange.add_liquidation(1, NOW_MS)
         exchange.add_liquidation(2, NOW_MS + 1)
         store = Store()
-        make, failures = watcher_state._payload, iter([False, True])
+        make, failures = fired_events._payload, iter([False, True])
 
         def make_or_fail(what: str, key: Any) -> Any:
             if next(failures, False):
                 raise MemoryError
             return make(what, key)
 
-        mocker.patch.object(watcher_state, "_payload", make_or_fail)
+        mocker.patch.object(fired_events, "_payload", make_or_fail)
         assert [event["group_id"] for event in watch(store, clock, polls=3)] == [1, 2]
         assert len(json.loads(store.values[KEY])["fired"]) == 2
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.module_loading import import_string
 
+from airflow_provider_binance_loan.fired_events import FiredEvents
 from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationEventTrigger
-from airflow_provider_binance_loan.watcher_state import FiredEvents
+from tests.support.arguments import keyword_arguments
 from tests.support.paths import DATA
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ def test_serializes_as_before(name: str, made_with: str) -> None:
 def test_compares_every_argument(name: str) -> None:
     """The golden file has, off its default, every argument of version 0.1.0's triggers."""
     stored = TRIGGERS[name]
-    parameters = dict(signature(import_string(stored["class_path"])).parameters)
+    defaults = keyword_arguments(import_string(stored["class_path"]))
     for later in ("clock", "queue"):
-        parameters.pop(later, None)
-    assert parameters.keys() == stored["kwargs"].keys()
-    assert [key for key in parameters if parameters[key].default == stored["kwargs"][key]] == []
+        defaults.pop(later, None)
+    assert defaults.keys() == stored["kwargs"].keys()
+    assert [key for key in defaults if defaults[key] == stored["kwargs"][key]] == []
 
 
 def test_passes_the_queue_on_when_it_is_set(mocker: MockerFixture) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_binance_loan.watcher_state import FiredEvents, StateStore
+from airflow_provider_binance_loan.fired_events import FiredEvents
+from airflow_provider_binance_loan.watcher_state import StateStore
 
 DAY_MS = 24 * 60 * 60 * 1000
 SINCE_MS = 1_772_355_600_000  # 2026-03-01 09:00 UTC

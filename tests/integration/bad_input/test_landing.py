@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -29,7 +28,6 @@ from airflow_provider_binance_loan.landing.s3_errors import (
 from airflow_provider_binance_loan.landing.sink import Sink
 from airflow_provider_binance_loan.landing.xcom import collect_for_xcom
 from tests.support.bad_input import Case, Environment
-from tests.support.clock import NOW
 
 RECORD = {"groupId": 6, "liquidationStartTime": 1772323200000, "liquidationEndTime": None}
 
@@ -51,8 +49,7 @@ def sink(**arguments: Any) -> Any:
     arguments = {"key": "a.jsonl", **arguments}
     destination: Any = Destination()
     made = Sink(FORCE_LIQUIDATIONS, destination, **arguments)
-    window: Any = SimpleNamespace(start=NOW, end=NOW)
-    return made.land([RECORD | {"totalLiability": "1e30", "startLtv": "0." + "1" * 30}], window)
+    return made.land([RECORD | {"totalLiability": "1e30", "startLtv": "0." + "1" * 30}], {})
 
 
 def full_disk() -> None:

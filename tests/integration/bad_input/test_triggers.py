@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError, RequestRefusedError
+from airflow_provider_binance_loan.fired_events import FiredEvents
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
 from airflow_provider_binance_loan.triggers import (
     BinanceLoanForceLiquidationEventTrigger,
     BinanceLoanForceLiquidationTrigger,
 )
-from airflow_provider_binance_loan.watcher_state import WatcherState
+from airflow_provider_binance_loan.watcher_state import M, WatcherState
 from tests.support.bad_input import Case, Environment, cases
 from tests.support.clock import HOUR, NOW, FakeClock
 from tests.support.watchers import Store
@@ -59,13 +61,20 @@ def provoke_watcher(case: Case, environment: Environment) -> None:
 
 def provoke_state(case: Case, environment: Environment) -> None:
     """Run into the error of a watcher that cannot load its state."""
-    stores, given = Store(), case.given.get("state")
+    given = case.given.get("state")
     value = {"version": 1, "since_ms": 0, "fired": [], **given} if isinstance(given, dict) else given
+    load_state(value, FiredEvents.from_json, case.given.get("asset_name", "watched"))
+
+
+def load_state(value: Any, parse: Callable[[Any], M], asset_name: str = "watched") -> None:
+    """Load what the state store of an asset has."""
+    stores = Store()
     stores.values["binance_loan_fired_0"] = json.dumps(value)
     state = WatcherState(
         stores,
         "binance_loan_fired_0",
-        asset_name=case.given.get("asset_name", "watched"),
+        parse,
+        asset_name=asset_name,
         conn_id="binance_loan_default",
         clock=FakeClock(),  # type: ignore[arg-type]
         log=logging.getLogger(__name__),
