@@ -32,6 +32,9 @@ DAG_IDS = (
     "land_nothing",
     "hear_of_asset",
     "hear_of_alias",
+    "hear_of_ltvs",
+    "hear_of_liquidations",
+    "wait_for_calm",
     "fail",
 )
 # The connections that the example DAGs name.
@@ -58,6 +61,15 @@ def waited() -> Iterator[SandboxServer]:
 def watched() -> Iterator[SandboxServer]:
     """The local Binance that the watcher asks, so that neither sees what happens in the other."""
     with serve() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def warned() -> Iterator[SandboxServer]:
+    """The local Binance whose LTVs are watched."""
+    exchange = Exchange(history=False)
+    exchange.add_unit(1)
+    with SandboxServer(exchange) as server:
         yield server
 
 
@@ -112,6 +124,7 @@ def airflow(
     waited: SandboxServer,
     watched: SandboxServer,
     shown: SandboxServer,
+    warned: SandboxServer,
     s3_url: str,
     lake: Any,
     mail_server: MailServer,
@@ -124,6 +137,7 @@ def airflow(
         "binance_loan_waited": airflow_connection(waited.url),
         "binance_loan_wrong_secret": json.dumps(wrong),
         "binance_loan_watched": airflow_connection(watched.url),
+        "binance_loan_warned": airflow_connection(warned.url),
         **{f"binance_loan_{name}": airflow_connection(shown.url) for name in SHOWN},
         **failing,
         "smtp_default": mail_server.airflow_connection,

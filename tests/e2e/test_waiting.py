@@ -16,6 +16,11 @@ pytestmark = pytest.mark.e2e
 ASSET = "watched_liquidations"
 
 
+def liquidate(exchange: Exchange, group_id: int) -> Liquidation:
+    """Start a liquidation, also of a unit in which one of an earlier test runs."""
+    return exchange.add_liquidation(group_id, exchange.now_ms())
+
+
 def looked_again(exchange: Exchange, times: int = 1) -> None:
     """Wait until so many more looks at the exchange were answered."""
 
@@ -63,14 +68,14 @@ def test_a_deferred_sensor_finds_the_liquidation_that_it_waits_for(
 ) -> None:
     """The sensor waits in the triggerer, tells of one liquidation, and the operator pulls just that one."""
     run = defer(airflow, exchange, "wait_then_pull")
-    assert_found(run, exchange.liquidate(1))
+    assert_found(run, liquidate(exchange, 1))
 
 
 def test_a_deferred_sensor_survives_the_death_of_the_triggerer(airflow: Airflow, exchange: Exchange) -> None:
     """What happens while no triggerer runs is found by the next one."""
     run = defer(airflow, exchange, "wait_then_pull")
     airflow.kill("triggerer")
-    liquidation = exchange.liquidate(2)
+    liquidation = liquidate(exchange, 2)
     airflow.start("triggerer")
     assert_found(run, liquidation)
 
@@ -163,7 +168,7 @@ def watcher(airflow: Airflow, watched_exchange: Exchange) -> Watcher:
 
 def test_a_liquidation_starts_a_run_that_pulls_it(watcher: Watcher) -> None:
     """The watcher makes one asset event, and the run that this starts pulls the record."""
-    liquidation = watcher.exchange.liquidate(1)
+    liquidation = liquidate(watcher.exchange, 1)
     watcher.wait_until_pulled(liquidation)
     watcher.assert_fired_once(liquidation)
 
@@ -172,15 +177,15 @@ def test_a_watcher_whose_triggerer_dies_at_quiet_moments_loses_and_repeats_nothi
     airflow: Airflow, watcher: Watcher
 ) -> None:
     """Each liquidation, those without a triggerer too, makes one event, and the runs pull all of them."""
-    liquidations = [watcher.exchange.liquidate(1)]
+    liquidations = [liquidate(watcher.exchange, 1)]
     for group_id in (2, 1):
         watcher.wait_until_fired(liquidations[-1])
         watcher.wait_until_noted(liquidations[-1])
         airflow.kill("triggerer")
-        liquidations.append(watcher.exchange.liquidate(group_id))
+        liquidations.append(liquidate(watcher.exchange, group_id))
         airflow.start("triggerer")
         watcher.wait_until_fired(liquidations[-1])
-        liquidations.append(watcher.exchange.liquidate(group_id))
+        liquidations.append(liquidate(watcher.exchange, group_id))
     watcher.assert_fired_once(*liquidations)
     watcher.wait_until_pulled(*liquidations)
 
@@ -190,7 +195,7 @@ def test_what_a_watcher_has_noted_is_not_lost_when_its_triggerer_ends_at_once(
     airflow: Airflow, watcher: Watcher, end: Callable[[Airflow, str], None]
 ) -> None:
     """By the time that a liquidation is noted its event is in Airflow's database, and stays the only one."""
-    liquidation = watcher.exchange.liquidate(1)
+    liquidation = liquidate(watcher.exchange, 1)
     watcher.wait_until_noted(liquidation)
     end(airflow, "triggerer")
     airflow.start("triggerer")
@@ -203,9 +208,9 @@ def test_a_watcher_whose_state_store_refuses_writes_repeats_nothing(
 ) -> None:
     """While the database refuses its state, each liquidation makes one event; the state is written later."""
     with airflow.refusing_writes("asset_state_store"):
-        liquidations = [watcher.exchange.liquidate(1)]
+        liquidations = [liquidate(watcher.exchange, 1)]
         watcher.assert_fired_once(*liquidations)
-        liquidations.append(watcher.exchange.liquidate(2))
+        liquidations.append(liquidate(watcher.exchange, 2))
         watcher.assert_fired_once(*liquidations)
         assert str(liquidations[0].start_ms) not in airflow.asset_state(ASSET)
         until("the watcher says so", lambda: "Check Airflow's state store" in airflow.log("triggerer"))
