@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from importlib import import_module
 from importlib.metadata import entry_points, metadata
 from importlib.util import find_spec
@@ -54,11 +55,17 @@ from airflow_provider_binance_loan.sandbox.cli import _parser
 from airflow_provider_binance_loan.sandbox.exchange import Behaviour, Exchange
 from airflow_provider_binance_loan.sandbox.faults import Fault
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
-from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
-from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationEventTrigger
+from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor, BinanceLoanLtvSensor
+from airflow_provider_binance_loan.triggers import (
+    BinanceLoanForceLiquidationEventTrigger,
+    BinanceLoanLtvEventTrigger,
+)
 from airflow_provider_binance_loan.windows import resolve_window
 from tests.support import docs, fields_table, package
 from tests.support.clock import NOW, FakeClock
+from tests.support.connections import binance_connection
+from tests.support.ltvs import ltv_server
+from tests.support.ltvs import unit as ltv_unit
 from tests.support.package import PACKAGE
 from tests.support.paths import DATA
 
@@ -70,19 +77,20 @@ from datetime import datetime, timedelta, timezone
 from airflow.sdk import DAG, Asset, AssetAlias, AssetWatcher, task
 from airflow.sdk import CronDataIntervalTimetable, CronTriggerTimetable
 from {PACKAGE}.hooks import BinanceLoanHook
-from {PACKAGE}.operators import BinanceLoanForceLiquidationOperator
-from {PACKAGE}.sensors import BinanceLoanForceLiquidationSensor
-from {PACKAGE}.triggers import BinanceLoanForceLiquidationEventTrigger
+from {PACKAGE}.operators import BinanceLoanForceLiquidationOperator, BinanceLoanLtvOperator
+from {PACKAGE}.sensors import BinanceLoanForceLiquidationSensor, BinanceLoanLtvSensor
+from {PACKAGE}.triggers import BinanceLoanForceLiquidationEventTrigger, BinanceLoanLtvEventTrigger
 """
 ARCHITECTURE = docs.PAGES["docs/architecture.md"]
 PYTHON = [block for block in docs.BLOCKS if block.language == "python"]
-MANIFEST, EVENT, PAYLOAD, RECORD = "s3_uri", "group_ids", "group_id", "groupId"
+MANIFEST, EVENT, PAYLOAD, CROSSING, RECORD = "s3_uri", "group_ids", "group_id", "back_to_level", "groupId"
 # The addresses that the documentation may link to: pages that exist.
 BINANCE = "https://developers.binance.com"
 REST_API = f"{BINANCE}/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api"
 ADDRESSES = {
     f"{REST_API}/trade#get-risk-unit-force-liquidation-record",
     f"{REST_API}/account#query-closed-risk-unit-record",
+    f"{REST_API}/account#query-risk-unit-details",
     f"{BINANCE}/legacy-docs/institutional_loan/general-info",
     f"{BINANCE}/legacy-docs/institutional_loan/error-code",
 }
@@ -96,8 +104,8 @@ def python_block(text: str) -> str:
 
 def shown(key: str) -> Any:
     """The JSON block that has a key."""
-    (found,) = (value for block in docs.blocks("json") if key in (value := json.loads(block)))
-    return found
+    found = [value for block in docs.blocks("json") if key in (value := json.loads(block))]
+    return min(found, key=len)
 
 
 def dags(block: str, folder: Path) -> dict[str, DAG]:
@@ -216,10 +224,48 @@ def test_the_payload_that_is_shown_is_that_of_a_watcher(exchange: Exchange, conn
     assert record["groupId"] == payload["group_id"]
 
 
+def test_the_crossing_that_is_shown_is_that_of_a_watcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watcher of LTVs fires the JSON that is shown, for a risk unit with these figures."""
+    now_ms = int(datetime.fromisoformat(shown(CROSSING)["asked_at"]).timestamp() * 1000)
+    totals = {"totalLiability": "81", "totalNetEquity": "100", "totalMaintenanceMargin": "0"}
+    with ltv_server(lambda: now_ms + 250) as server:  # the corrected clock stays a little behind
+        monkeypatch.setenv("AIRFLOW_CONN_BINANCE_LOAN_DEFAULT", binance_connection(server.url))
+        server.body = json.dumps([ltv_unit(6, "0.81", maxAllowedBorrowLimit="0", **totals)]).encode()
+        clock: Any = FakeClock(datetime.fromtimestamp(now_ms / 1000, UTC))
+        watcher = BinanceLoanLtvEventTrigger(asset_name="ltvs", levels=[0.8], clock=clock)
+        assert asyncio.run(anext(watcher.run())).payload == shown(CROSSING)
+
+
 def test_every_json_block_is_checked() -> None:
     """Each JSON block is one of those above."""
-    assert len(docs.blocks("json")) == len({MANIFEST, EVENT, PAYLOAD, RECORD})
-    assert [shown(key) for key in (MANIFEST, EVENT, PAYLOAD, RECORD)]
+    keys = (MANIFEST, EVENT, PAYLOAD, CROSSING, RECORD)
+    assert len(docs.blocks("json")) == len({id(block): block for block in map(shown, keys)})
+
+
+def test_the_query_draws_the_history_that_is_landed(
+    monkeypatch: pytest.MonkeyPatch, s3: Any, tmp_path: Path
+) -> None:
+    """The DAG of the page lands snapshots, and the query of the page draws them, in the order of time."""
+    (query,) = docs.blocks("sql")
+    (dag,) = dags(python_block("{asked_at}.parquet"), tmp_path).values()
+    task = dag.get_task("sample")
+    s3.create_bucket(Bucket="risk-lake")
+    with ltv_server(lambda: int(time.time() * 1000)) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_BINANCE_LOAN_DEFAULT", binance_connection(server.url))
+        for ltv in ("0.5", "0.75"):
+            server.show(u6=ltv, u7="0.1")
+            land(task, dag)
+    for item in s3.list_objects_v2(Bucket="risk-lake")["Contents"]:
+        file = tmp_path / item["Key"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        s3.download_file("risk-lake", item["Key"], str(file))
+        s3.delete_object(Bucket="risk-lake", Key=item["Key"])
+    s3.delete_bucket(Bucket="risk-lake")
+    rows = duckdb.sql(query.replace("s3://risk-lake", str(tmp_path))).fetchall()
+    assert [(ltv, len(curve.rstrip())) for _, ltv, curve in rows] == [
+        (Decimal("0.5"), 20),
+        (Decimal("0.75"), 30),
+    ]
 
 
 def test_the_table_of_fields() -> None:
@@ -237,7 +283,8 @@ def test_the_table_of_fields() -> None:
 
 def test_the_table_of_fields_is_that_of_the_declaration() -> None:
     """Each field has its type and its meaning from the declaration of the dataset, in the same order."""
-    assert docs.table("Field", "Type", "Meaning") == list(fields_table.rows(FORCE_LIQUIDATIONS.fields))
+    for header, fields in fields_table.TABLES.items():
+        assert docs.table(header, "Type", "Meaning") == list(fields_table.rows(fields))
 
 
 def test_the_task_that_uses_the_hook_finds_the_record(history: None, tmp_path: Path) -> None:
@@ -355,7 +402,7 @@ def check_program(*command: str) -> None:
 def test_every_block_is_found_and_checked() -> None:
     """No block is indented, left open, or in a language that nothing here checks."""
     assert docs.TEXT.count("```") == 2 * len(docs.BLOCKS)
-    assert {block.language for block in docs.BLOCKS} == {"python", "json", "sh", "bash"}
+    assert {block.language for block in docs.BLOCKS} == {"python", "json", "sh", "bash", "sql"}
     # Pasted as it is by the test of the package.
     assert [block.page for block in docs.BLOCKS if block.language == "bash"] == ["docs/first-object.md"]
 
@@ -609,6 +656,8 @@ def test_the_tables_of_arguments() -> None:
     for cls, *header in (
         (BinanceLoanForceLiquidationSensor, "Argument of the sensor", "Meaning", "Default"),
         (BinanceLoanForceLiquidationEventTrigger, "Argument of the trigger", "Meaning", "Default"),
+        (BinanceLoanLtvSensor, "Argument of the LTV sensor", "Meaning"),
+        (BinanceLoanLtvEventTrigger, "Argument of the LTV trigger", "Meaning", "Default"),
         (BinanceLoanForceLiquidationOperator, "Argument", "Example"),
     ):
         taken = {name for base in cls.__mro__[:-1] for name in inspect.signature(base).parameters}

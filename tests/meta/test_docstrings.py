@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from typing import Any
+from typing import Any, is_typeddict
 
 import pytest
 
@@ -14,7 +14,18 @@ import airflow_provider_binance_loan
 
 PACKAGE = airflow_provider_binance_loan.__name__
 # What people import into DAGs, and into the tests of their DAGs.
-PUBLIC = ("exceptions", "hooks", "links", "operators", "sensors", "triggers")
+PUBLIC = (
+    "base_operator",
+    "base_sensor",
+    "exceptions",
+    "hooks",
+    "links",
+    "operators",
+    "sensors",
+    "triggers",
+    "waiting_trigger",
+    "watching_trigger",
+)
 SANDBOX = ("Exchange", "SandboxServer", "airflow_connection")
 
 
@@ -23,7 +34,8 @@ def members() -> Iterator[tuple[str, Any]]:
     for name in PUBLIC:
         module = import_module(f"{PACKAGE}.{name}")
         for member, value in vars(module).items():
-            if not member.startswith("_") and getattr(value, "__module__", "") == module.__name__:
+            is_own = not member.startswith("_") and getattr(value, "__module__", "") == module.__name__
+            if is_own and not is_typeddict(value):
                 yield f"{name}.{member}", value
     for name in ("exchange", "server"):
         module = import_module(f"{PACKAGE}.sandbox.{name}")

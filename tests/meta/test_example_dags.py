@@ -28,12 +28,15 @@ LANDED = "1 record in s3://risk-lake"
 RUNS = {
     "alert": ([], ["records in the XCom of task pull"]),
     "asset_driven": ([], ["records in the XCom of task pull"]),
+    "borrow_when_safe": ([], ["wait: success", "borrow: success"]),
     "backfill": (["--logical-date", "2025-05-28T00:00:00Z"], [f"{LANDED}/daily/dt=2025-05-27/part.jsonl.gz"]),
+    "early_warning": ([], ["write_mails: success", "mail: skipped"]),
     "continuous": (["--liquidate-every", "1"], ["wait: success", "records in s3://risk-lake/continuous/dt="]),
     "force_liquidation_to_s3": (["--logical-date", DOCUMENTED], [LANDED, "16667.926"]),
     "force_liquidation_to_xcom": (["--logical-date", DOCUMENTED], ["1 record in the XCom", "16667.926"]),
     "json_lines_to_pandas": (["--logical-date", DOCUMENTED], [LANDED, "add_up: success"]),
     "late_figures": (["--logical-date", "2025-05-29T22:00:00Z"], ["1 record in the XCom", "merge: success"]),
+    "ltv_history": ([], ["records in s3://risk-lake/ltv/risk_units/dt=", "draw: success"]),
     "many_accounts": (
         ["--logical-date", DOCUMENTED],
         [f"{LANDED}/liquidations/account=binance_loan_{name}/dt=" for name in ("asia", "market_making")],
