@@ -77,10 +77,12 @@ def take_page_and_grid(browser: BrowserContext, airflow: Airflow, server: Sandbo
     run.wait_for("wait", "deferred")
     run.wait_for_worker("wait")
     with browser.new_page() as page:
-        page.set_viewport_size({"width": 860, "height": 1000})
+        page.set_viewport_size({"width": 860, "height": 1040})
         page.goto(server.url)
-        page.get_by_role("button", name="liquidate unit 4").click()
-        page.get_by_text("Unit 4: a liquidation started").wait_for()
+        units = server.exchange.state()["units"]
+        idle = next(unit["groupId"] for unit in units if unit["active"] and not unit["running"])
+        page.get_by_role("button", name=f"Liquidate unit {idle}", exact=True).click()
+        page.get_by_text(f"Unit {idle}: a liquidation started").wait_for()
         take(page, "sandbox-page")
     run.wait_for("pull", "success")
     until("the run has ended", lambda: run.get()["state"] == "success")
