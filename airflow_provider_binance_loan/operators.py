@@ -39,10 +39,8 @@ _ASKED_AT = re.compile(r"\{asked_at(?::([^{}]+))?\}")
 class BinanceLoanDatasetOperator(BinanceLoanLandingOperator):
     """Pull the run's window of a dataset: the base of the operators that add the attribute `dataset`.
 
-    Without `s3_key` the list of records goes to XCom, `[]` when there are none. With it the records go to S3,
-    as JSON Lines or Parquet, and XCom gets a manifest: `uri` (the same as `s3_uri`), `records`, how many of
-    those are still `running`, `bytes`, `sha256`, `window_start` and `window_end`; with `flatten` also
-    `tables`. The same records give the same bytes.
+    Records go to XCom or S3 as :class:`.BinanceLoanLandingOperator` says, whose arguments it takes. The
+    manifest also has how many records are still `running`, and `window_start` and `window_end`.
 
     Without `start` and `end` the window is the run's data interval; where that has no width, it starts at the
     end of the last successful run's; where there is none, it is the seven days before the run. Templates of
@@ -51,8 +49,7 @@ class BinanceLoanDatasetOperator(BinanceLoanLandingOperator):
     show its window as `window`.
 
     `risk_units` is `"all"`, also those that are closed by now; `"active"`, those that are active now; or ids.
-    With `replace=False`, and an object that exists, the task fails before any request to Binance. The other
-    arguments are those of :class:`.BinanceLoanLandingOperator`.
+    With `replace=False`, and an object that exists, the task fails before any request to Binance.
 
     :param start: where the window starts, a datetime or ISO 8601 text, with time zone; empty for the run's
         own. (templated)
