@@ -135,7 +135,7 @@ def _reason(watched: list[_Watched], unknown: list[int], gone: list[int]) -> str
     if watched:
         unit = max(watched, key=lambda unit: unit.ltv - unit.level)
         parts.append(
-            f"the highest LTV for its level is {unit.ltv:f} of risk unit {unit.record['groupId']}, level "
+            f"highest for its level is risk unit {unit.record['groupId']}, LTV {unit.ltv:f}, level "
             f"{level_text(unit.level)}"
         )
     else:

@@ -72,7 +72,7 @@ def test_names_what_is_unknown_and_gone() -> None:
     assert json.loads(json.dumps(event)) == event
     assert event["units"][0]["distance"] == "0.01"
     _, reason = condition.evaluate(sample(u6="0.70", u7=None))
-    assert reason == ("the highest LTV for its level is 0.70 of risk unit 6, level 0.8; unknown: 7; gone: 8.")
+    assert reason == ("highest for its level is risk unit 6, LTV 0.70, level 0.8; unknown: 7; gone: 8.")
     _, reason = condition.evaluate(sample(u7=None))
     assert reason == "no risk unit has an LTV to watch; unknown: 7; gone: 6, 8."
 
