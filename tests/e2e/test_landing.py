@@ -38,7 +38,7 @@ def heard(airflow: Airflow, dag_id: str, uri: str) -> dict[str, Any]:
 
 def test_what_lands_starts_runs_that_hear_of_it(airflow: Airflow, exchange: Exchange, lake: Any) -> None:
     """A run without a data interval lands under a key of its window; both consumers get the manifest."""
-    exchange.liquidate(1)
+    exchange.add_liquidation(1, exchange.now_ms())
     run = airflow.trigger("land")
     run.wait_for("land", "success")
     manifest = run.xcom("land")
