@@ -163,7 +163,7 @@ def _decimals_of(text: str) -> int:
 
 def _decimal(value: Any) -> Decimal | None:
     """Return what a number, or a decimal number as text, says; None for anything else."""
-    if type(value) in {int, float, Decimal}:
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):  # also NumPy's floats
         value = f"{Decimal(str(value)):f}"
     if not isinstance(value, str) or len(value) > _MAX_LEVEL_LENGTH or not is_plain_number(value):
         return None

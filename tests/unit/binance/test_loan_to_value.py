@@ -7,6 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -140,6 +141,7 @@ def test_tells_an_unknown_ltv_from_a_low_one(record: dict[str, Any], expected: s
         ("1.0", "1"),
         (0.1 + 0.2, None),  # 0.30000000000000004: nobody means that
         (1e-05, "0.00001"),
+        (np.float64(0.7), "0.7"),
     ],
 )
 def test_takes_a_level_as_it_is_written(value: Any, text: str | None) -> None:
