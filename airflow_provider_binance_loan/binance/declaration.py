@@ -21,6 +21,7 @@ from airflow_provider_binance_loan.validation import described
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+#: What a caller may choose about a text that is no number where an amount should be.
 OnBadAmount = Literal["fail", "keep"]
 
 #: The values of a record's natural key, in the order of `key_fields`. Records are sorted by it.
@@ -132,7 +133,7 @@ class Dataset(Source):
     :param poll_fields: the fields that a poll reads, besides those of the key.
     :param on_bad_amount: `"fail"`, or `"keep"` for a text that is no number where an amount should be.
     :param is_poll: whether it is read again and again by whoever waits for records. Then a record is its key
-        and the poll fields alone, so that nothing else in a row can stop the wait.
+        and the poll fields alone, and a bad amount is unknown, so that no row can stop the wait for others.
     """
 
     table: str
@@ -142,11 +143,11 @@ class Dataset(Source):
 
     @cached_property
     def _shape(self) -> Shape:
-        keeps_bad_amounts = self.is_poll or self.on_bad_amount == "keep"
         fields = self._answered_fields
         if self.is_poll:
-            fields = [field for field in fields if field.name in {*self.key_fields, *self.poll_fields}]
-        return build_shape(fields, keeps_others=not self.is_poll, keeps_bad_amounts=keeps_bad_amounts)
+            read = [field for field in fields if field.name in {*self.key_fields, *self.poll_fields}]
+            return build_shape(read, keeps_others=False, on_bad_amount="drop")
+        return build_shape(fields, on_bad_amount=self.on_bad_amount)
 
     @property
     def _answered_fields(self) -> Sequence[Field]:

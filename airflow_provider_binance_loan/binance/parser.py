@@ -12,6 +12,7 @@ from airflow_provider_binance_loan.binance.fields import Field, FieldType, Recor
 from airflow_provider_binance_loan.binance.values import (
     ABSENT,
     PARSERS,
+    AmountRule,
     MalformedError,
     Parser,
     Path,
@@ -49,15 +50,15 @@ class Shape(NamedTuple):
 
 
 def build_shape(
-    fields: Sequence[Field], *, keeps_others: bool = True, keeps_bad_amounts: bool = False
+    fields: Sequence[Field], *, keeps_others: bool = True, on_bad_amount: AmountRule = "fail"
 ) -> Shape:
     """Return the shape of rows that have these fields.
 
     :param fields: the declared fields.
     :param keeps_others: whether undeclared fields are kept.
-    :param keeps_bad_amounts: whether a text that is no number is kept where an amount should be.
+    :param on_bad_amount: what to do about a value that is no number where an amount should be.
     """
-    build = partial(build_shape, keeps_others=keeps_others, keeps_bad_amounts=keeps_bad_amounts)
+    build = partial(build_shape, keeps_others=keeps_others, on_bad_amount=on_bad_amount)
     parsers: dict[str, Parser] = {}
     for field in fields:
         if field.type is FieldType.LIST:
@@ -66,8 +67,8 @@ def build_shape(
             parser = _objects_of(build(field.fields))
         else:
             parser = PARSERS[field.type]
-            if keeps_bad_amounts and parser in {parse_decimals, parse_decimals_or_empty}:
-                parser = partial(parser, keep_bad=True)
+            if parser in {parse_decimals, parse_decimals_or_empty}:
+                parser = partial(parser, on_bad=on_bad_amount)
             if field.required:
                 parser = _required(parser, field.type.value)
         parsers[field.name] = parser

@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Literal
 
 from airflow_provider_binance_loan.binance.fields import FieldType
 from airflow_provider_binance_loan.validation import TOO_LARGE, WHOLE_NUMBER, shown
 
+#: What to do about an amount that is no number: refuse it, keep it if it is a text, or take it as unknown.
+AmountRule = Literal["fail", "keep", "drop"]
 # Returns the path of a value, by its index in the column; called for an error only.
 Path = Callable[[int], str]
 # Returns the parsed values of a column; the same sequence when nothing changes.
@@ -50,11 +52,12 @@ def is_plain_number(text: str) -> bool:
     return _PLAIN_NUMBER.fullmatch(text) is not None
 
 
-def parse_decimals(values: Sequence[Any], path: Path, *, keep_bad: bool = False) -> Sequence[str | None]:
+def parse_decimals(values: Sequence[Any], path: Path, *, on_bad: AmountRule = "fail") -> Sequence[str | None]:
     """Return amounts in plain notation with every digit that was sent.
 
-    :param keep_bad: whether a text that is no number, such as `"INF"`, is returned as it is.
-    :raises MalformedError: a value is no amount.
+    :param on_bad: what to do about a value that is no amount: `"keep"` returns a text such as `"INF"` as it
+        is, and `"drop"` returns None for any such value.
+    :raises MalformedError: a value is no amount, and is neither kept nor dropped.
     """
     types = set(map(type, values))
     if types <= {str, int}:
@@ -65,26 +68,28 @@ def parse_decimals(values: Sequence[Any], path: Path, *, keep_bad: bool = False)
             lines = "\n".join([*plain, ""])
         if _PLAIN_LINES.fullmatch(lines) and lines.count("\n") == len(plain):
             return plain
-    return [_decimal(value, path, index, keep_bad=keep_bad) for index, value in enumerate(values)]
+    return [_decimal(value, path, index, on_bad) for index, value in enumerate(values)]
 
 
 def parse_decimals_or_empty(
-    values: Sequence[Any], path: Path, *, keep_bad: bool = False
+    values: Sequence[Any], path: Path, *, on_bad: AmountRule = "fail"
 ) -> Sequence[str | None]:
     """Return :func:`parse_decimals`, and None for an empty text too."""
-    return parse_decimals([None if value == "" else value for value in values], path, keep_bad=keep_bad)
+    return parse_decimals([None if value == "" else value for value in values], path, on_bad=on_bad)
 
 
-def _decimal(value: Any, path: Path, index: int, *, keep_bad: bool) -> str | None:
+def _decimal(value: Any, path: Path, index: int, on_bad: AmountRule) -> str | None:
     if value is None:
         return None
     is_text = type(value) is str  # also a JSON number with a fraction or an exponent: see Response.payload
     if is_text:
         plain = _plain_notation(value)
-        if plain is not None or keep_bad:
+        if plain is not None or on_bad == "keep":
             return value if plain is None else plain
     elif type(value) is int:
         return str(value)
+    if on_bad == "drop":
+        return None
     raise MalformedError(value, FieldType.AMOUNT.value, path(index), may_be_kept=is_text)
 
 

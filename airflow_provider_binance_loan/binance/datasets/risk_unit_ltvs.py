@@ -122,9 +122,15 @@ def read_ltvs(dataset: Snapshot = RISK_UNIT_LTVS) -> Plan[Sample]:
 
 def _build_sample(dataset: Snapshot, answer: Response) -> Sample:
     asked_at_ms = answer.sent_ms
-    records = [{ASKED_AT: asked_at_ms, **record} for record in answer.content]
+    records = [_dated(record, asked_at_ms) for record in answer.content]
     keyed = by_key(dataset, records)
     return Sample(asked_at_ms, [keyed[key] for key in sorted(keyed)])
+
+
+def _dated(record: Record, asked_at_ms: int) -> Record:
+    """Return a record with its own column in front; a field of Binance's of that name gets an underscore."""
+    theirs = {f"{ASKED_AT}_": record.pop(ASKED_AT)} if ASKED_AT in record else {}
+    return {ASKED_AT: asked_at_ms, **record, **theirs}
 
 
 def _has_closed_unit() -> Plan[bool]:

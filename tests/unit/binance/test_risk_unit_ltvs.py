@@ -135,13 +135,28 @@ def test_refuses_what_is_not_documented(rows: Any, text: str) -> None:
         read([rows], [NONE_CLOSED])
 
 
+@pytest.mark.parametrize("value", ["INF", "high", True, [], {}, "1e5000"])
+def test_one_bad_ltv_does_not_silence_the_others(value: Any) -> None:
+    """In a poll an LTV that is no number is unknown, whatever it is, and the other risk units are read."""
+    rows = [{**DOCUMENTED[0], "ltv": value}, {**DOCUMENTED[0], "groupId": 7}]
+    sample, _ = read([rows], [NONE_CLOSED], RISK_UNIT_LTVS.for_polls)
+    assert [(record["groupId"], record["ltv"]) for record in sample.records] == [(1, None), (7, "0.592")]
+
+
+def test_a_column_of_binances_does_not_take_ours() -> None:
+    """Should Binance add a field of that name, it is kept under another one."""
+    sample, _ = read([[{**DOCUMENTED[0], "asked_at": 5}]], [NONE_CLOSED])
+    (record,) = sample.records
+    assert (record["asked_at"], record["asked_at_"]) == (NOW_MS, "5")
+
+
 def test_a_poll_reads_what_it_uses() -> None:
-    """A bad amount elsewhere does not stop whoever waits, and a bad LTV is for them to judge."""
+    """A bad amount elsewhere does not stop whoever waits."""
     row = copy.deepcopy(DOCUMENTED[0])
     row["ltv"], row["updateTime"], row["maxTransferOutAmount"] = "INF", "never", []
     row["collateralAccounts"] = "none"
     sample, _ = read([[row]], [NONE_CLOSED], RISK_UNIT_LTVS.for_polls)
-    assert sample.records[0]["ltv"] == "INF"
+    assert sample.records[0]["ltv"] is None
     assert sample.records[0].keys() == {
         "asked_at",
         "groupId",
