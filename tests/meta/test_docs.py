@@ -261,7 +261,8 @@ def test_the_query_draws_the_history_that_is_landed(
         s3.download_file("risk-lake", item["Key"], str(file))
         s3.delete_object(Bucket="risk-lake", Key=item["Key"])
     s3.delete_bucket(Bucket="risk-lake")
-    rows = duckdb.sql(query.replace("s3://risk-lake", str(tmp_path))).fetchall()
+    with duckdb.connect() as database:
+        rows = database.execute(query.replace("s3://risk-lake", str(tmp_path))).fetchall()
     assert [(ltv, len(curve.rstrip())) for _, ltv, curve in rows] == [
         (Decimal("0.5"), 20),
         (Decimal("0.75"), 30),

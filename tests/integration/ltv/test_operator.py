@@ -75,13 +75,12 @@ def test_lands_flat_tables(ltvs: LtvServer, s3: Any) -> None:
         "wallets": 11,
         "liabilities": 1,
     }
-    tables = {
-        name: pq.read_table(io.BytesIO(read(s3, f"ltv/{name}/dt=1/a.parquet"))) for name in manifest["tables"]
-    }
-    wallets = tables["wallets"]
-    total, empty = duckdb.sql(
-        "select sum(netEquity), sum((email = 'empty@test.com' and netEquity is null)::int) from wallets"
-    ).fetchall()[0]
+    wallets = pq.read_table(io.BytesIO(read(s3, "ltv/wallets/dt=1/a.parquet")))
+    with duckdb.connect() as database:
+        database.register("wallets", wallets)
+        ((total, empty),) = database.execute(
+            "select sum(netEquity), sum((email = 'empty@test.com' and netEquity is null)::int) from wallets"
+        ).fetchall()
     assert total == Decimal("26.35196946")
     assert empty == 1
     assert wallets.column_names[:4] == ["asked_at", "groupId", "collateralAccountsPosition", "position"]
