@@ -6,7 +6,6 @@ from array import array
 from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass
-from math import ceil
 from typing import TYPE_CHECKING
 
 from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS, was_open_in
@@ -168,8 +167,19 @@ def _even_cuts(query: Query, part: Part, closed: Collection[int]) -> list[int]:
     time_ms = query.dataset.time_ms
     times = [time_ms(record) for record in part.found.values() if record["groupId"] not in closed]
     known = sorted(time for time in times if time is not None)
-    rows = ceil(query.page_size * _KNOWN_SHARE)
-    return known[rows::rows] if len(known) >= query.page_size else []
+    cuts: list[int] = []
+    if len(known) < query.page_size:
+        return cuts
+    rows = int(query.page_size * _KNOWN_SHARE)
+    first = between = 0  # where the slice begins, and the last place so far between two times
+    for index in range(1, len(known)):
+        if known[index] > known[index - 1]:
+            between = index
+        if index - first >= rows and between > first:
+            # Between two records, since both slices would return one at the cut, and all that share its time.
+            cuts.append((known[between - 1] + known[between] + 1) // 2)
+            first = between
+    return cuts
 
 
 def _drop_neighbours(active: Query, part: Part) -> Plan[None]:
