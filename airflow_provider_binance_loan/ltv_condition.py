@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS, Sample
+from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS, read_ltvs
 from airflow_provider_binance_loan.binance.loan_to_value import (
     build_level_figures,
     known_ltv,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from airflow_provider_binance_loan.binance.fields import Record
+    from airflow_provider_binance_loan.binance.snapshots import Sample
     from airflow_provider_binance_loan.hooks import BinanceLoanHook
 
 #: A level for all risk units, or one for each of some; a number, or a decimal number as text.
@@ -57,11 +58,11 @@ class LtvCondition:
 
     def poll(self, hook: BinanceLoanHook) -> Poll:
         """Ask for the LTVs, and return whether they end the wait."""
-        return self.evaluate(hook.sample_ltv(RISK_UNIT_LTVS.for_polls))
+        return self.evaluate(hook.sample(read_ltvs(RISK_UNIT_LTVS.for_polls)))
 
     async def apoll(self, hook: BinanceLoanHook) -> Poll:
         """Return what :meth:`poll` returns, without blocking the event loop."""
-        return self.evaluate(await hook.asample_ltv(RISK_UNIT_LTVS.for_polls))
+        return self.evaluate(await hook.asample(read_ltvs(RISK_UNIT_LTVS.for_polls)))
 
     def evaluate(self, sample: Sample) -> Poll:
         """Return whether a sample ends the wait.

@@ -5,19 +5,24 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import pendulum
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_binance_loan.base_operator import BinanceLoanLandingOperator
+from airflow_provider_binance_loan.binance.datasets.active_risk_units import ACTIVE_RISK_UNITS
+from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
-from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS
+from airflow_provider_binance_loan.binance.datasets.interest_history import INTEREST_HISTORY
+from airflow_provider_binance_loan.binance.datasets.liquidation_transfers import LIQUIDATION_TRANSFERS
+from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS, read_ltvs
 from airflow_provider_binance_loan.binance.risk_units import parse_risk_units
+from airflow_provider_binance_loan.binance.snapshots import read_listing, read_snapshot
 from airflow_provider_binance_loan.binance.time_range import utc_datetime, utc_text
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.lineage import add_input
-from airflow_provider_binance_loan.validation import require_bool
+from airflow_provider_binance_loan.validation import described, require_bool
 from airflow_provider_binance_loan.windows import resolve_window
 
 if TYPE_CHECKING:
@@ -26,9 +31,11 @@ if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context
 
-    from airflow_provider_binance_loan.binance.declaration import WindowedDataset
+    from airflow_provider_binance_loan.binance.declaration import Dataset, WindowedDataset
     from airflow_provider_binance_loan.binance.fields import Record
+    from airflow_provider_binance_loan.binance.plans import Plan
     from airflow_provider_binance_loan.binance.risk_units import RiskUnits
+    from airflow_provider_binance_loan.binance.snapshots import Sample
     from airflow_provider_binance_loan.binance.time_range import TimeRange
     from airflow_provider_binance_loan.windows import ResolvedWindow
 
@@ -40,7 +47,7 @@ class BinanceLoanDatasetOperator(BinanceLoanLandingOperator):
     """Pull the run's window of a dataset: the base of the operators that add the attribute `dataset`.
 
     Records go to XCom or S3 as :class:`.BinanceLoanLandingOperator` says, whose arguments it takes. The
-    manifest also has how many records are still `running`, and `window_start` and `window_end`.
+    manifest also has `window_start` and `window_end`, and for liquidations how many are still `running`.
 
     Without `start` and `end` the window is the run's data interval; where that has no width, it starts at the
     end of the last successful run's; where there is none, it is the seven days before the run. Templates of
@@ -83,6 +90,7 @@ class BinanceLoanDatasetOperator(BinanceLoanLandingOperator):
     def _pull(self, context: Context) -> list[Any] | dict[str, Any]:
         require_bool(self.skip_if_empty, "skip_if_empty")
         risk_units = parse_risk_units(self.risk_units)
+        self.dataset.require_risk_units(risk_units)
         dataset = self.dataset.with_bad_amounts(self.on_bad_amount)
         resolved = self._resolve_window(context)
         window = resolved.window
@@ -90,16 +98,16 @@ class BinanceLoanDatasetOperator(BinanceLoanLandingOperator):
         if self.s3_key is None:
             return self._collect(self._read(dataset, window, risk_units))
         sink = self._open_sink(self.dataset, self.s3_key)
-        running = 0
+        is_final, running = dataset.is_final, 0
 
         def counted() -> Iterator[Record]:
             nonlocal running
             for record in self._read(dataset, window, risk_units):
-                running += not dataset.is_final(record)
+                running += bool(is_final and not is_final(record))
                 yield record
 
         manifest = sink.land(counted(), window.bounds)
-        return self._report(sink, manifest | {"running": running}, context)
+        return self._report(sink, manifest | ({"running": running} if is_final else {}), context)
 
     def _read(self, dataset: WindowedDataset, window: TimeRange, risk_units: RiskUnits) -> Iterator[Record]:
         add_input(self.hook, dataset, window.bounds)
@@ -149,13 +157,33 @@ class BinanceLoanForceLiquidationOperator(BinanceLoanDatasetOperator):
     dataset = FORCE_LIQUIDATIONS
 
 
-class BinanceLoanLtvOperator(BinanceLoanLandingOperator):
-    """Take a snapshot of the LTVs of risk units, at the moment when the task runs.
+class BinanceLoanLiquidationTransferOperator(BinanceLoanDatasetOperator):
+    """Pull the transfers of collateral to the credit account, a record for each liquidation.
 
-    Binance keeps no history of LTVs: what no snapshot shows is gone. A run at 2026-03-01 09:17 UTC has one
-    record for each active risk unit that the key sees, with `asked_at`, the time by Binance's clock. The key
-    of the parent account sees all its risk units, that of a credit account its own. The flat tables are
-    `risk_units`, `wallets` and `liabilities`.
+    During a liquidation collateral is moved to the credit account, to repay the loans. A record lists these
+    transfers, and grows while the liquidation runs. By which time Binance selects a record is not documented,
+    so one that two windows touch is in both: merge by `liquidationId`, the latest wins. Leave `risk_units`
+    out: the records do not say which risk unit they are of. The flat tables are `liquidation_transfers`,
+    `liquidationTransferRecord` and `assets`. The arguments, and what is returned, are those of
+    :class:`BinanceLoanDatasetOperator`.
+    """
+
+    dataset = LIQUIDATION_TRANSFERS
+
+
+class BinanceLoanInterestOperator(BinanceLoanDatasetOperator):
+    """Pull the interest that accrued in the run's window, a record for each loan and hour.
+
+    The run for the data interval from 2026-03-01 09:00 to 10:00 UTC pulls what Binance stamps from 09:00 on
+    and before 10:00, of active and of closed risk units, each record once. The flat table is `interest`. The
+    arguments, and what is returned, are those of :class:`BinanceLoanDatasetOperator`.
+    """
+
+    dataset = INTEREST_HISTORY
+
+
+class BinanceLoanSnapshotOperator(BinanceLoanLandingOperator):
+    """Take a snapshot at the moment when the task runs: the base of the operators that say of what.
 
     A retry, or a task that is cleared, takes another snapshot: Airflow's dates of the run say nothing of when
     that was. The manifest says it, as `asked_at`, and the key can: `{asked_at}` in `s3_key` becomes
@@ -166,12 +194,17 @@ class BinanceLoanLtvOperator(BinanceLoanLandingOperator):
     arguments, and what is returned, are those of :class:`.BinanceLoanLandingOperator`.
     """
 
-    dataset = RISK_UNIT_LTVS
+    def _choose(self) -> tuple[Dataset, Plan[Sample]]:
+        """Return the dataset, and the plan that reads it.
+
+        :raises ConfigurationError: an argument is wrong.
+        """
+        raise NotImplementedError
 
     def _pull(self, context: Context) -> list[Any] | dict[str, Any]:
         risk_units = parse_risk_units(self.risk_units)
-        dataset = self.dataset.with_bad_amounts(self.on_bad_amount)
-        sample = self.hook.sample_ltv(dataset)
+        dataset, plan = self._choose()
+        sample = self.hook.sample(plan)
         asked_at = utc_datetime(sample.asked_at_ms)
         about = {"asked_at": asked_at.isoformat()}
         add_input(self.hook, dataset, about)
@@ -179,11 +212,50 @@ class BinanceLoanLtvOperator(BinanceLoanLandingOperator):
         self.log.info("Binance was asked at %s.", utc_text(sample.asked_at_ms))
         if missing := sample.missing(risk_units):
             named = ", ".join(map(str, missing))
-            self.log.warning("No LTV of risk units %s: closed, or not seen by this key.", named)
+            self.log.warning("No record of risk units %s: closed, or not seen by this key.", named)
         if self.s3_key is None:
             return self._collect(records)
         sink = self._open_sink(dataset, _dated(self.s3_key, asked_at))
         return self._report(sink, sink.land(records, about), context)
+
+
+class BinanceLoanLtvOperator(BinanceLoanSnapshotOperator):
+    """Take a snapshot of the LTVs of risk units.
+
+    Binance keeps no history of LTVs: what no snapshot shows is gone. A run at 2026-03-01 09:17 UTC has one
+    record for each active risk unit that the key sees, with `asked_at`, the time by Binance's clock. The key
+    of the parent account sees all its risk units, that of a credit account its own. The flat tables are
+    `risk_units`, `wallets` and `liabilities`. The arguments, and what is returned, are those of
+    :class:`BinanceLoanSnapshotOperator`.
+    """
+
+    def _choose(self) -> tuple[Dataset, Plan[Sample]]:
+        dataset = RISK_UNIT_LTVS.with_bad_amounts(self.on_bad_amount)
+        return dataset, read_ltvs(dataset)
+
+
+class BinanceLoanRiskUnitOperator(BinanceLoanSnapshotOperator):
+    """Take a snapshot of the risk units that are active, or of those that are closed.
+
+    The active ones are for the key of the parent account, and the closed ones for that of a credit account.
+    The flat tables are `risk_units` and `members`, or `closed_risk_units`. Further arguments, and what is
+    returned, are those of :class:`BinanceLoanSnapshotOperator`.
+
+    :param status: `"active"` or `"closed"`. (templated)
+    """
+
+    template_fields: Sequence[str] = ("status", *BinanceLoanSnapshotOperator.template_fields)
+
+    def __init__(self, *, status: Literal["active", "closed"] = "active", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.status = status
+
+    def _choose(self) -> tuple[Dataset, Plan[Sample]]:
+        if self.status == "active":
+            return ACTIVE_RISK_UNITS, read_snapshot(ACTIVE_RISK_UNITS)
+        if self.status == "closed":
+            return CLOSED_RISK_UNITS, read_listing(CLOSED_RISK_UNITS)
+        raise ConfigurationError(f"Give status as 'active' or 'closed': it is {described(self.status)}.")
 
 
 def _dated(key: str, asked_at: datetime) -> str:

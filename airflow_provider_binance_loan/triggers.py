@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
-from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS, Sample
+from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS, read_ltvs
 from airflow_provider_binance_loan.binance.loan_to_value import (
     known_ltv,
     level_text,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from decimal import Decimal
 
+    from airflow_provider_binance_loan.binance.snapshots import Sample
     from airflow_provider_binance_loan.hooks import BinanceLoanHook
     from airflow_provider_binance_loan.ltv_condition import LtvCondition
     from airflow_provider_binance_loan.watcher_state import WatcherState
@@ -268,7 +269,7 @@ class BinanceLoanLtvEventTrigger(WatchingTrigger[PassedLevels]):
         self, hook: BinanceLoanHook, state: WatcherState[PassedLevels]
     ) -> AsyncGenerator[dict[str, Any]]:
         passed = await state.load()
-        sample = await hook.asample_ltv(RISK_UNIT_LTVS.for_polls)
+        sample = await hook.asample(read_ltvs(RISK_UNIT_LTVS.for_polls))
         if passed is None:
             passed = state.begin(
                 PassedLevels(), without_store="what is above a level fires now, perhaps again"

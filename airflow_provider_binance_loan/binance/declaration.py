@@ -16,10 +16,12 @@ from airflow_provider_binance_loan.binance.messages import SPAN_CODES, Request
 from airflow_provider_binance_loan.binance.parser import Page, Shape, build_shape, parse_list, parse_page
 from airflow_provider_binance_loan.binance.time_range import DAY_MS, TimeRange
 from airflow_provider_binance_loan.exceptions import BadResponseError, ConfigurationError
-from airflow_provider_binance_loan.validation import described
+from airflow_provider_binance_loan.validation import described, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from airflow_provider_binance_loan.binance.risk_units import RiskUnits
 
 #: What a caller may choose about a text that is no number where an amount should be.
 OnBadAmount = Literal["fail", "keep"]
@@ -34,13 +36,8 @@ ASKED_AT: Final = "asked_at"
 _EARLIEST_MS = 1_483_228_800_000
 
 
-def _unknown(record: Mapping[str, Any]) -> None:  # noqa: ARG001 - the signature of `WindowedDataset.start_ms`
-    return None
-
-
-def always_final(record: Mapping[str, Any]) -> bool:  # noqa: ARG001 - the signature of `WindowedDataset.is_final`
-    """Return True, for records that never change."""
-    return True
+def no_time(record: Mapping[str, Any]) -> None:
+    """Return None, for records whose time is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +124,7 @@ class Listing(Source):
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Source):
-    """Records that are landed, or waited for; of one of the two kinds below.
+    """Records that are landed, or waited for; of one of the kinds below.
 
     :param table: the name of the flat table that has a row for each record.
     :param poll_fields: the fields that a poll reads, besides those of the key.
@@ -172,6 +169,11 @@ class Dataset(Source):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ListedDataset(Listing, Dataset):
+    """Records of a list without a window, which is read page by page, as it is now."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Snapshot(Dataset):
     """Records as they are at the moment of the request. Binance keeps no history of them.
 
@@ -205,16 +207,28 @@ class WindowedDataset(Listing, Dataset):
     :param time_ms: returns the time by which a record belongs to a window, in epoch milliseconds; None for a
         record without a time, which belongs to the window that it was returned for.
     :param by_risk_unit: whether `groupId` selects a risk unit, and closed units must be asked for one by one.
-    :param is_final: returns whether a record no longer changes.
+    :param is_final: returns whether a record no longer changes; None where that cannot be known, or where
+        none ever changes.
     :param max_span_ms: the longest span of one request, in milliseconds.
     """
 
     time_ms: Callable[[Mapping[str, Any]], int | None]
     by_risk_unit: bool = True
-    start_ms: Callable[[Mapping[str, Any]], int | None] = _unknown
-    is_final: Callable[[Mapping[str, Any]], bool] = always_final
+    start_ms: Callable[[Mapping[str, Any]], int | None] = no_time
+    is_final: Callable[[Mapping[str, Any]], bool] | None = None
     # Binance refuses a span of more than 100 days, and does not say whether exactly 100 passes.
     max_span_ms: int = 99 * DAY_MS
+
+    def require_risk_units(self, risk_units: RiskUnits) -> None:
+        """Require a choice of risk units that the endpoint can serve.
+
+        :raises ConfigurationError: some were chosen, and the endpoint cannot select by risk unit.
+        """
+        if risk_units != "all" and not self.by_risk_unit:
+            raise ConfigurationError(
+                f"Leave out risk_units: Binance does not select {self.name} by risk unit, and it is "
+                f"{shown(risk_units)}."
+            )
 
     def span_request(self, span: TimeRange, group_id: int | None = None, page: int = 1) -> Request:
         """Return the request of a page of a span, for one risk unit or for all that are active now."""

@@ -17,7 +17,7 @@ from airflow_provider_binance_loan.client.base import RetryPolicy
 from airflow_provider_binance_loan.exceptions import BadResponseError, TransientError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.operators import (
-    BinanceLoanDatasetOperator,
+    BinanceLoanLiquidationTransferOperator,
 )
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, Exchange
 from tests.support.clock import HOUR
@@ -294,17 +294,21 @@ def test_says_an_error_once(connect: Any) -> None:
     assert "connection 'binance_loan_default'" in str(caught.value)
 
 
-class TransferOperator(BinanceLoanDatasetOperator):
-    """Pull the transfers of the run's window."""
-
-    dataset = TRANSFERS
+def test_transfers_are_not_selected_by_risk_unit(exchange: Exchange) -> None:
+    """Whoever chooses risk units is told that Binance cannot."""
+    task = BinanceLoanLiquidationTransferOperator(task_id="pull", risk_units=[6])
+    with pytest.raises(AirflowFailException, match=r"^Leave out risk_units: Binance does not select"):
+        task.execute(run_context())
+    assert exchange.requests == []
 
 
 @pytest.mark.parametrize("flatten", [False, True], ids=["records", "tables"])
 def test_another_dataset_needs_an_attribute_alone(exchange: Exchange, s3: Any, *, flatten: bool) -> None:
     """An operator of a further dataset is a docstring and its declaration, and lands like the first one."""
     fill(exchange, 3)
-    task = TransferOperator(task_id="pull", s3_bucket="lake", s3_key="a.jsonl", flatten=flatten)
+    task = BinanceLoanLiquidationTransferOperator(
+        task_id="pull", s3_bucket="lake", s3_key="a.jsonl", flatten=flatten
+    )
     manifest = task.execute(run_context())
     assert isinstance(manifest, dict)
     key = manifest["uri"].removeprefix("s3://lake/")

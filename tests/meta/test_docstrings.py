@@ -15,6 +15,7 @@ import airflow_provider_binance_loan
 PACKAGE = airflow_provider_binance_loan.__name__
 # What people import into DAGs, and into the tests of their DAGs.
 PUBLIC = (
+    "base_hook",
     "base_operator",
     "base_sensor",
     "exceptions",

@@ -13,6 +13,7 @@ from tests.support.paths import DATA
 
 DOCUMENTED = json.loads((DATA / "documented-ltv.json").read_text())
 PATH = "/sapi/v1/margin/loan-group/ltv-details"
+ACTIVE_PATH = "/sapi/v1/margin/loan-groups/activated"
 CLOSED_PATH = "/sapi/v1/margin/loan-groups/closed"
 TIME_PATH = "/api/v3/time"
 
@@ -31,6 +32,7 @@ class LtvServer:
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self.now_ms = now_ms
         self.body = b"[]"
+        self.active = b"[]"
         self.closed = b'{"total":0,"rows":[]}'
         self.paths: list[str] = []
         self.script: list[dict[int, Any]] = []
@@ -48,8 +50,8 @@ class LtvServer:
         self.paths.append(path)
         if path == TIME_PATH:
             return json.dumps({"serverTime": self.now_ms()}).encode()
-        if path == CLOSED_PATH:
-            return self.closed
+        if path in {ACTIVE_PATH, CLOSED_PATH}:
+            return self.active if path == ACTIVE_PATH else self.closed
         if self.script:  # one entry for each poll, and the last one again and again
             ltvs = self.script.pop(0) if len(self.script) > 1 else self.script[0]
             self.show(**{f"u{group_id}": ltv for group_id, ltv in ltvs.items()})

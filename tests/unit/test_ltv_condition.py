@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import Sample
+from airflow_provider_binance_loan.binance.snapshots import Sample
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.ltv_condition import parse_ltv_condition, write_levels
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
-from airflow_provider_binance_loan.binance.declaration import Listing
+from airflow_provider_binance_loan.binance.declaration import ListedDataset
 from airflow_provider_binance_loan.binance.fields import FieldType, Record
 from airflow_provider_binance_loan.binance.time_range import DAY_MS
 
@@ -26,12 +26,13 @@ class ClosedRiskUnit(TypedDict):
     closeTime: Annotated[int | None, FieldType.TIME, "when it was closed"]
 
 
-CLOSED_RISK_UNITS = Listing(
+CLOSED_RISK_UNITS = ListedDataset(
     name="closed_risk_units",
     path="/sapi/v1/margin/loan-groups/closed",
     record=ClosedRiskUnit,
     # A unit may be closed, opened again and closed once more.
     key_fields=("groupId", "createTime", "closeTime"),
+    table="closed_risk_units",
     marks=frozenset({"parentEmail", "creditEmail", "enabled", "createTime", "closeTime"}),
 )
 

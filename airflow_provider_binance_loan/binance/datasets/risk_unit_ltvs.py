@@ -5,15 +5,14 @@ https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-lo
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple, TypedDict
+from typing import Annotated, TypedDict
 
 from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import Liability
 from airflow_provider_binance_loan.binance.declaration import ASKED_AT, Snapshot
-from airflow_provider_binance_loan.binance.fields import IN_INNER_ROWS, FieldType, Record
-from airflow_provider_binance_loan.binance.messages import Response
-from airflow_provider_binance_loan.binance.plans import Plan, by_key, gather
-from airflow_provider_binance_loan.binance.risk_units import RiskUnits
+from airflow_provider_binance_loan.binance.fields import IN_INNER_ROWS, FieldType
+from airflow_provider_binance_loan.binance.plans import Plan, gather
+from airflow_provider_binance_loan.binance.snapshots import Sample, read_snapshot
 from airflow_provider_binance_loan.exceptions import TransientError
 
 
@@ -77,30 +76,6 @@ RISK_UNIT_LTVS = Snapshot(
 _NOT_CREDIT_CODES = frozenset({-2015, -3003, -3999})
 
 
-class Sample(NamedTuple):
-    """A snapshot: what one answer says.
-
-    :param asked_at_ms: when Binance was asked, by its own clock, in epoch milliseconds, UTC.
-    :param records: one record for each risk unit that the key sees.
-    """
-
-    asked_at_ms: int
-    records: list[Record]
-
-    def of(self, risk_units: RiskUnits) -> list[Record]:
-        """Return the records of some risk units; of all of them for `"all"` and `"active"`."""
-        if isinstance(risk_units, str):
-            return self.records
-        return [record for record in self.records if record["groupId"] in risk_units]
-
-    def missing(self, risk_units: RiskUnits) -> list[int]:
-        """Return the ids among some risk units that have no record."""
-        if isinstance(risk_units, str):
-            return []
-        seen = {record["groupId"] for record in self.records}
-        return [group_id for group_id in risk_units if group_id not in seen]
-
-
 def read_ltvs(dataset: Snapshot = RISK_UNIT_LTVS) -> Plan[Sample]:
     """Return the plan that reads the LTVs of all risk units that the key sees, sorted by risk unit.
 
@@ -110,27 +85,13 @@ def read_ltvs(dataset: Snapshot = RISK_UNIT_LTVS) -> Plan[Sample]:
     :raises TransientError: the key sees no risk unit, and no closed one explains that.
     """
     for _ in range(2):  # once more, for a risk unit that was closed, or opened, between the two answers
-        (answer,) = yield from gather([dataset.request()])
-        sample = _build_sample(dataset, answer)
+        sample = yield from read_snapshot(dataset)
         if sample.records or (yield from _has_closed_unit()):
             return sample
     raise TransientError(
         "Use the key of the parent account, or of a unit's credit account: this key sees no risk unit.",
         path=dataset.path,
     )
-
-
-def _build_sample(dataset: Snapshot, answer: Response) -> Sample:
-    asked_at_ms = answer.sent_ms
-    records = [_dated(record, asked_at_ms) for record in answer.content]
-    keyed = by_key(dataset, records)
-    return Sample(asked_at_ms, [keyed[key] for key in sorted(keyed)])
-
-
-def _dated(record: Record, asked_at_ms: int) -> Record:
-    """Return a record with its own column in front; a field of Binance's of that name gets an underscore."""
-    theirs = {f"{ASKED_AT}_": record.pop(ASKED_AT)} if ASKED_AT in record else {}
-    return {ASKED_AT: asked_at_ms, **record, **theirs}
 
 
 def _has_closed_unit() -> Plan[bool]:

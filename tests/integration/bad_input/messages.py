@@ -44,6 +44,7 @@ SECTIONS = [
     Section("Windows of the hook", test_hook.CASES, test_hook.provoke),
     Section("Risk units", test_risk_units.CASES, test_risk_units.provoke),
     Section("Arguments of the operator", test_operator.CASES, test_operator.provoke),
+    Section("Arguments of other operators", test_operator.OTHERS, test_operator.provoke_other),
     Section("Windows of runs", test_operator.RUNS, test_operator.provoke_run),
     Section("Landing", test_landing.CASES, test_landing.provoke),
     Section("Arguments of the sensor", test_sensor.CASES, test_sensor.provoke),

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
+from airflow_provider_binance_loan.operators import (
+    BinanceLoanForceLiquidationOperator,
+    BinanceLoanLiquidationTransferOperator,
+    BinanceLoanRiskUnitOperator,
+)
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
 from tests.support.bad_input import Case, Environment, case, cases
 from tests.support.clock import HOUR, NOW
@@ -49,6 +53,11 @@ CASES = [
     *cases("encrypt", None),
     *cases("on_bad_amount", "ignore", None, True),
 ]
+OTHERS = [
+    case("risk_units", operator=BinanceLoanLiquidationTransferOperator, risk_units=[6]),
+    case("status", operator=BinanceLoanRiskUnitOperator, status="open"),
+    case("status", operator=BinanceLoanRiskUnitOperator, status=None),
+]
 RUNS = [
     case("end", data_interval_start=NOW, data_interval_end=NOW - HOUR),
     case(
@@ -74,6 +83,14 @@ def provoke(case: Case, environment: Environment) -> None:
         BinanceLoanForceLiquidationOperator(task_id="pull", **case.given).execute(run_context())
 
 
+def provoke_other(case: Case, environment: Environment) -> None:
+    """Run into the error of an operator of another dataset with a wrong argument."""
+    operator, *_ = (value for value in case.given.values() if isinstance(value, type))
+    arguments = {name: value for name, value in case.given.items() if name != "operator"}
+    with environment.connection():
+        operator(task_id="pull", **arguments).execute(run_context())
+
+
 def provoke_run(case: Case, environment: Environment) -> None:
     """Run into the error of a run whose interval is no window."""
     with environment.connection():
@@ -97,3 +114,9 @@ def test_names_what_is_wrong_with_a_run(case: Case, environment: Environment, re
     ]
     # Of a partition each asks for arguments of its own.
     assert case.field == "partition" or str(errors[0]) == str(errors[1])
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in OTHERS])
+def test_names_the_argument_of_another_operator(case: Case, environment: Environment, refused: Any) -> None:
+    """A wrong argument of an operator of another dataset fails its task without a retry."""
+    refused(AirflowFailException, case.field, lambda: provoke_other(case, environment))

@@ -121,7 +121,7 @@ def test_names_a_risk_unit_without_ltv(ltvs: LtvServer, capsys: pytest.CaptureFi
     """What was asked for and is not there is named in the log."""
     ltvs.show(u6="0.5")
     assert len(operator(risk_units=[6, 9]).execute(run_context())) == 1
-    assert "No LTV of risk units 9: closed, or not seen" in capsys.readouterr().out
+    assert "No record of risk units 9: closed, or not seen" in capsys.readouterr().out
 
 
 def test_a_bad_amount_fails_or_is_kept(ltvs: LtvServer, s3: Any) -> None:

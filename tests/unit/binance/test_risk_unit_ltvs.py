@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS, Sample, read_ltvs
+from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS, read_ltvs
 from airflow_provider_binance_loan.binance.declaration import Snapshot
 from airflow_provider_binance_loan.binance.messages import Request, Response
+from airflow_provider_binance_loan.binance.snapshots import Sample
 from airflow_provider_binance_loan.exceptions import (
     BadResponseError,
     RequestRefusedError,
