@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import aclosing
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Required, TypedDict
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from airflow_provider_binance_loan.client.clock import Clock
+
+
+# Airflow's scheduler makes a run of an event within a second or two, and within ten if it is busy.
+_SPACING_S = 10.0
 
 
 class WatchingArguments(TypedDict, total=False):
@@ -124,13 +129,15 @@ class WatchingTrigger(BaseEventTrigger, Generic[M]):
         conn_id = conn_id_to_show(self.binance_loan_conn_id)
         state = self._open_state(hook.clock, conn_id)
         failures = 0
+        fired_at = -inf
         while True:
             wait_s = self.poke_interval
             try:
-                async with aclosing(self._poll(hook, state)) as payloads:
+                async with aclosing(_spaced(self._poll(hook, state), hook.clock, fired_at)) as payloads:
                     async for payload in payloads:
                         state.note_event()
                         self.log.info("Fired for asset %r: %s", self.asset_name, payload)
+                        fired_at = hook.clock.monotonic()
                         yield TriggerEvent(payload)
                 failures = 0
             except Exception as error:  # noqa: BLE001 - the triggerer restarts a trigger that raises at once
@@ -160,3 +167,36 @@ class WatchingTrigger(BaseEventTrigger, Generic[M]):
         # Hashed, since a key must be short, and there may be many ids.
         about = f"{self.binance_loan_conn_id} {self._watched}"
         return f"{self._state_kind}_{hashlib.sha256(about.encode()).hexdigest()[:32]}"
+
+
+async def _spaced(
+    payloads: AsyncGenerator[dict[str, Any]], clock: Clock, fired_at: float
+) -> AsyncGenerator[dict[str, Any]]:
+    """Yield payloads, and wait before the last one until Airflow has made a run of what was fired before.
+
+    Airflow hands a run the events up to the first one that was fired since the run before. Those that follow
+    while that run is not made yet are left to the next run, so the last of them would wait for an event that
+    may come much later.
+
+    :param payloads: the payloads of a poll.
+    :param clock: the clock to wait by.
+    :param fired_at: when the last event of an earlier poll was fired, on the monotonic clock.
+    """
+    async with aclosing(payloads):
+        last: dict[str, Any] | None = None
+        failure: Exception | None = None
+        try:
+            async for payload in payloads:
+                if last is not None:
+                    yield last
+                    fired_at = clock.monotonic()
+                last = payload
+        except Exception as error:  # noqa: BLE001 - raised below: what is in the memory is fired first
+            failure = error
+        if last is not None:
+            wait_s = fired_at + _SPACING_S - clock.monotonic()
+            if wait_s > 0:
+                await clock.asleep(wait_s)
+            yield last
+        if failure is not None:
+            raise failure
