@@ -16,6 +16,8 @@ LONGEST = timedelta(days=3650)
 WHOLE_NUMBER = re.compile(r"[0-9]{1,19}")
 TOO_LARGE = 2**63
 
+# A key or signature in any form: it has letters, which a long number has not.
+_LONG_WORD = re.compile(r"(?=[0-9+/=%_-]*[A-Za-z])[A-Za-z0-9+/=%_-]{32,}")
 _MAX_SHOWN = 200  # room for a path
 # Binance's keys have 64 characters, and most paths fewer than this.
 _MAX_SHOWN_UNLESS_SECRET = 45
@@ -27,6 +29,16 @@ def shown(value: Any) -> str:
         text = repr(value)
     except Exception:  # noqa: BLE001 - any object may be received, also one too deep to be written out
         text = f"an object of type {type(value).__name__}"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def shown_from_answer(value: Any) -> str:
+    """Return :func:`shown` without long words: an answer may quote the request's signature or API key."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - as in `shown`
+        return shown(value)
+    text = _LONG_WORD.sub("…", text)
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 

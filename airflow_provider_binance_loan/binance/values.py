@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from typing import Any, Literal
 
 from airflow_provider_binance_loan.binance.fields import FieldType
-from airflow_provider_binance_loan.validation import TOO_LARGE, WHOLE_NUMBER, shown
+from airflow_provider_binance_loan.validation import TOO_LARGE, WHOLE_NUMBER, shown_from_answer
 
 #: What to do about an amount that is no number: refuse it, keep it if it is a text, or take it as unknown.
 AmountRule = Literal["fail", "keep", "drop"]
@@ -35,7 +35,7 @@ class MalformedError(Exception):
         if received is None:
             self.received = "null"
         else:
-            self.received = "absent" if received is ABSENT else shown(received)
+            self.received = "absent" if received is ABSENT else shown_from_answer(received)
         self.expected = expected
         self.path = path
 

@@ -6,7 +6,7 @@ import zlib
 from typing import Any
 
 from airflow_provider_binance_loan.exceptions import BadResponseError
-from airflow_provider_binance_loan.validation import shown
+from airflow_provider_binance_loan.validation import shown_from_answer
 
 #: What `Accept-Encoding` says.
 ACCEPTED_CODINGS = "gzip, deflate"
@@ -39,7 +39,7 @@ class Body:
         elif codings == ["deflate"]:
             self._wbits = _ZLIB
         elif codings:
-            self._flaw(f"has the Content-Encoding {shown(coding)}, which was not asked for")
+            self._flaw(f"has the Content-Encoding {shown_from_answer(coding)}, which was not asked for")
 
     def add(self, chunk: bytes) -> bool:
         """Add bytes as they were received, and return whether more of them are of use.

@@ -20,6 +20,7 @@ from airflow_provider_binance_loan.validation import (
     require_duration,
     require_seconds,
     shown,
+    shown_from_answer,
     shown_unless_secret,
 )
 
@@ -153,3 +154,19 @@ def test_describes_a_missing_value(value: Any, text: str) -> None:
 def test_recognises_numbers(value: Any, whole: bool, accepted: bool) -> None:
     """A number within the bounds is one; a boolean, NaN and a text are none."""
     assert is_number(value, 0, 3, whole=whole) is accepted
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("k3Y" * 22, "'…'"),
+        (f"X {'0123456789abcdef' * 4} Y", "'X … Y'"),
+        ({"total": "aB+/" * 22}, "{'total': '…'}"),
+        ("9" * 40, f"'{'9' * 40}'"),
+        ("an ordinary text of Binance's, with words of common lengths", None),
+        (None, "None"),
+    ],
+)
+def test_shows_no_secret_that_an_answer_quotes(value: object, text: str | None) -> None:
+    """A word that may be a key or a signature is left out, wherever it is; a long number is shown."""
+    assert shown_from_answer(value) == (repr(value) if text is None else text)
