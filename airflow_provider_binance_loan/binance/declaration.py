@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 from airflow_provider_binance_loan.binance.fields import Field, Record, fields_of
 from airflow_provider_binance_loan.binance.messages import SPAN_CODES, Request
 from airflow_provider_binance_loan.binance.parser import Page, Shape, build_shape, parse_list, parse_page
-from airflow_provider_binance_loan.binance.time_range import DAY_MS, TimeRange
+from airflow_provider_binance_loan.binance.time_range import DAY_MS, EARLIEST_MS, TimeRange
 from airflow_provider_binance_loan.exceptions import BadResponseError, ConfigurationError
 from airflow_provider_binance_loan.validation import described, shown
 
@@ -31,9 +31,6 @@ Key = tuple[Any, ...]
 
 #: The column of a snapshot's records that says when Binance was asked.
 ASKED_AT: Final = "asked_at"
-
-# Binance opened in July 2017.
-_EARLIEST_MS = 1_483_228_800_000
 
 
 def no_time(record: Mapping[str, Any]) -> None:
@@ -247,7 +244,7 @@ class WindowedDataset(Listing, Dataset):
         page = self.parse(payload)
         for index, row in enumerate(page.rows):
             start_ms = self.start_ms(row)
-            if start_ms is not None and not _EARLIEST_MS <= start_ms <= span.end_ms:
+            if start_ms is not None and not EARLIEST_MS <= start_ms <= span.end_ms:
                 raise BadResponseError(
                     f"Check what Binance changed: rows[{index}] starts at {start_ms}, and should start from "
                     f"2017 to the end of the request, {span.end_ms}. Nothing of the answer was used."

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DAY_MS = 24 * 60 * 60 * 1000
+#: Binance opened in July 2017, so no time of Binance's is before that year.
+EARLIEST_MS = 1_483_228_800_000
 
 _MILLISECOND = timedelta(milliseconds=1)
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from airflow_provider_binance_loan.binance.declaration import ListedDataset
 from airflow_provider_binance_loan.binance.fields import FieldType, Record
-from airflow_provider_binance_loan.binance.time_range import DAY_MS
+from airflow_provider_binance_loan.binance.time_range import DAY_MS, EARLIEST_MS
+from airflow_provider_binance_loan.validation import LATEST_S
 
 if TYPE_CHECKING:
     from airflow_provider_binance_loan.binance.time_range import TimeRange
@@ -43,8 +44,15 @@ _SLACK_MS = DAY_MS
 def was_open_in(unit: Record, window: TimeRange) -> bool:
     """Return whether a closed unit may have been open at some time of a window, give or take a day.
 
-    A missing createTime or closeTime counts as unbounded.
+    A createTime or closeTime that is missing, or cannot be right, counts as unbounded: the unit is asked for.
     """
-    created_ms, closed_ms = unit["createTime"], unit["closeTime"]
-    created_before = not created_ms or created_ms - _SLACK_MS < window.end_ms
-    return created_before and (not closed_ms or closed_ms + _SLACK_MS >= window.start_ms)
+    created_ms, closed_ms = _plausible(unit["createTime"]), _plausible(unit["closeTime"])
+    if created_ms is not None and closed_ms is not None and closed_ms < created_ms:
+        return True
+    created_before = created_ms is None or created_ms - _SLACK_MS < window.end_ms
+    return created_before and (closed_ms is None or closed_ms + _SLACK_MS >= window.start_ms)
+
+
+def _plausible(time_ms: int | None) -> int | None:
+    """Return a time, or None for one in seconds or microseconds, or from before there was a Binance."""
+    return time_ms if time_ms is not None and EARLIEST_MS <= time_ms < LATEST_S * 1000 else None
