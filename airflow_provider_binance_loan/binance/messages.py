@@ -226,7 +226,8 @@ class Response:
         if not isinstance(payload, dict):
             payload = {}
         code, text = payload.get("code"), str(payload.get("msg") or "no message")
-        if code in _SUCCESS_CODES and payload.get("success") is not False:
+        # False equals 0 in Python, and is no code of success.
+        if code in _SUCCESS_CODES and code is not False and payload.get("success") is not False:
             return None if self.status == 200 else (None, "")
         if _CODE.fullmatch(str(code)):
             return int(str(code)), _one_line(text, 300)

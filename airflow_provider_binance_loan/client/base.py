@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from airflow_provider_binance_loan.binance.messages import TIME, Request, Response
 from airflow_provider_binance_loan.binance.signing import signed_query
+from airflow_provider_binance_loan.binance.time_range import EARLIEST_MS
 from airflow_provider_binance_loan.client.clock import SYSTEM_CLOCK, Clock, ClockSkew
 from airflow_provider_binance_loan.client.redaction import hide_signatures
 from airflow_provider_binance_loan.client.retry_log import RetryLog, described_skew
@@ -28,7 +29,7 @@ from airflow_provider_binance_loan.exceptions import (
     RequestRefusedError,
     TransientError,
 )
-from airflow_provider_binance_loan.validation import LATEST_S, shown
+from airflow_provider_binance_loan.validation import LATEST_S, shown_from_answer
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -219,10 +220,11 @@ class BaseClient:
             return
         response = yield from self._send(TIME)
         server_ms = response.payload.get("serverTime") if isinstance(response.payload, dict) else None
-        if type(server_ms) is not int or not 0 <= server_ms < LATEST_S * 1000:
-            flaw = "is absent" if server_ms is None else f"is {shown(server_ms)}, which is not a time"
+        if type(server_ms) is not int or not EARLIEST_MS <= server_ms < LATEST_S * 1000:
+            no_time = f"{shown_from_answer(server_ms)}, which is not a time"
+            received = "absent" if server_ms is None else no_time
             raise BadResponseError(
-                f"Check the host: the serverTime of its answer {flaw}.",
+                f"Check the host: the serverTime of its answer is {received}.",
                 status=response.status,
                 path=TIME.path,
             )

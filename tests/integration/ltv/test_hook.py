@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_binance_loan.exceptions import ConfigurationError, TransientError
+from airflow_provider_binance_loan.exceptions import BadResponseError, ConfigurationError, TransientError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from tests.support.clock import FakeClock
 from tests.support.ltvs import CLOSED_PATH, DOCUMENTED, PATH, TIME_PATH, LtvServer, unit
@@ -105,6 +105,15 @@ def test_a_refused_list_of_closed_ones_is_no_answer(ltvs: LtvServer, kind: str, 
     with pytest.raises(TransientError, match="this key sees no risk unit"):
         get_ltv(BinanceLoanHook(clock=clock), kind)
     assert ltvs.asked() == ltvs.asked(CLOSED_PATH) == 2
+
+
+@pytest.mark.parametrize("server_ms", [0, -5, 1_483_228_799_999])
+def test_an_absurd_time_is_refused(ltvs: LtvServer, kind: str, clock: FakeClock, server_ms: int) -> None:
+    """A time before Binance opened dates nothing."""
+    ltvs.now_ms = lambda: server_ms
+    ltvs.show(u6="0.5")
+    with pytest.raises(BadResponseError, match=r"serverTime of its answer is .*, which is not a time"):
+        get_ltv(BinanceLoanHook(clock=clock), kind)
 
 
 def test_bad_arguments_ask_nothing(ltvs: LtvServer, kind: str, clock: FakeClock) -> None:
