@@ -62,7 +62,7 @@ class BinanceLoanLandingOperator(BaseOperator):
     :param aws_conn_id: the connection for S3. (templated)
     :param verify: certificate checks of the S3 endpoint: True, False, or the path of a CA bundle.
     :param max_xcom_records: how many records may go to XCom; with more the task fails and writes nothing.
-    :param binance_loan_conn_id: the connection that holds the credit account's API key. (templated)
+    :param binance_loan_conn_id: the connection that holds the API key. (templated)
     """
 
     template_fields: Sequence[str] = (

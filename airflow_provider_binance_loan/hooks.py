@@ -36,8 +36,8 @@ class BinanceLoanHook(BinanceLoanBaseHook):
     as Binance reports it, every amount digit for digit as a decimal string; a pull of `[10:00, 11:00)` does
     not, so that adjacent windows neither repeat nor lose a record.
 
-    Of each dataset there are three methods: `get_` returns the records, `iter_` yields them a part at a time,
-    and `aget_` returns them without blocking an event loop.
+    A method `get_…` returns the records of a dataset, `iter_…` yields those of a window a part at a time, and
+    `aget_…` returns them without blocking an event loop.
 
     :param binance_loan_conn_id: the connection that holds the API key: a credit account's, or for LTVs also
         the parent account's.

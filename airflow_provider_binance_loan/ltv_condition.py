@@ -58,11 +58,17 @@ class LtvCondition:
 
     def poll(self, hook: BinanceLoanHook) -> Poll:
         """Ask for the LTVs, and return whether they end the wait."""
-        return self.evaluate(hook.sample(read_ltvs(RISK_UNIT_LTVS.for_polls)))
+        poll = self.evaluate(hook.sample(read_ltvs(RISK_UNIT_LTVS.for_polls)))
+        if poll.event and poll.event["gone"]:  # for a moment only, perhaps
+            poll = self.evaluate(hook.sample(read_ltvs(RISK_UNIT_LTVS.for_polls)))
+        return poll
 
     async def apoll(self, hook: BinanceLoanHook) -> Poll:
         """Return what :meth:`poll` returns, without blocking the event loop."""
-        return self.evaluate(await hook.asample(read_ltvs(RISK_UNIT_LTVS.for_polls)))
+        poll = self.evaluate(await hook.asample(read_ltvs(RISK_UNIT_LTVS.for_polls)))
+        if poll.event and poll.event["gone"]:  # for a moment only, perhaps
+            poll = self.evaluate(await hook.asample(read_ltvs(RISK_UNIT_LTVS.for_polls)))
+        return poll
 
     def evaluate(self, sample: Sample) -> Poll:
         """Return whether a sample ends the wait.
@@ -126,6 +132,8 @@ def _parse_levels(value: Any, name: str) -> dict[int | None, Decimal]:
         group_id = parse_group_id(key)
         if group_id is None:
             raise ConfigurationError(f"Give {name} as levels by id of a risk unit: it has {shown(key)}.")
+        if group_id in levels:
+            raise ConfigurationError(f"Give {name} one level for risk unit {group_id}: it has two.")
         levels[group_id] = parse_level(level, f"{name}[{key}]")
     return levels
 

@@ -22,7 +22,7 @@ from airflow_provider_binance_loan.binance.snapshots import read_listing, read_s
 from airflow_provider_binance_loan.binance.time_range import utc_datetime, utc_text
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.lineage import add_input
-from airflow_provider_binance_loan.validation import described, require_bool
+from airflow_provider_binance_loan.validation import described, require_bool, shown
 from airflow_provider_binance_loan.windows import resolve_window
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 # When Binance was asked, in the key of an object: `{asked_at}`, or with a format as `strftime` takes it.
 _ASKED_AT = re.compile(r"\{asked_at(?::([^{}]+))?\}")
+_DIRECTIVE = re.compile("%[YmdHMSfjy]")
 
 
 class BinanceLoanDatasetOperator(BinanceLoanLandingOperator):
@@ -187,8 +188,9 @@ class BinanceLoanSnapshotOperator(BinanceLoanLandingOperator):
 
     A retry, or a task that is cleared, takes another snapshot: Airflow's dates of the run say nothing of when
     that was. The manifest says it, as `asked_at`, and the key can: `{asked_at}` in `s3_key` becomes
-    `20260301T091700123Z`, and `{asked_at:%Y-%m-%d}` the date in UTC; any format of `strftime` may stand
-    there. With a key that names the run alone, the later snapshot replaces the earlier one.
+    `20260301T091700123Z`, and `{asked_at:%Y-%m-%d}` the date in UTC; a format of the directives
+    `%Y %m %d %H %M %S %f %j %y` may stand there. With a key that names the run alone, the later snapshot
+    replaces the earlier one.
 
     `risk_units` is `"all"` that the key sees, or ids; those without a record are named in the log. The other
     arguments, and what is returned, are those of :class:`.BinanceLoanLandingOperator`.
@@ -204,6 +206,8 @@ class BinanceLoanSnapshotOperator(BinanceLoanLandingOperator):
     def _pull(self, context: Context) -> list[Any] | dict[str, Any]:
         risk_units = parse_risk_units(self.risk_units)
         dataset, plan = self._choose()
+        if self.s3_key is not None:
+            _dated(self.s3_key, self.hook.now())  # a wrong key is refused before anything is requested
         sample = self.hook.sample(plan)
         asked_at = utc_datetime(sample.asked_at_ms)
         about = {"asked_at": asked_at.isoformat()}
@@ -259,11 +263,23 @@ class BinanceLoanRiskUnitOperator(BinanceLoanSnapshotOperator):
 
 
 def _dated(key: str, asked_at: datetime) -> str:
-    """Return the key of a snapshot's object, with when Binance was asked in place of `{asked_at}`."""
+    """Return the key of a snapshot's object, with when Binance was asked in place of `{asked_at}`.
+
+    :raises ConfigurationError: the placeholder is written otherwise, or its format says nothing of the time.
+    """
 
     def text(match: re.Match[str]) -> str:
-        if match[1]:
-            return asked_at.strftime(match[1])
-        return f"{asked_at:%Y%m%dT%H%M%S}{asked_at.microsecond // 1000:03}Z"
+        if not match[1]:
+            return f"{asked_at:%Y%m%dT%H%M%S}{asked_at.microsecond // 1000:03}Z"
+        written = _DIRECTIVE.sub(lambda directive: asked_at.strftime(directive[0]), match[1])
+        return match[0] if "%" in written or written == match[1] else written
 
-    return _ASKED_AT.sub(text, key)
+    if not isinstance(key, str):
+        return key
+    dated = _ASKED_AT.sub(text, key)
+    if re.search(r"\{[^{}]*asked_at", dated, re.IGNORECASE):  # each snapshot would replace the one before
+        raise ConfigurationError(
+            "Write {asked_at} in s3_key, or {asked_at:%Y-%m-%d} with some of %Y %m %d %H %M %S %f %j %y: it "
+            f"is {shown(key)}."
+        )
+    return dated

@@ -11,7 +11,7 @@ from airflow_provider_binance_loan.validation import LATEST_S, is_number, shown
 from airflow_provider_binance_loan.watcher_state import STATE_VERSION, parse_versioned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from decimal import Decimal
 
     from airflow_provider_binance_loan.binance.fields import Record
@@ -107,8 +107,8 @@ class PassedLevels:
         """The risk units that are above a level."""
         return sorted(group_id for group_id, unit in self._units.items() if unit.above)
 
-    def update(self, record: Record, asked_at_ms: int, rules: LevelRules) -> Iterator[dict[str, Any]]:
-        """Take in the LTV of a risk unit, and yield the payloads of the events that it gives rise to.
+    def update(self, record: Record, asked_at_ms: int, rules: LevelRules) -> list[dict[str, Any]]:
+        """Take in the LTV of a risk unit, and return the payloads of the events that it gives rise to.
 
         An unknown LTV gives rise to none: it is neither above a level nor back below it.
 
@@ -118,33 +118,42 @@ class PassedLevels:
         """
         ltv = known_ltv(record)
         if ltv is None:
-            return
-        group_id = record["groupId"]
-        unit = self._units.setdefault(group_id, _Unit())
-
-        def payload(what: str, level: Decimal) -> dict[str, Any]:
-            unit.event_ms = asked_at_ms
-            unit.doubtful.discard(level_text(level))
-            unit.untold.add(level_text(level))
-            return {
+            return []
+        unit = self._units.get(record["groupId"], _Unit())
+        # The farthest level first: of several events at once, Airflow makes a run of the first one soonest.
+        upwards = [
+            level
+            for level in reversed(rules.levels)
+            if ltv >= level and (level_text(level) in unit.doubtful or level_text(level) not in unit.above)
+        ]
+        back = [
+            level
+            for level in rules.levels
+            if ltv < level - rules.hysteresis and level_text(level) in unit.doubtful | unit.above
+        ]
+        crossings = [("above", level) for level in upwards] + [("below", level) for level in back]
+        passed = [level for level in rules.levels if level_text(level) in unit.above and level not in back]
+        # Not later than now: Binance's time may have been wrong once.
+        event_ms = min(unit.event_ms, asked_at_ms)
+        is_due = rules.remind_every_ms is not None and asked_at_ms - event_ms >= rules.remind_every_ms
+        if passed and is_due and not crossings:
+            crossings = [("still_above", passed[-1])]
+        payloads = [
+            {
                 "what": what,
                 "asked_at": utc_datetime(asked_at_ms).isoformat(),
                 **build_level_figures(record, ltv, level),
             }
-
-        for level in rules.levels:
-            text = level_text(level)
-            if ltv >= level and (text in unit.doubtful or text not in unit.above):
-                unit.above.add(text)
-                yield payload("above", level)
-        for level in reversed(rules.levels):
-            text = level_text(level)
-            if ltv < level - rules.hysteresis and (text in unit.doubtful or text in unit.above):
-                unit.above.discard(text)
-                yield payload("below", level)
-        passed = [level for level in rules.levels if level_text(level) in unit.above]
-        is_due = rules.remind_every_ms is not None and asked_at_ms - unit.event_ms >= rules.remind_every_ms
-        if passed and is_due:
-            yield payload("still_above", passed[-1])
+            for what, level in crossings
+        ]
+        # Only now, when nothing can fail any more: what is in the memory counts as fired.
+        texts = {level_text(level) for _, level in crossings}
+        unit.above = (unit.above | set(map(level_text, upwards))) - set(map(level_text, back))
+        unit.doubtful -= texts
+        unit.untold |= texts
+        unit.event_ms = asked_at_ms if crossings else event_ms
         if unit.is_empty:
-            del self._units[group_id]
+            self._units.pop(record["groupId"], None)
+        else:
+            self._units[record["groupId"]] = unit
+        return payloads

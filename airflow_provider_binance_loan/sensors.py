@@ -93,8 +93,9 @@ class BinanceLoanForceLiquidationSensor(BinanceLoanBaseSensor):
 
     def _describe_found(self, event: dict[str, Any]) -> str:
         group_ids = ", ".join(map(str, event.get("group_ids", ())))
+        noun = "liquidation" if event.get("count") == 1 else "liquidations"
         return (
-            f"{event.get('count')} liquidations, of the risk units {group_ids}, that started from "
+            f"{event.get('count')} {noun}, of the risk units {group_ids}, that started from "
             f"{event.get('start')} to before {event.get('end')}"
         )
 
@@ -149,7 +150,10 @@ class BinanceLoanLtvSensor(BinanceLoanBaseSensor):
 
     def _describe_found(self, event: dict[str, Any]) -> str:
         units = event.get("units", ())
-        return "; ".join(
+        parts = [
             f"risk unit {unit.get('group_id')} with an LTV of {unit.get('ltv')}, level {unit.get('level')}"
             for unit in units
-        )
+        ]
+        others = {name: event.get(name) for name in ("unknown", "gone")}
+        parts += [f"{name}: {', '.join(map(str, ids))}" for name, ids in others.items() if ids]
+        return "; ".join(parts)

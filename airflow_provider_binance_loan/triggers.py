@@ -14,7 +14,7 @@ from airflow_provider_binance_loan.binance.loan_to_value import (
     parse_hysteresis,
     parse_level,
 )
-from airflow_provider_binance_loan.binance.risk_units import RiskUnitsArgument, parse_risk_units
+from airflow_provider_binance_loan.binance.risk_units import RiskUnits, RiskUnitsArgument, parse_risk_units
 from airflow_provider_binance_loan.conditions import (
     DEFAULT_LOOKBACK,
     LiquidationCondition,
@@ -198,7 +198,7 @@ class BinanceLoanLtvEventTrigger(WatchingTrigger[PassedLevels]):
     """Fire each time an LTV crosses a level, upwards and back, for an `AssetWatcher`.
 
     With `levels=[0.70, 0.80, 0.85]`, an LTV of risk unit 6 that rises from 0.69 to 0.81 between two polls
-    becomes two asset events, for 0.7 and for 0.8. When it falls below 0.79, which is 0.8 less the hysteresis
+    becomes two asset events, for 0.8 and for 0.7. When it falls below 0.79, which is 0.8 less the hysteresis
     of 0.01, one more tells that it is back below 0.8. The payload is, with figures as decimal strings:
 
         {"what": "above", "asked_at": "2026-03-01T09:17:00.123000+00:00", "group_id": 6, "ltv": "0.81",
@@ -246,7 +246,13 @@ class BinanceLoanLtvEventTrigger(WatchingTrigger[PassedLevels]):
             hysteresis=parse_hysteresis(hysteresis, "hysteresis"),
             remind_every_ms=None if remind_every is None else int(remind_every * 1000),
         )
-        self._risk_units = parse_risk_units(risk_units)
+        if self._rules.hysteresis >= parsed[0]:
+            raise ConfigurationError(
+                f"Give hysteresis below the lowest level, {level_text(parsed[0])}: it is "
+                f"{described(hysteresis)}, and no LTV could be back below that level."
+            )
+        units = parse_risk_units(risk_units)
+        self._risk_units: RiskUnits = "all" if isinstance(units, str) else units
         self._noted: set[tuple[str, int]] = set()
         self.levels = [level_text(level) for level in parsed]
         self.hysteresis = level_text(self._rules.hysteresis)
@@ -275,15 +281,19 @@ class BinanceLoanLtvEventTrigger(WatchingTrigger[PassedLevels]):
                 PassedLevels(), without_store="what is above a level fires now, perhaps again"
             )
         self._log_unknown(sample, passed)
-        payloads = [
-            payload
-            for record in sample.of(self._risk_units)
-            for payload in passed.update(record, sample.asked_at_ms, self._rules)
-        ]
+        payloads: list[dict[str, Any]] = []
+        failure: Exception | None = None
+        for record in sample.of(self._risk_units):
+            try:
+                payloads += passed.update(record, sample.asked_at_ms, self._rules)
+            except Exception as error:  # noqa: BLE001 - raised below: one risk unit must not silence the others
+                failure = error
         if payloads:
             await state.announce()
         for payload in payloads:
             yield payload
+        if failure is not None:
+            raise failure
 
     def _log_unknown(self, sample: Sample, passed: PassedLevels) -> None:
         """Log which risk units have no LTV, once for each time that this changes."""

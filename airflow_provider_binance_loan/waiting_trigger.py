@@ -58,7 +58,7 @@ class WaitingTrigger(BaseTrigger):
     :param max_wait: the longest time between two polls, in seconds.
     :param not_before: when to poll first, in epoch seconds, where Binance asked to wait.
     :param deadline: until when to wait, in epoch seconds; None to leave that to the sensor's timeout.
-    :param binance_loan_conn_id: the connection that holds the credit account's API key.
+    :param binance_loan_conn_id: the connection that holds the API key.
     :param clock: the clock to wait by, for tests; the machine's own by default. It is not stored.
     """
 

@@ -7,8 +7,8 @@ each risk unit, how far it is below, and how much Binance says may be borrowed.
 Why: a job that borrows raises the LTV, and one that starts near a liquidation causes it.
 
 There must be a connection `binance_loan_default` with the API key of the parent account, or of a credit
-account, and a triggerer. Put your own level into `LEVEL`, and your own job in place of `borrow`: this package
-reads, and never borrows. Switch the DAG on: a new DAG is paused.
+account, and a triggerer. Put your own level into the variable `borrow_below`, and your own job in
+place of `borrow`: this package reads, and never borrows. Switch the DAG on: a new DAG is paused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from airflow.sdk import DAG, CronTriggerTimetable, task
 
 from airflow_provider_binance_loan.sensors import BinanceLoanLtvSensor
 
-LEVEL = "0.95"
+LEVEL = "{{ var.value.get('borrow_below', '0.75') }}"
 
 
 @task

@@ -48,6 +48,17 @@ ltvs = Asset(
 )
 
 
+def lines(payload: dict) -> dict[str, str]:
+    """Return what a mail says: when, and for a warning what it takes to get back to the level."""
+    said = {"Asked at": payload["asked_at"]}
+    if payload["what"] != "below":
+        said["Above the level by"] = payload["distance"]
+        said["Collateral to add"] = payload["back_to_level"]["add_collateral"]
+        said["Or to repay from outside"] = payload["back_to_level"]["repay_from_outside"]
+        said["Or to repay from inside"] = payload["back_to_level"]["repay_from_inside"]
+    return said
+
+
 @task
 def write_mails(triggering_asset_events: dict) -> list[dict[str, str]]:
     """Return a mail for each event, in their order."""
@@ -57,14 +68,7 @@ def write_mails(triggering_asset_events: dict) -> list[dict[str, str]]:
         {
             "subject": SUBJECTS[payload["what"]].format(**payload),
             "html_content": "".join(
-                f"<p>{name}: {amount or 'unknown'}</p>"
-                for name, amount in {
-                    "Asked at": payload["asked_at"],
-                    "Above the level by": payload["distance"],
-                    "Collateral to add": payload["back_to_level"]["add_collateral"],
-                    "Or to repay from outside": payload["back_to_level"]["repay_from_outside"],
-                    "Or to repay from inside": payload["back_to_level"]["repay_from_inside"],
-                }.items()
+                f"<p>{name}: {amount or 'unknown'}</p>" for name, amount in lines(payload).items()
             ),
         }
         for payload in payloads

@@ -16,6 +16,7 @@ a new DAG is paused.
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from tempfile import TemporaryDirectory
 
 from airflow.sdk import DAG, CronTriggerTimetable, task
 
@@ -40,11 +41,12 @@ def draw(manifest: dict) -> dict[str, str]:
         for key in hook.list_keys(BUCKET, f"{PREFIX}dt={day}/")
         if f"{hour_ago:%Y%m%dT%H%M%S}" <= key.rpartition("/")[2] <= f"{until:%Y%m%dT%H%M%S}Z"
     ]
-    files = [hook.download_file(key, BUCKET) for key in keys]
-    history = pd.concat(pd.read_parquet(file, dtype_backend="pyarrow") for file in files)
+    with TemporaryDirectory() as folder:
+        files = [hook.download_file(key, BUCKET, folder) for key in keys]
+        history = pd.concat(pd.read_parquet(file, dtype_backend="pyarrow") for file in files)
 
-    # The query: the LTVs of each risk unit, in the order of time. An unknown LTV is null, and is left out.
-    known = history.dropna(subset="ltv").sort_values("asked_at")
+    # The query: the LTVs of each risk unit, in the order of time, without those that are unknown.
+    known = history[history["ltv"] >= 0].sort_values("asked_at")
     curves = known.groupby("groupId")["ltv"].agg(
         lambda ltvs: "".join(BARS[min(int(ltv * len(BARS)), len(BARS) - 1)] for ltv in ltvs)
     )

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # Levels are ratios: a higher one is a percentage that somebody wrote.
 _MAX_LEVEL = 2
 _MAX_LEVEL_LENGTH = 12
+# Python refuses to write out integers of some thousand digits, and no figure of a loan has so many.
+_MAX_FIGURE_LENGTH = 200
 # A quotient may have no end, and is rounded to this many decimals, or to as many as Binance's amounts have.
 _MIN_DECIMALS = 8
 # An LTV that Binance states as 0 is unknown where its own figures give this much or more.
@@ -40,7 +42,8 @@ def parse_level(value: Any, name: str) -> Decimal:
     level = _decimal(value)
     if level is None or not 0 < level <= _MAX_LEVEL:
         raise ConfigurationError(
-            f"Give {name} as a ratio above 0 and up to {_MAX_LEVEL}, such as 0.7: it is {described(value)}."
+            f"Give {name} as a ratio above 0 and up to {_MAX_LEVEL}, such as 0.7, with ten decimals at most: "
+            f"it is {described(value)}."
         )
     return level
 
@@ -55,7 +58,7 @@ def parse_hysteresis(value: Any, name: str) -> Decimal:
         raise ConfigurationError(
             f"Give {name} as a ratio from 0 to {_MAX_LEVEL}, such as 0.01: it is {described(value)}."
         )
-    return hysteresis
+    return abs(hysteresis)  # "-0" is 0
 
 
 def level_text(level: Decimal) -> str:
@@ -71,7 +74,7 @@ def known_ltv(record: Mapping[str, Any]) -> Decimal | None:
     while it liquidates for example, is not documented; an unknown LTV must not pass for a low one.
     """
     text = record["ltv"]
-    if not isinstance(text, str) or not is_plain_number(text):
+    if not _is_number(text):
         return None
     ltv = Decimal(text)
     if ltv < 0 or (ltv == 0 and not _is_nearly_zero(record)):
@@ -104,6 +107,11 @@ def build_level_figures(record: Mapping[str, Any], ltv: Decimal, level: Decimal)
     }
 
 
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a decimal number in plain notation, and no absurdly long one."""
+    return isinstance(value, str) and len(value) <= _MAX_FIGURE_LENGTH and is_plain_number(value)
+
+
 def _distance(ltv: Decimal, level: Decimal) -> str:
     decimals = max(_decimals_of(f"{ltv:f}"), _decimals_of(f"{level:f}"))
     return _rounded_up(Fraction(ltv) - Fraction(level), decimals)
@@ -130,7 +138,7 @@ def _back_to_level(record: Mapping[str, Any], level: Decimal) -> dict[str, str |
 def _totals(record: Mapping[str, Any]) -> tuple[Fraction, Fraction, int] | None:
     """Return L, E - M, and how many decimals they have; None where they are unknown, or E is not above M."""
     texts = [record[name] for name in ("totalLiability", "totalNetEquity", "totalMaintenanceMargin")]
-    if not all(isinstance(text, str) and is_plain_number(text) for text in texts):
+    if not all(map(_is_number, texts)):
         return None
     liability, equity, margin = map(Fraction, texts)
     decimals = max(_MIN_DECIMALS, *map(_decimals_of, texts))
@@ -139,7 +147,7 @@ def _totals(record: Mapping[str, Any]) -> tuple[Fraction, Fraction, int] | None:
 
 def _is_nearly_zero(record: Mapping[str, Any]) -> bool:
     liability = record["totalLiability"]
-    if isinstance(liability, str) and is_plain_number(liability) and Decimal(liability) == 0:
+    if _is_number(liability) and Decimal(liability) == 0:
         return True
     totals = _totals(record)
     return totals is not None and totals[0] / totals[1] < _NEARLY_ZERO
@@ -163,8 +171,8 @@ def _decimals_of(text: str) -> int:
 
 def _decimal(value: Any) -> Decimal | None:
     """Return what a number, or a decimal number as text, says; None for anything else."""
-    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):  # also NumPy's floats
-        value = f"{Decimal(str(value)):f}"
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):  # also NumPy's float64
+        value = f"{Decimal(str(value)):f}" if -_MAX_LEVEL <= value <= _MAX_LEVEL else None
     if not isinstance(value, str) or len(value) > _MAX_LEVEL_LENGTH or not is_plain_number(value):
         return None
     return Decimal(value)

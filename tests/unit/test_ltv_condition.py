@@ -97,6 +97,7 @@ def test_survives_its_row(arguments: dict[str, Any], text: str) -> None:
     [
         ({}, "one of the two: neither is set"),
         ({"at_or_above": 0.8, "below": 0.7}, "one of the two: both are set"),
+        ({"at_or_above": {6: 0.7, "6": 0.8}}, "Give at_or_above one level for risk unit 6: it has two"),
         ({"at_or_above": {}}, "Give at_or_above as a level, or as levels by risk unit: it is empty"),
         ({"below": {"six": 0.7}}, "Give below as levels by id of a risk unit: it has 'six'"),
         ({"below": {True: 0.7}}, "by id of a risk unit: it has True"),

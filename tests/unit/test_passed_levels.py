@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_binance_loan import passed_levels
 from airflow_provider_binance_loan.binance.loan_to_value import level_text
 from airflow_provider_binance_loan.passed_levels import LevelRules, PassedLevels
 
@@ -54,19 +55,19 @@ def restarted(memory: PassedLevels) -> PassedLevels:
     [
         (["0.69"], []),
         (["0.7"], [("above", "0.7")]),
-        (["0.9"], [("above", "0.7"), ("above", "0.8"), ("above", "0.85")]),
+        (["0.9"], [("above", level) for level in LEVELS[::-1]]),
         (["0.71", "0.69", "0.71"], [("above", "0.7")]),
         (["0.71", "0.6899", "0.71"], [("above", "0.7"), ("below", "0.7"), ("above", "0.7")]),
         (
             ["0.9", "0.5"],
-            [("above", level) for level in LEVELS] + [("below", level) for level in LEVELS[::-1]],
+            [("above", level) for level in LEVELS[::-1]] + [("below", level) for level in LEVELS],
         ),
-        (["0.9", None, "0.9"], [("above", level) for level in LEVELS]),
+        (["0.9", None, "0.9"], [("above", level) for level in LEVELS[::-1]]),
         (["0.71", None], [("above", "0.7")]),
     ],
 )
 def test_fires_once_for_each_crossing(ltvs: list[str | None], expected: list[tuple[str, str]]) -> None:
-    """The nearest level comes first, upwards and back; what trembles, or is unknown, fires nothing."""
+    """The farthest level comes first, upwards and back; what trembles, or is unknown, fires nothing."""
     memory = PassedLevels()
     events = [event for at, ltv in enumerate(ltvs) for event in fired(memory, ltv, NOW_MS + at, rules())]
     assert events == expected
@@ -97,6 +98,25 @@ def test_says_what_it_takes() -> None:
         },
         "maxAllowedBorrowLimit": "0",
     }
+
+
+def test_an_event_that_cannot_be_made_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails on its way to an event is not taken for fired."""
+    memory = PassedLevels()
+    with monkeypatch.context() as patch:
+        patch.setattr(passed_levels, "build_level_figures", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            memory.update(record("0.9"), NOW_MS, rules())
+    assert memory.to_json()["units"] == []
+    assert len(fired(memory, "0.9", NOW_MS, rules())) == 3
+
+
+def test_reminds_also_after_a_time_that_was_wrong() -> None:
+    """Binance's time, hours ahead for a moment, does not put off a reminder by hours."""
+    memory, how = PassedLevels(), rules("0.7", remind_every_ms=HOUR_MS)
+    assert fired(memory, "0.8", NOW_MS + 5 * HOUR_MS, how) == [("above", "0.7")]
+    assert fired(memory, "0.8", NOW_MS, how) == []
+    assert fired(memory, "0.8", NOW_MS + HOUR_MS, how) == [("still_above", "0.7")]
 
 
 def test_reminds_of_the_highest_level() -> None:

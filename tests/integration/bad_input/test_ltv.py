@@ -27,11 +27,11 @@ SENSORS = [
     Case("neither", "at_or_above", {}),
     case("at_or_above", at_or_above=0.8, below=0.7),
     *cases("at_or_above", 0, 80, "80%", True, [0.8], {}, {"six": 0.8}, {6: 80}),
-    *cases("below", -0.1, "", {True: 0.7}),
+    *cases("below", -0.1, "", {True: 0.7}, {6: 0.7, "6": 0.8}),
 ]
 WATCHERS = [
     *cases("levels", [], 0.7, "0.7", [0.7, 70], [None]),
-    *cases("hysteresis", -0.01, "x", None),
+    *cases("hysteresis", -0.01, "x", None, 0.7),
     *cases("remind_every", 0, "60", float("nan")),
 ]
 STATES = cases("state", {"version": 2}, {"units": {}}, {"units": [[6]]}, 5)

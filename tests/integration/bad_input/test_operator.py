@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_provider_binance_loan.operators import (
     BinanceLoanForceLiquidationOperator,
     BinanceLoanLiquidationTransferOperator,
+    BinanceLoanLtvOperator,
     BinanceLoanRiskUnitOperator,
 )
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
@@ -55,6 +56,7 @@ CASES = [
 ]
 OTHERS = [
     case("risk_units", operator=BinanceLoanLiquidationTransferOperator, risk_units=[6]),
+    case("s3_key", operator=BinanceLoanLtvOperator, s3_key="s3://lake/{asked_at:x}.jsonl"),
     case("status", operator=BinanceLoanRiskUnitOperator, status="open"),
     case("status", operator=BinanceLoanRiskUnitOperator, status=None),
 ]

@@ -140,6 +140,17 @@ def test_a_bad_amount_fails_or_is_kept(ltvs: LtvServer, s3: Any) -> None:
         ({"flatten": True}, "Add s3_key, or leave out flatten"),
         ({"risk_units": "x"}, "Give risk_units as"),
         ({"s3_key": "s3://lake/a.csv"}, "Set file_format"),
+        *(
+            ({"s3_key": f"s3://lake/{key}.jsonl"}, r"Write \{asked_at\} in s3_key")
+            for key in (
+                "{asked_at:%Q}",
+                "{asked_at:x}",
+                "{asked_at.year}",
+                "{ asked_at }",
+                "{Asked_at}",
+                "{asked_at",
+            )
+        ),
     ],
 )
 def test_refuses_wrong_arguments(ltvs: LtvServer, s3: Any, arguments: dict[str, Any], text: str) -> None:

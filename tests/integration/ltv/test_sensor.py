@@ -122,7 +122,7 @@ def test_logs_what_it_waits_for(ltvs: LtvServer, mode: str, capsys: pytest.Captu
     for line in (
         "Waiting for an LTV at or above 0.8 for risk unit 6, 0.8 for risk unit 7",
         "highest for its level is risk unit 6, LTV 0.7, level 0.8; unknown: 7; gone: 8.",
-        "Found risk unit 6 with an LTV of 0.81, level 0.8.",
+        "Found risk unit 6 with an LTV of 0.81, level 0.8; unknown: 7; gone: 8.",
     ):
         assert line in out
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_binance_loan import passed_levels
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sandbox.server import SandboxServer
@@ -18,12 +19,13 @@ from airflow_provider_binance_loan.triggers import BinanceLoanLtvEventTrigger
 from tests.support.connections import binance_connection
 from tests.support.ltvs import PATH, LtvServer
 from tests.support.virtual_time import VirtualClock
-from tests.support.watchers import INTERVAL_S, EndingClock, FailingStore, OldStore, Store
+from tests.support.watchers import HANDOVER_S, INTERVAL_S, EndingClock, FailingStore, OldStore, Store
 
 LEVELS = [0.70, 0.80, 0.85]
 RISING = [{6: "0.65"}, {6: "0.71"}, {6: "0.9"}, {6: None}, {6: "0.845"}, {6: "0.5"}]
-FIRED = [("above", "0.7"), ("above", "0.8"), ("above", "0.85")]
-CLEARED = [("below", "0.85"), ("below", "0.8"), ("below", "0.7")]
+# The second poll is above 0.7, and the third above the others: the farthest level comes first.
+FIRED = [("above", "0.7"), ("above", "0.85"), ("above", "0.8")]
+CLEARED = [("below", "0.7"), ("below", "0.8"), ("below", "0.85")]
 
 
 @pytest.fixture
@@ -66,6 +68,33 @@ def test_fires_for_each_crossing(ltvs: LtvServer, clock: EndingClock, store: typ
     assert ltvs.asked() == 6
 
 
+@pytest.mark.parametrize(
+    ("script", "waits"),
+    [
+        ([{6: "0.75"}], []),
+        ([{6: "0.75"}, {6: "0.75"}, {6: "0.82"}], []),
+        ([{6: "0.9"}], [10]),  # three events: two at once, and the last one later
+        ([{6: "0.75", 7: "0.75"}], [10]),
+    ],
+)
+def test_waits_before_the_last_of_several_events(
+    ltvs: LtvServer, clock: EndingClock, script: list[dict[int, Any]], waits: list[float]
+) -> None:
+    """Airflow leaves an event that follows another at once to the next run, which may be made much later."""
+    ltvs.script = list(script)
+    watch(Store(), clock, len(script))
+    assert [wait_s for wait_s in clock.waits if wait_s == 10] == waits
+
+
+def test_waits_after_the_event_of_the_poll_before(ltvs: LtvServer, clock: EndingClock) -> None:
+    """Polls that follow one another faster than Airflow makes runs are no exception."""
+    ltvs.script = [{6: "0.75"}, {6: "0.82"}, {6: "0.82"}]
+    clock.interval_s = 1
+    watch(Store(), clock, 3, poke_interval=1)
+    spacing = [wait_s for wait_s in clock.waits if 4 < wait_s < 10]
+    assert spacing == [pytest.approx(10 - HANDOVER_S - 1, abs=3.1)]
+
+
 def test_fires_again_for_what_was_not_recorded(ltvs: LtvServer, clock: EndingClock) -> None:
     """A store that refuses writes repeats nothing while the watcher runs, and loses nothing at a restart."""
     ltvs.script = list(RISING)
@@ -74,7 +103,7 @@ def test_fires_again_for_what_was_not_recorded(ltvs: LtvServer, clock: EndingClo
     assert store.values == {}
     store.refuses.clear()
     ltvs.script = [{6: "0.9"}]
-    assert watch(store, clock, 1) == FIRED
+    assert watch(store, clock, 1) == [("above", level) for level in ("0.85", "0.8", "0.7")]
     assert watch(store, clock, 1) == []
 
 
@@ -95,7 +124,7 @@ def test_reminds(ltvs: LtvServer, clock: EndingClock) -> None:
     for _ in range(7):
         events += watch(store, clock, 1, remind_every=120)
         clock.ms += INTERVAL_S * 1000
-    assert events == [("above", "0.7"), ("above", "0.8"), *[("still_above", "0.8")] * 3]
+    assert events == [("above", "0.8"), ("above", "0.7"), *[("still_above", "0.8")] * 3]
 
 
 def test_one_poll_serves_all(ltvs: LtvServer, clock: EndingClock) -> None:
@@ -103,6 +132,24 @@ def test_one_poll_serves_all(ltvs: LtvServer, clock: EndingClock) -> None:
     ltvs.show(u6="0.9", u7="0.75", u8="0.71")
     assert watch(Store(), clock, 1, levels=["0.70"], risk_units="7, 8") == [("above", "0.7")] * 2
     assert ltvs.asked() == 1
+
+
+def test_one_risk_unit_that_fails_does_not_silence_the_others(
+    ltvs: LtvServer, clock: EndingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is wrong with one of them, the others are warned of; that one fires once it is right."""
+    ltvs.show(u6="0.75", u7="0.75")
+    make = passed_levels.build_level_figures
+
+    def make_or_fail(record: Any, *others: Any) -> Any:
+        return 1 / 0 if record["groupId"] == 6 else make(record, *others)
+
+    store = Store()
+    with monkeypatch.context() as patch:
+        patch.setattr(passed_levels, "build_level_figures", make_or_fail)
+        assert watch(store, clock, 2) == [("above", "0.7")]
+    assert watch(store, clock, 1) == [("above", "0.7")]
+    assert watch(store, clock, 1) == []
 
 
 def test_names_what_has_no_ltv_once(
@@ -155,6 +202,7 @@ def test_watchers_of_other_levels_have_other_states() -> None:
         return BinanceLoanLtvEventTrigger(**given)._state_key
 
     assert key() == key(levels=["0.8", 0.7, 0.70], poke_interval=5, hysteresis=0.01, remind_every=60)
+    assert key(risk_units="active", hysteresis="-0.0") == key(risk_units="all", hysteresis=0)
     others = {"levels": [0.7]}, {"risk_units": [6]}, {"hysteresis": 0}, {"binance_loan_conn_id": "b"}
     assert len({key(), *(key(**other) for other in others)}) == 1 + len(others)
 
@@ -168,6 +216,8 @@ def test_watchers_of_other_levels_have_other_states() -> None:
         ({"levels": [0.7, 70]}, r"Give levels\[1\] as a ratio"),
         ({"levels": [True]}, r"Give levels\[0\] as a ratio"),
         ({"hysteresis": -0.1}, "Give hysteresis as a ratio from 0"),
+        ({"hysteresis": 0.7}, "Give hysteresis below the lowest level, 0.7: it is 0.7"),
+        ({"levels": [0.005]}, "Give hysteresis below the lowest level"),
         ({"remind_every": 0}, "Give remind_every as a number of seconds"),
         ({"risk_units": "x"}, "Give risk_units"),
         ({"poke_interval": 0.5}, "Give poke_interval"),

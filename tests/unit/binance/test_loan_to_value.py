@@ -91,7 +91,16 @@ def test_each_amount_brings_the_ltv_to_the_level(
 
 @pytest.mark.parametrize(
     ("liability", "equity", "margin"),
-    [("1", "1", "1"), ("1", "1", "2"), (None, "1", "0"), ("1", "INF", "0"), ("1", "2", None), ("1", "", "0")],
+    [
+        ("1", "1", "1"),
+        ("1", "9" * 500, "1"),
+        ("9" * 500, "2", "1"),
+        ("1", "1", "2"),
+        (None, "1", "0"),
+        ("1", "INF", "0"),
+        ("1", "2", None),
+        ("1", "", "0"),
+    ],
 )
 def test_says_nothing_where_it_makes_no_sense(liability: Any, equity: Any, margin: Any) -> None:
     """Where E is not above M, or a figure is no number, there is no amount to name."""
@@ -114,6 +123,7 @@ def test_keeps_the_digits_of_a_long_ltv() -> None:
         (unit("1", "2", ltv="INF"), None),
         (unit("1", "2", ltv=""), None),
         (unit("1", "2", ltv="-0.5"), None),
+        (unit("1", "2", ltv="0.9" + "1" * 500), None),
         # 0 while the unit owes, and its other figures say something else
         (unit("1", "2", ltv="0"), None),
         (unit("1", "2", ltv="0.000"), None),
@@ -153,10 +163,29 @@ def test_takes_a_level_as_it_is_written(value: Any, text: str | None) -> None:
         assert level_text(parse_level(value, "level")) == text
 
 
-@pytest.mark.parametrize("value", [0, -0.1, 70, "70%", "", None, True, [0.7], float("nan"), "1e-1", " 0.7"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        0,
+        -0.1,
+        70,
+        pytest.param(10**5000, id="huge"),
+        "70%",
+        "",
+        None,
+        True,
+        [0.7],
+        float("nan"),
+        "1e-1",
+        " 0.7",
+    ],
+)
 def test_refuses_what_is_no_level(value: Any) -> None:
     """The error names the argument, and shows a level."""
-    with pytest.raises(ConfigurationError, match=r"^Give levels\[0\] as a ratio .* such as 0\.7: it is "):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"^Give levels\[0\] as a ratio .* with ten decimals at most: it is ",
+    ):
         parse_level(value, "levels[0]")
 
 
