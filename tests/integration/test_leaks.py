@@ -174,7 +174,7 @@ def run_everything(seen: Seen, clock: FakeClock) -> None:
 @pytest.fixture
 def hooks_on_the_fake_clock(mocker: Any, clock: FakeClock) -> None:
     """Let the hooks that operators and sensors create go by the fake clock."""
-    mocker.patch("airflow_provider_binance_loan.hooks.SYSTEM_CLOCK", clock)
+    mocker.patch("airflow_provider_binance_loan.base_hook.SYSTEM_CLOCK", clock)
 
 
 FAILING = {name: case for name, case in CASES.items() if case.faults}

@@ -302,8 +302,7 @@ class TestLog:
         again = "Polling in the triggerer" if mode == "deferrable" else "Poking again"
         assert logged.count(f"{again} every 1 s: there is no such liquidation yet.") == 1
         assert (
-            logged.count(f"Found 1 liquidations, of the risk units 1, that started from {found['start']}")
-            == 1
+            logged.count(f"Found 1 liquidation, of the risk units 1, that started from {found['start']}") == 1
         )
 
     @pytest.mark.parametrize("mode", ["reschedule", "deferrable"])
