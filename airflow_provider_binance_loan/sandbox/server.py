@@ -1,30 +1,19 @@
 """The HTTP server of the sandbox: Binance's endpoints, as strict as the real ones, admin calls, a dashboard.
 
-Checks requests and signatures with code of its own. `exchange.py` makes the content of the responses;
-`middleware.py` limits requests and injects faults.
+`endpoints.py` checks requests, `exchange.py` makes the content of the responses, and `middleware.py` limits
+requests and injects faults.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hashlib
-import hmac
 import json
-import re
 import socket
 import threading
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote, unquote
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from airflow_provider_binance_loan.sandbox.dashboard import (
     HTML,
@@ -33,13 +22,19 @@ from airflow_provider_binance_loan.sandbox.dashboard import (
     dashboard_data,
     may_post,
 )
+from airflow_provider_binance_loan.sandbox.endpoints import (
+    ENDPOINTS,
+    Refusal,
+    check_request,
+    is_whole,
+    require_no_params,
+)
 from airflow_provider_binance_loan.sandbox.exchange import (
     SANDBOX_API_KEY,
     SANDBOX_API_SECRET,
     ApiKey,
     Behaviour,
     Exchange,
-    split_query,
 )
 from airflow_provider_binance_loan.sandbox.extra import install_advice
 from airflow_provider_binance_loan.sandbox.faults import Fault
@@ -57,171 +52,9 @@ except ImportError as error:
     raise ImportError(install_advice(error.name or str(error)), name=error.name) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
-DAY_MS = 24 * 60 * 60 * 1000
 MAX_QUEUED = 10_000  # faults that one admin call may queue
-MAX_LONG = 2**63 - 1
-
-Params = list[tuple[str, str]]
-Values = dict[str, int]
-
-
-class Refusal(Exception):  # noqa: N818
-    """A refusal of a request, with Binance's code, text and HTTP status."""
-
-    def __init__(self, code: int, msg: str, status: int = 400) -> None:
-        super().__init__(code, msg, status)
-        self.code, self.msg, self.status = code, msg, status
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """An endpoint of Binance."""
-
-    respond: Callable[..., object] | None
-    """The method of `Exchange` that returns the response; None for the permissions of the API key."""
-    params: dict[str, str] = field(default_factory=dict)
-    """The argument of that method for each parameter of the query."""
-    weight: int = 1
-    credit_only: bool = True
-    """Whether only the API key of a credit account may use the endpoint."""
-    takes_key: bool = False
-    """Whether the response depends on the API key, which the method then takes as `key`."""
-
-
-# https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/
-# on the pages trade, account, risk-unit and transfer
-_RISK_UNIT = {"groupId": "group_id"}
-_TIME_RANGE = {"startTime": "start_ms", "endTime": "end_ms"}
-_PAGINATION = {"current": "current", "size": "size"}
-ENDPOINTS = {
-    "/sapi/v1/margin/loan-group/force-liquidation": Endpoint(
-        Exchange.force_liquidations, _RISK_UNIT | _TIME_RANGE | _PAGINATION
-    ),
-    "/sapi/v1/margin/loan-groups/closed": Endpoint(Exchange.closed_units, _PAGINATION),
-    "/sapi/v1/margin/loan-group/ltv-details": Endpoint(
-        Exchange.ltv_details, _RISK_UNIT, weight=200, credit_only=False, takes_key=True
-    ),
-    "/sapi/v1/margin/loan-group/force-liquidation-transfer-record": Endpoint(
-        Exchange.transfer_records, _TIME_RANGE | _PAGINATION
-    ),
-    "/sapi/v1/account/apiRestrictions": Endpoint(None, credit_only=False),
-}
-
-
-# Checks of requests
-
-
-def _check_request(
-    exchange: Exchange, endpoint: Endpoint, header: str | None, query: bytes
-) -> tuple[ApiKey, Values]:
-    """Check a request in Binance's order, and return its key and the arguments of the endpoint's method.
-
-    https://developers.binance.com/legacy-docs/institutional_loan/general-info
-    """
-    now_ms = exchange.now_ms()
-    if not header:
-        raise Refusal(-2014, "API-key format invalid.", 401)
-    key = exchange.keys.get(header)
-    if key is None:
-        raise Refusal(-2015, "Invalid API-key, IP, or permissions for action.", 401)
-    values = _parse_params(split_query(query.decode("latin-1")), endpoint)
-    _add_defaults(values, endpoint, now_ms, exchange.behaviour.max_days)
-    if values["timestamp"] >= now_ms + 1000:
-        raise Refusal(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
-    if now_ms - values["timestamp"] > values["recvWindow"]:
-        raise Refusal(-1021, "Timestamp for this request is outside of the recvWindow.")
-    if not _is_signed_by(key, query):
-        raise Refusal(-1022, "Signature for this request is not valid.")
-    if not (key.ip_allowed and key.can_read):
-        raise Refusal(-2015, "Invalid API-key, IP, or permissions for action.", 401)
-    if endpoint.credit_only and key.account != "credit":
-        raise Refusal(
-            -3999, "This function can only be available for invited users who meet the requirement."
-        )
-    return key, {name: values[sent] for sent, name in endpoint.params.items() if sent in values}
-
-
-def _parse_params(params: Params, endpoint: Endpoint) -> Values:
-    """Return the values of the parameters, all whole numbers, apart from the signature."""
-    sent = dict(params)
-    for name in ("timestamp", "signature"):
-        if not sent.get(name) or (name == "timestamp" and not _is_whole(sent[name])):
-            raise Refusal(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
-    known = sent.keys() & {*endpoint.params, "timestamp", "signature", "recvWindow"}
-    if len(known) < len(sent):
-        counts = f"read '{len(known)}' parameter(s) but was sent '{len(sent)}'"
-        raise Refusal(-1104, f"Not all sent parameters were read; {counts}.")
-    if len(sent) < len(params):
-        raise Refusal(-1101, "Duplicate values for a parameter detected.")
-    del sent["signature"]
-    for name, value in sent.items():
-        if not value:
-            raise Refusal(-1105, f"Parameter '{name}' was empty.")
-        if not _is_whole(value):
-            rule = "legal range is '^[0-9]{1,20}$'"
-            raise Refusal(-1100, f"Illegal characters found in parameter '{name}'; {rule}.")
-        if int(value) > MAX_LONG:
-            raise Refusal(-1130, f"Data sent for parameter '{name}' is not valid.")
-    return {name: int(value) for name, value in sent.items()}
-
-
-def _require_no_params(query: bytes) -> None:
-    """Refuse any parameter, and so a signature: public endpoints take none.
-
-    https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints
-    """
-    if count := len(split_query(query.decode("latin-1"))):
-        raise Refusal(-1101, f"Too many parameters; expected '0' and received '{count}'.")
-
-
-def _is_whole(text: str) -> bool:
-    return re.fullmatch("[0-9]{1,20}", text) is not None
-
-
-def _add_defaults(values: Values, endpoint: Endpoint, now_ms: int, max_days: int) -> None:
-    """Add the documented defaults to the values, and check the documented limits.
-
-    https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/trade
-    """
-    if not 0 < values.setdefault("recvWindow", 5000) < 60_000:
-        raise Refusal(-1131, "recvWindow must be less than 60000")
-    if not 1 <= values.get("size", 10) <= 100:
-        raise Refusal(-1130, "Data sent for parameter 'size' is not valid.")
-    if values.get("current", 1) < 1:
-        raise Refusal(-1130, "Data sent for parameter 'current' is not valid.")
-    if "endTime" in endpoint.params:
-        end_ms = values.setdefault("endTime", now_ms)
-        start_ms = values.setdefault("startTime", end_ms - 7 * DAY_MS)
-        if start_ms > end_ms:
-            raise Refusal(-1127, "startTime is after endTime.")
-        if end_ms - start_ms > max_days * DAY_MS:
-            raise Refusal(-1127, f"More than {max_days} days between startTime and endTime.")
-
-
-def _is_signed_by(key: ApiKey, query: bytes) -> bool:
-    """Return whether the query ends with the key's signature of the bytes before it.
-
-    https://developers.binance.com/legacy-docs/institutional_loan/general-info
-    """
-    payload, _, sent = query.rpartition(b"&signature=")
-    if key.secret is not None:
-        expected = hmac.new(key.secret.encode(), payload, hashlib.sha256).hexdigest()
-        return hmac.compare_digest(expected.encode(), sent.lower())
-    text = unquote(sent.decode("latin-1"))
-    if quote(text, safe="").encode() != sent:
-        return False  # the + / = of base64 must be percent-encoded
-    try:
-        signature = base64.b64decode(text, validate=True)
-        if isinstance(key.public_key, RSAPublicKey):
-            key.public_key.verify(signature, payload, PKCS1v15(), SHA256())
-        elif key.public_key is not None:
-            key.public_key.verify(signature, payload)
-    except (binascii.Error, ValueError, InvalidSignature):
-        return False
-    return key.public_key is not None
 
 
 # The application
@@ -240,12 +73,12 @@ def create_app(exchange: Exchange, host: str) -> FastAPI:  # noqa: C901 - a smal
 
     @app.get("/api/v3/ping")
     async def ping(request: Request) -> Response:
-        _require_no_params(request.scope["query_string"])
+        require_no_params(request.scope["query_string"])
         return json_response({})
 
     @app.get("/api/v3/time")
     async def server_time(request: Request) -> Response:
-        _require_no_params(request.scope["query_string"])
+        require_no_params(request.scope["query_string"])
         return json_response({"serverTime": exchange.now_ms()})
 
     @app.api_route("/sapi/{path:path}", methods=["GET", "POST", "PUT", "DELETE"])
@@ -254,7 +87,7 @@ def create_app(exchange: Exchange, host: str) -> FastAPI:  # noqa: C901 - a smal
         endpoint = ENDPOINTS.get(path)
         if endpoint is None or request.method != "GET":
             return json_response({"code": -1, "msg": f"There is no {request.method} {path}."}, 404)
-        key, values = _check_request(exchange, endpoint, request.headers.get("X-MBX-APIKEY"), query)
+        key, values = check_request(exchange, endpoint, request.headers.get("X-MBX-APIKEY"), query)
         if exchange.behaviour.latency_s:
             with suppress(asyncio.CancelledError):  # a server that is stopping responds at once
                 await asyncio.sleep(exchange.behaviour.latency_s)
@@ -270,7 +103,7 @@ def create_app(exchange: Exchange, host: str) -> FastAPI:  # noqa: C901 - a smal
     @app.get("/sandbox/watch")
     async def watch(request: Request) -> Response:
         minutes = request.query_params.get("minutes", str(MOST_MINUTES))
-        if not (_is_whole(minutes) and 1 <= int(minutes) <= MOST_MINUTES):
+        if not (is_whole(minutes) and 1 <= int(minutes) <= MOST_MINUTES):
             msg = f"minutes must be a number from 1 to {MOST_MINUTES}, not {minutes!r}."
             return json_response({"error": msg}, 400)
         return json_response(dashboard_data(exchange, int(minutes)))
@@ -341,9 +174,9 @@ _ACTIONS = {
 }
 
 
-def _parse_numbers(arguments: dict[str, Any]) -> Values:
+def _parse_numbers(arguments: dict[str, Any]) -> dict[str, int]:
     for name, value in arguments.items():
-        if not _is_whole(str(value)):
+        if not is_whole(str(value)):
             msg = f"{name} must be a whole number, not {value!r}."
             raise ValueError(msg)
     return {name: int(value) for name, value in arguments.items()}

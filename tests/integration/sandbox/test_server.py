@@ -667,8 +667,17 @@ def test_the_sandbox_imports_nothing_of_the_client() -> None:
     modules = [
         f"{package}.{name}"
         for name in (
-            *("behaviour", "dashboard", "exchange", "extra", "fault_delivery", "faults", "history", "loans"),
-            *("middleware", "rows", "server", "timeline"),
+            *(
+                "behaviour",
+                "dashboard",
+                "endpoints",
+                "exchange",
+                "extra",
+                "fault_delivery",
+                "faults",
+                "history",
+            ),
+            *("loans", "middleware", "rows", "server", "timeline", "world"),
         )
     ]
     assert names.strip() == str([package, *modules])

@@ -8,8 +8,9 @@ import pytest
 import requests
 
 from airflow_provider_binance_loan.sandbox import middleware
+from airflow_provider_binance_loan.sandbox.endpoints import ENDPOINTS
 from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_KEY
-from airflow_provider_binance_loan.sandbox.server import ENDPOINTS, SandboxServer
+from airflow_provider_binance_loan.sandbox.server import SandboxServer
 from tests.integration.sandbox.test_server import (
     CLOSED,
     DAY_MS,
