@@ -21,6 +21,9 @@ class Behaviour:
     filter_field: Literal["start", "end", "overlap", "update"] = "start"
     """What must lie between startTime and endTime: the start of the liquidation, any part of it ("overlap"),
     its end, or its last update (now, while it runs)."""
+    transfer_filter: Literal["latest", "first", "any", "liquidation"] = "latest"
+    """What of a row of transfers must lie between startTime and endTime: its latest transfer, its first, any
+    of them, or the start of the liquidation. A row without transfers counts by that start."""
     order: Literal["newest", "oldest", "random"] = "newest"
     """"random" shuffles every response; otherwise rows of one millisecond have a fixed arbitrary order."""
     page_cap: int | None = None

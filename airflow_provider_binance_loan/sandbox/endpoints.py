@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote
 
 from cryptography.exceptions import InvalidSignature
@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 
 DAY_MS = 24 * 60 * 60 * 1000
 MAX_LONG = 2**63 - 1
+WHOLE = "^[0-9]{1,20}$"
+TEXTS = {"asset": "^[A-Z0-9]{1,20}$", "type": "^(?s:.+)$"}
+"""The parameters that are no numbers, and the characters that are legal in them."""
 
 Params = list[tuple[str, str]]
-Values = dict[str, int]
+Values = dict[str, Any]
 
 
 class Refusal(Exception):  # noqa: N818
@@ -48,8 +51,12 @@ class Endpoint:
     params: dict[str, str] = field(default_factory=dict)
     """The argument of that method for each parameter of the query."""
     weight: int = 1
-    credit_only: bool = True
-    """Whether only the API key of a credit account may use the endpoint."""
+    account: Literal["credit", "parent"] | None = "credit"
+    """Of which account the API key must be; None for any."""
+    mandatory: tuple[str, ...] = ()
+    """The parameters that must be sent."""
+    days_to_now: int = MAX_LONG
+    """How many days before now the time range begins at the earliest, when startTime alone is sent."""
     takes_key: bool = False
     """Whether the response depends on the API key, which the method then takes as `key`."""
 
@@ -58,6 +65,7 @@ class Endpoint:
 # on the pages trade, account, risk-unit and transfer
 _RISK_UNIT = {"groupId": "group_id"}
 _TIME_RANGE = {"startTime": "start_ms", "endTime": "end_ms"}
+_ASSET = {"asset": "asset"}
 _PAGINATION = {"current": "current", "size": "size"}
 ENDPOINTS = {
     "/sapi/v1/margin/loan-group/force-liquidation": Endpoint(
@@ -65,12 +73,22 @@ ENDPOINTS = {
     ),
     "/sapi/v1/margin/loan-groups/closed": Endpoint(Exchange.closed_units, _PAGINATION),
     "/sapi/v1/margin/loan-group/ltv-details": Endpoint(
-        Exchange.ltv_details, _RISK_UNIT, weight=200, credit_only=False, takes_key=True
+        Exchange.ltv_details, _RISK_UNIT, weight=200, account=None, takes_key=True
     ),
     "/sapi/v1/margin/loan-group/force-liquidation-transfer-record": Endpoint(
         Exchange.transfer_records, _TIME_RANGE | _PAGINATION
     ),
-    "/sapi/v1/account/apiRestrictions": Endpoint(None, credit_only=False),
+    "/sapi/v1/margin/loan-group/interest-history": Endpoint(
+        Exchange.interest_history, _RISK_UNIT | _ASSET | _TIME_RANGE | _PAGINATION, weight=10, days_to_now=30
+    ),
+    "/sapi/v1/margin/loan-group/borrow-repay": Endpoint(
+        Exchange.borrow_repay_records,
+        _RISK_UNIT | {"type": "kind"} | _ASSET | _TIME_RANGE | _PAGINATION,
+        weight=10,
+        mandatory=("type",),
+    ),
+    "/sapi/v1/margin/loan-groups/activated": Endpoint(Exchange.active_units, weight=10, account="parent"),
+    "/sapi/v1/account/apiRestrictions": Endpoint(None, account=None),
 }
 
 
@@ -91,7 +109,9 @@ def check_request(
     if key is None:
         raise Refusal(-2015, "Invalid API-key, IP, or permissions for action.", 401)
     values = _parse_params(split_query(query.decode("latin-1")), endpoint)
-    _add_defaults(values, endpoint, now_ms, exchange.behaviour.max_days)
+    _check_values(values)
+    if "endTime" in endpoint.params:
+        _add_time_range(values, endpoint, now_ms, exchange.behaviour.max_days)
     if values["timestamp"] >= now_ms + 1000:
         raise Refusal(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
     if now_ms - values["timestamp"] > values["recvWindow"]:
@@ -100,7 +120,7 @@ def check_request(
         raise Refusal(-1022, "Signature for this request is not valid.")
     if not (key.ip_allowed and key.can_read):
         raise Refusal(-2015, "Invalid API-key, IP, or permissions for action.", 401)
-    if endpoint.credit_only and key.account != "credit":
+    if endpoint.account not in (None, key.account):
         raise Refusal(
             -3999, "This function can only be available for invited users who meet the requirement."
         )
@@ -108,9 +128,9 @@ def check_request(
 
 
 def _parse_params(params: Params, endpoint: Endpoint) -> Values:
-    """Return the values of the parameters, all whole numbers, apart from the signature."""
+    """Return the values of the parameters, whole numbers but for TEXTS, apart from the signature."""
     sent = dict(params)
-    for name in ("timestamp", "signature"):
+    for name in ("timestamp", *endpoint.mandatory, "signature"):
         if not sent.get(name) or (name == "timestamp" and not is_whole(sent[name])):
             raise Refusal(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
     known = sent.keys() & {*endpoint.params, "timestamp", "signature", "recvWindow"}
@@ -123,12 +143,12 @@ def _parse_params(params: Params, endpoint: Endpoint) -> Values:
     for name, value in sent.items():
         if not value:
             raise Refusal(-1105, f"Parameter '{name}' was empty.")
-        if not is_whole(value):
-            rule = "legal range is '^[0-9]{1,20}$'"
-            raise Refusal(-1100, f"Illegal characters found in parameter '{name}'; {rule}.")
-        if int(value) > MAX_LONG:
+        legal = TEXTS.get(name, WHOLE)
+        if not re.fullmatch(legal, value):
+            raise Refusal(-1100, f"Illegal characters found in parameter '{name}'; legal range is '{legal}'.")
+        if name not in TEXTS and int(value) > MAX_LONG:
             raise Refusal(-1130, f"Data sent for parameter '{name}' is not valid.")
-    return {name: int(value) for name, value in sent.items()}
+    return {name: value if name in TEXTS else int(value) for name, value in sent.items()}
 
 
 def require_no_params(query: bytes) -> None:
@@ -142,27 +162,36 @@ def require_no_params(query: bytes) -> None:
 
 def is_whole(text: str) -> bool:
     """Return whether a text is a whole number as Binance writes them."""
-    return re.fullmatch("[0-9]{1,20}", text) is not None
+    return re.fullmatch(WHOLE, text) is not None
 
 
-def _add_defaults(values: Values, endpoint: Endpoint, now_ms: int, max_days: int) -> None:
-    """Add the documented defaults to the values, and check the documented limits.
+def _check_values(values: Values) -> None:
+    """Check the documented limits of the values."""
+    if not 0 < values.setdefault("recvWindow", 5000) < 60_000:
+        raise Refusal(-1131, "recvWindow must be less than 60000")
+    valid = {
+        "size": 1 <= values.get("size", 10) <= 100,
+        "current": values.get("current", 1) >= 1,
+        "type": values.get("type", "BORROW") in {"BORROW", "REPAY"},
+    }
+    for name, is_valid in valid.items():
+        if not is_valid:
+            raise Refusal(-1130, f"Data sent for parameter '{name}' is not valid.")
+
+
+def _add_time_range(values: Values, endpoint: Endpoint, now_ms: int, max_days: int) -> None:
+    """Add the documented defaults of the time range to the values, and check its length.
 
     https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/trade
     """
-    if not 0 < values.setdefault("recvWindow", 5000) < 60_000:
-        raise Refusal(-1131, "recvWindow must be less than 60000")
-    if not 1 <= values.get("size", 10) <= 100:
-        raise Refusal(-1130, "Data sent for parameter 'size' is not valid.")
-    if values.get("current", 1) < 1:
-        raise Refusal(-1130, "Data sent for parameter 'current' is not valid.")
-    if "endTime" in endpoint.params:
-        end_ms = values.setdefault("endTime", now_ms)
-        start_ms = values.setdefault("startTime", end_ms - 7 * DAY_MS)
-        if start_ms > end_ms:
-            raise Refusal(-1127, "startTime is after endTime.")
-        if end_ms - start_ms > max_days * DAY_MS:
-            raise Refusal(-1127, f"More than {max_days} days between startTime and endTime.")
+    if "startTime" in values and "endTime" not in values:
+        values["startTime"] = max(values["startTime"], now_ms - endpoint.days_to_now * DAY_MS)
+    end_ms = values.setdefault("endTime", now_ms)
+    start_ms = values.setdefault("startTime", end_ms - 7 * DAY_MS)
+    if start_ms > end_ms:
+        raise Refusal(-1127, "startTime is after endTime.")
+    if end_ms - start_ms > max_days * DAY_MS:
+        raise Refusal(-1127, f"More than {max_days} days between startTime and endTime.")
 
 
 def _is_signed_by(key: ApiKey, query: bytes) -> bool:

@@ -10,7 +10,7 @@ import time
 from bisect import bisect_left
 from collections import Counter, deque
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote
 
@@ -23,21 +23,26 @@ from airflow_provider_binance_loan.sandbox.history import (
     Liquidation,
     Unit,
 )
+from airflow_provider_binance_loan.sandbox.ledger import Charge, borrowings, charges, repaid
 from airflow_provider_binance_loan.sandbox.loans import liquidation_ltvs
+from airflow_provider_binance_loan.sandbox.repayments import repayment_times, repayments
 from airflow_provider_binance_loan.sandbox.rows import (
     Row,
+    active_row,
     closed_row,
+    interest_row,
     liquidation_row,
     ltv_row,
     number,
+    transaction_row,
     transfers_row,
     write_json,
 )
-from airflow_provider_binance_loan.sandbox.timeline import Push, repaying_ltv
+from airflow_provider_binance_loan.sandbox.timeline import Push, Timeline, repaying_ltv
 from airflow_provider_binance_loan.sandbox.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -64,6 +69,7 @@ __all__ = [
 SANDBOX_API_KEY = ("SandboxApiKey" * 5)[:64]
 SANDBOX_API_SECRET = ("NotASecret" * 7)[:64]
 LOGGED_REQUESTS = 100_000  # the newest are kept
+KEPT_LISTS = 8
 LONGEST_PUSH_S = 3600
 CURVE_POINTS = 240
 
@@ -138,6 +144,7 @@ class Exchange(World):
         self.requests: list[LoggedRequest] = []  # the newest ones
         self._scheduled: dict[int, list[Callable[[Exchange], object]]] = {}
         self._faults: deque[Fault | None] = deque()
+        self._lists: dict[object, list[Any]] = {}
         self._data_requests = 0
         self._logged_count = 0
         self.add_key(ApiKey(SANDBOX_API_KEY, SANDBOX_API_SECRET))
@@ -248,11 +255,76 @@ class Exchange(World):
             return rows
 
     def transfer_records(self, start_ms: int, end_ms: int, current: int = 1, size: int = 10) -> Row:
-        """Return a page of transfers from collateral to credit accounts, one row for each liquidation."""
+        """Return a page of transfers from collateral to credit accounts, one row for each liquidation.
+
+        https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/transfer
+        """
         with self._lock:
-            found = self._select(self._begin_data_request(), start_ms, end_ms)
+            now_ms = self._begin_data_request()
+            found = self._select_by_transfers(now_ms, start_ms, self._last_ms(end_ms, now_ms))
             units = len({one.group_id for one in found})
-            return self._page(found, lambda one: transfers_row(self.seed, one), units, current, size)
+            return self._page(
+                found,
+                lambda one: transfers_row(self.seed, one, repayments(self.seed, one, now_ms)),
+                units,
+                current,
+                size,
+            )
+
+    def interest_history(
+        self,
+        start_ms: int,
+        end_ms: int,
+        group_id: int | None = None,
+        asset: str | None = None,
+        current: int = 1,
+        size: int = 10,
+    ) -> Row:
+        """Return a page of the hourly interest of one unit, or of all units that are active now.
+
+        https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/account
+        """
+        with self._lock:
+            now_ms = self._begin_data_request()
+            timelines, last_ms = self._seen(now_ms, group_id), self._last_ms(end_ms, now_ms)
+            found = self._list_of(charges, timelines, start_ms, last_ms, asset)
+
+            def write(charge: Charge) -> Row:
+                figures = self._timelines[charge.group_id].figures(charge.at_ms)
+                (loan,) = (loan for loan in figures.loans if loan.asset == charge.asset)
+                return interest_row(charge.group_id, charge.at_ms, loan)
+
+            return self._page(found, write, len(timelines), current, size)
+
+    def borrow_repay_records(
+        self,
+        start_ms: int,
+        end_ms: int,
+        kind: Literal["BORROW", "REPAY"],
+        group_id: int | None = None,
+        asset: str | None = None,
+        current: int = 1,
+        size: int = 10,
+    ) -> Row:
+        """Return a page of what one unit, or all units that are active now, borrowed or repaid.
+
+        https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/trade
+        """
+        with self._lock:
+            now_ms = self._begin_data_request()
+            timelines, last_ms = self._seen(now_ms, group_id), self._last_ms(end_ms, now_ms)
+            list_them = borrowings if kind == "BORROW" else repaid
+            found = self._list_of(list_them, timelines, start_ms, last_ms, asset)
+            return self._page(found, transaction_row, len(timelines), current, size)
+
+    def active_units(self) -> list[Row]:
+        """Return the active units with their accounts.
+
+        https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-loan/api/rest-api/risk-unit
+        """
+        with self._lock:
+            now_ms = self._begin_data_request()
+            return [active_row(one.unit, one.figures(now_ms)) for one in self._seen(now_ms, None)]
 
     def row(self, one: Liquidation) -> Row:
         """Return the row of a liquidation as of now, in the shapes of the behaviour."""
@@ -274,7 +346,7 @@ class Exchange(World):
     def _select(self, now_ms: int, start_ms: int, end_ms: int) -> list[Liquidation]:
         """Return the liquidations between two times, as the behaviour's filter has it, oldest first."""
         last_ms = end_ms if self.behaviour.end_inclusive else end_ms - 1
-        until = self._count_started(min(last_ms, now_ms))
+        until = self._count_started(self._last_ms(end_ms, now_ms))
         if self.behaviour.filter_field == "start":
             return self._list[bisect_left(self._list, start_ms, key=_by_start) : until]
         ends = [
@@ -283,6 +355,51 @@ class Exchange(World):
         if self.behaviour.filter_field == "overlap":
             return [one for one, its_end_ms in ends if start_ms <= its_end_ms]
         return [one for one, its_end_ms in ends if start_ms <= its_end_ms <= last_ms]
+
+    def _select_by_transfers(self, now_ms: int, start_ms: int, last_ms: int) -> list[Liquidation]:
+        """Return the liquidations with transfers between two times, as the behaviour's filter has it."""
+        rule, found = self.behaviour.transfer_filter, []
+        for one in self._list[: self._count_started(last_ms)]:
+            if one.end_ms is None or one.end_ms >= start_ms:
+                times = repayment_times(self.seed, one, now_ms)
+                if rule == "liquidation" or not times:
+                    times = [one.start_ms]
+                elif rule != "any":
+                    times = [times[-1 if rule == "latest" else 0]]
+                if matching := [at_ms for at_ms in times if start_ms <= at_ms <= last_ms]:
+                    found.append((matching[-1], one))
+        found.sort(key=itemgetter(0))
+        return [one for _, one in found]
+
+    def _last_ms(self, end_ms: int, now_ms: int) -> int:
+        """Return the last millisecond of a time range; nothing is known of later than now."""
+        return min(end_ms if self.behaviour.end_inclusive else end_ms - 1, now_ms)
+
+    def _seen(self, now_ms: int, group_id: int | None) -> list[Timeline]:
+        """Return the timelines of one unit, or of all units that are active now."""
+        seen = self._active(now_ms) if group_id is None else self._units.keys() & {group_id}
+        return [self._timelines[one] for one in sorted(seen)]
+
+    def _list_of(
+        self,
+        list_them: Callable[[Timeline, int, int], Iterator[Any]],
+        timelines: list[Timeline],
+        start_ms: int,
+        last_ms: int,
+        asset: str | None,
+    ) -> list[Any]:
+        """Return charges or transactions, oldest first; they are kept for requests for other pages."""
+        states = [
+            (one.unit.group_id, one.changes, one.unit.create_ms, one.unit.close_ms) for one in timelines
+        ]
+        key = (list_them, *states, start_ms, last_ms, asset)
+        if key not in self._lists:
+            if len(self._lists) >= KEPT_LISTS:
+                self._lists.clear()
+            listed = [one for timeline in timelines for one in list_them(timeline, start_ms, last_ms)]
+            listed.sort(key=attrgetter("at_ms"))
+            self._lists[key] = [one for one in listed if asset in (None, one.asset)]
+        return self._lists[key][:]
 
     def _page(
         self, found: list[Any], write: Callable[[Any], Row], units: int, current: int, size: int

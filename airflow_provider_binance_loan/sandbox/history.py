@@ -6,12 +6,17 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from airflow_provider_binance_loan.sandbox.loans import Dice
+from airflow_provider_binance_loan.sandbox.loans import Dice, Figures, initial_figures, liquidation_ltvs
 from airflow_provider_binance_loan.sandbox.rows import number
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 HISTORY_START_MS = 1_751_328_000_000  # 2025-07-01T00:00Z
+
+
+def full_hours(start_ms: int, end_ms: int) -> int:
+    """Return how many full hours lie after a time and up to another one; interest is charged at each."""
+    return end_ms // HOUR_MS - start_ms // HOUR_MS
 
 
 @dataclass(slots=True)
@@ -39,7 +44,9 @@ class Liquidation:
     start_ms: int
     end_ms: int | None
     opened_ms: int
-    """Since when the unit has the loans that are liquidated."""
+    """Since when it was decided which loans and wallets the unit has; see `book`."""
+    borrowed_ms: int
+    """When the loans that are liquidated were borrowed: then, or later."""
     fields: dict[str, Any] = field(default_factory=dict)
     planned_end_ms: int | None = field(init=False)
     """The end as known at the start: the LTV falls towards it, also if the liquidation is finished sooner."""
@@ -51,6 +58,16 @@ class Liquidation:
     def running(self, at_ms: int) -> bool:
         """Return whether the liquidation has not ended at that time."""
         return self.end_ms is None or at_ms < self.end_ms
+
+    def initial_figures(self, seed: int) -> Figures:
+        """Return the figures of the unit in the millisecond of the start."""
+        hours = full_hours(self.borrowed_ms, self.start_ms)
+        return initial_figures(seed, self.group_id, self.opened_ms, hours, self.start_ms)
+
+    def final_figures(self, seed: int) -> Figures:
+        """Return what is left when the liquidation has ended."""
+        _, ltv = liquidation_ltvs(seed, self.group_id, self.start_ms)
+        return self.initial_figures(seed).repaid_to(ltv)
 
 
 UNITS = (

@@ -49,11 +49,17 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True)
 class Loan:
-    """What is owed in one asset."""
+    """What is owed in one asset, and the hourly interest rate in units of 0.00000001."""
 
     asset: str
     principal: int
     interest: int
+    rate: int = 0
+
+    @property
+    def hourly_interest(self) -> int:
+        """The interest on the principal for one hour, rounded half up."""
+        return (2 * self.principal * self.rate + ONE) // (2 * ONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,14 @@ class Figures:
         """What may be taken out until the LTV is 0.5; Binance's example has 0 at 0.592."""
         return max(0, self.equity - self.margin - 2 * self.liability)
 
+    def after(self, hours: int) -> Figures:
+        """Return the same figures with the interest of some hours more, and none for a negative number."""
+        loans = (
+            replace(loan, interest=loan.interest + max(hours, 0) * loan.hourly_interest)
+            for loan in self.loans
+        )
+        return replace(self, loans=tuple(loans))
+
     def at_ltv(self, ltv: int) -> Figures:
         """Return the same loans and margins beside collateral worth so much that the LTV is this one.
 
@@ -111,17 +125,17 @@ class Figures:
         net, liability = self.equity - self.margin, self.liability
         paid = (liability * LTV_ONE - ltv * net) // (LTV_ONE - ltv)
         parts = [part for loan in self.loans for part in (loan.principal, loan.interest)]
-        left = iter(_scaled(parts, liability - paid))
-        loans = tuple(Loan(loan.asset, next(left), next(left)) for loan in self.loans)
+        left = iter(scaled(parts, liability - paid))
+        loans = tuple(Loan(loan.asset, next(left), next(left), loan.rate) for loan in self.loans)
         return replace(self._with_equity(self.equity - paid), loans=loans)
 
     def _with_equity(self, total: int) -> Figures:
-        equities = _scaled([wallet.equity for wallet in self.wallets], total)
+        equities = scaled([wallet.equity for wallet in self.wallets], total)
         wallets = zip(self.wallets, equities, strict=True)
         return replace(self, wallets=tuple(replace(wallet, equity=equity) for wallet, equity in wallets))
 
 
-def _scaled(parts: Sequence[int], total: int) -> list[int]:
+def scaled(parts: Sequence[int], total: int) -> list[int]:
     """Return the parts in the same proportions, with another sum."""
     whole = sum(parts)
     scaled = [part * total // whole for part in parts]
@@ -129,9 +143,12 @@ def _scaled(parts: Sequence[int], total: int) -> list[int]:
     return scaled
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=8192)
 def book(seed: int, group_id: int, opened_ms: int) -> Figures:
-    """Return the wallets and loans of a unit from `opened_ms` on; equities are only their proportions."""
+    """Return the wallets of a unit from `opened_ms` on, and its loans when they are borrowed.
+
+    Equities are only their proportions.
+    """
     dice = Dice("book", seed, group_id, opened_ms)
     scale = 10 ** (12 + dice(7))  # from 10,000 to 10 billion: up to 19 digits, more than a float can hold
     wallets = []
@@ -144,7 +161,7 @@ def book(seed: int, group_id: int, opened_ms: int) -> Figures:
             wallets.append(Wallet(account, kind, weight, margin))
     wallets[-1] = replace(wallets[-1], equity=1 + dice(10**6))  # so that there is collateral at all
     loans = [
-        Loan(asset, scale // 10 + dice(scale), dice(3) and dice(scale // 100))
+        Loan(asset, scale // 10 + dice(scale), 0, 400 + dice(801))  # 3.5 to 10.5 percent a year
         for asset in ("USDT", "USDC")[: 1 + (dice(5) == 0)]
     ]
     return Figures(tuple(wallets), tuple(loans))
@@ -167,6 +184,10 @@ def liquidation_ltvs(seed: int, group_id: int, start_ms: int) -> tuple[int, int]
 
 
 @lru_cache(maxsize=4096)
-def initial_figures(seed: int, group_id: int, opened_ms: int, start_ms: int) -> Figures:
-    """Return the figures of a unit in the millisecond in which its liquidation starts."""
-    return book(seed, group_id, opened_ms).at_ltv(liquidation_ltvs(seed, group_id, start_ms)[0])
+def initial_figures(seed: int, group_id: int, opened_ms: int, hours: int, start_ms: int) -> Figures:
+    """Return the figures of a unit in the millisecond in which its liquidation starts.
+
+    :param hours: for how many full hours interest was charged until then.
+    """
+    loans = book(seed, group_id, opened_ms).after(hours)
+    return loans.at_ltv(liquidation_ltvs(seed, group_id, start_ms)[0])

@@ -8,13 +8,16 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_binance_loan.sandbox.loans import ONE, Dice, Figures, initial_figures
+from airflow_provider_binance_loan.sandbox.loans import ONE, Dice, Figures, scaled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from airflow_provider_binance_loan.sandbox.behaviour import Behaviour, Shape
     from airflow_provider_binance_loan.sandbox.history import Liquidation, Unit
+    from airflow_provider_binance_loan.sandbox.ledger import Transaction
+    from airflow_provider_binance_loan.sandbox.loans import Loan
+    from airflow_provider_binance_loan.sandbox.repayments import Repayment
 
 Row = dict[str, Any]
 
@@ -48,7 +51,10 @@ def format_ltv(ltv: int) -> str:
 
 def liquidation_row(seed: int, one: Liquidation, ltv: int, behaviour: Behaviour, *, running: bool) -> Row:
     """Return the row of a liquidation: the figures are those of its start, and the LTV is the latest."""
-    row: Row = {"groupId": one.group_id, **_initial_row(seed, one.group_id, one.opened_ms, one.start_ms)}
+    row: Row = {
+        "groupId": one.group_id,
+        **_initial_row(seed, one.group_id, one.start_ms, one.initial_figures(seed)),
+    }
     row["endLtv"] = number(format_ltv(ltv)) if row["startLtv"].startswith("\0") else format_ltv(ltv)
     snapshot, shape = dict(row["liquidationSnapshot"]), behaviour.snapshot_shape
     snapshot["liabilities"] = _reshape(snapshot["liabilities"], behaviour.liabilities_shape)
@@ -64,9 +70,8 @@ def liquidation_row(seed: int, one: Liquidation, ltv: int, behaviour: Behaviour,
 
 
 @lru_cache(maxsize=8192)
-def _initial_row(seed: int, group_id: int, opened_ms: int, start_ms: int) -> Row:
+def _initial_row(seed: int, group_id: int, start_ms: int, figures: Figures) -> Row:
     """Return the row of a liquidation at its start, without its latest LTV."""
-    figures = initial_figures(seed, group_id, opened_ms, start_ms)
     dice = Dice("row", seed, group_id, start_ms)
     loans = _loans(figures)
     write = number if dice(4) else str  # documented as strings, but numbers in the example
@@ -129,24 +134,81 @@ def ltv_row(group_id: int, figures: Figures, at_ms: int, behaviour: Behaviour, *
     }
 
 
-def transfers_row(seed: int, one: Liquidation) -> Row:
-    """Return the row of a liquidation's transfers, one for each collateral wallet that is not empty."""
-    figures = initial_figures(seed, one.group_id, one.opened_ms, one.start_ms)
-    wallets = [wallet for wallet in figures.wallets if wallet.account and wallet.equity]
+def transfers_row(seed: int, one: Liquidation, repayments: Iterable[Repayment]) -> Row:
+    """Return the row of a liquidation's transfers, one for each step and wallet of a collateral account.
+
+    They sum to what was repaid, less what the equity of the credit account's own wallets fell by.
+    """
     return {
-        "liquidationId": Dice("liquidationId", seed, one.group_id, one.start_ms)(10**9),
+        "liquidationId": Dice("liquidationId", seed, one.group_id, one.start_ms)(10**12),
         "liquidationTransferRecord": [
             {
-                "transferTime": one.start_ms + index,
+                "transferTime": step.at_ms,
                 "fromUid": _uid(one.group_id, wallet.account),
                 "fromAccountType": wallet.kind,
                 "toUid": _uid(one.group_id, 0),
                 "toAccountType": "PORTFOLIO_MARGIN",
                 "status": "CONFIRM",
-                "assets": [{"assetName": "USDT", "amount": format_nested(wallet.equity)}],
+                "assets": [
+                    {"assetName": loan.asset, "amount": format_total(amount)}
+                    for loan, amount in zip(
+                        step.loans,
+                        scaled([loan.principal + loan.interest for loan in step.loans], wallet.equity),
+                        strict=True,
+                    )
+                ],
             }
-            for index, wallet in enumerate(wallets)
+            for step in repayments
+            for wallet in step.wallets
+            if wallet.account and wallet.equity
         ],
+    }
+
+
+def interest_row(group_id: int, at_ms: int, loan: Loan) -> Row:
+    """Return the row of the interest that is charged on a loan at a full hour."""
+    return {
+        "groupId": group_id,
+        "assetName": loan.asset,
+        "principal": number(format_total(loan.principal)),
+        "interestRate": number(format_total(loan.rate)),
+        "interest": number(format_total(loan.hourly_interest)),
+        "interestTimestamp": at_ms,
+    }
+
+
+def transaction_row(one: Transaction) -> Row:
+    """Return the row of what was borrowed or repaid, or of an attempt that failed."""
+    parts = {"principal": one.principal, "interest": one.interest} if one.kind != "BORROW" else {}
+    return {
+        "tranId": one.number,
+        "assetName": one.asset,
+        "amount": number(format_total(one.principal + one.interest)),
+        **{name: number(format_total(amount)) for name, amount in parts.items()},
+        "status": "FAILED" if one.failed else "CONFIRM",
+        "type": one.kind,
+        "timestamp": one.at_ms,
+    }
+
+
+def active_row(unit: Unit, figures: Figures) -> Row:
+    """Return the row of an active unit with its accounts."""
+    kinds = [
+        (account, {wallet.kind for wallet in wallets})
+        for account, wallets in groupby(figures.wallets, attrgetter("account"))
+    ]
+    return {
+        "groupId": unit.group_id,
+        "members": [
+            {
+                "email": _email(unit.group_id, account),
+                "type": "COLLATERAL" if account else "CREDIT",
+                "enableMargin": kinds_of_account != {"SPOT"},
+                "enableSpot": "SPOT" in kinds_of_account,
+            }
+            for account, kinds_of_account in kinds
+        ],
+        "createTime": unit.create_ms,
     }
 
 

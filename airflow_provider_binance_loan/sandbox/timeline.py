@@ -6,18 +6,19 @@ What was said of a time stays true: each path depends on what was known at its b
 from __future__ import annotations
 
 import math
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_binance_loan.sandbox.history import (
     HOUR_MS,
     MINUTE_MS,
     Liquidation,
     Unit,
+    full_hours,
     next_liquidation,
 )
 from airflow_provider_binance_loan.sandbox.loans import (
@@ -26,7 +27,6 @@ from airflow_provider_binance_loan.sandbox.loans import (
     Dice,
     Figures,
     book,
-    initial_figures,
     liquidation_ltvs,
     opening_ltv,
 )
@@ -54,6 +54,7 @@ class Push:
     from_ltv: int
     to_ltv: int
     opened_ms: int
+    borrowed_ms: int
 
     def ltv(self, at_ms: int) -> int:
         """Return the LTV at a time at which no liquidation runs."""
@@ -70,6 +71,24 @@ class Push:
         return self.since_ms - (self.from_ltv - LIQUIDATION_LTV) * length_ms // rise
 
 
+class Rest(NamedTuple):
+    """The LTV at a time at which no liquidation runs, and which loans it is of (see `Liquidation`)."""
+
+    ltv: int
+    opened_ms: int
+    borrowed_ms: int
+
+
+class Segment(NamedTuple):
+    """A time, without its end, in which a unit has the same loans, less what a liquidation repays of them."""
+
+    start_ms: int
+    end_ms: int
+    opened_ms: int
+    borrowed_ms: int
+    liquidation: Liquidation | None
+
+
 class Timeline:
     """The liquidations and pushes of a risk unit, in the order of their starts, and its figures at any time.
 
@@ -80,10 +99,11 @@ class Timeline:
     """
 
     def __init__(self, seed: int, unit: Unit, history_ms: int | None) -> None:
+        self.seed = seed
         self.unit = unit
         self.liquidations: list[Liquidation] = []
         self.pushes: list[Push] = []
-        self._seed = seed
+        self.changes = 0
         self._history_ms = history_ms
         self._latest_ends: list[float] = []  # of each liquidation and those before it
 
@@ -91,23 +111,28 @@ class Timeline:
         """Add a liquidation."""
         insort(self.liquidations, one, key=_by_start)
         self._latest_ends.clear()
+        self.changes += 1
 
     def remove(self, one: Liquidation) -> None:
         """Take a liquidation away that has not started."""
         self.liquidations.remove(one)
         self._latest_ends.clear()
+        self.changes += 1
 
     def end(self, one: Liquidation, at_ms: int) -> None:
         """End a liquidation."""
         one.end_ms = at_ms
         self._latest_ends.clear()
+        self.changes += 1
 
     def push(self, to_ltv: int, since_ms: int, until_ms: int) -> Push:
         """Move the LTV from where it is at `since_ms` to another one at `until_ms`."""
         # A liquidation may have been finished in the millisecond of its start: the LTV is at the level then.
         from_ltv = min(max(self.ltv(since_ms), LOWEST_WITH_LOANS), BELOW_LEVEL)
-        push = Push(self.unit.group_id, since_ms, until_ms, from_ltv, to_ltv, self.opened_ms(since_ms))
+        opened_ms, borrowed_ms = self.loans_since(since_ms)
+        push = Push(self.unit.group_id, since_ms, until_ms, from_ltv, to_ltv, opened_ms, borrowed_ms)
         insort(self.pushes, push, key=_by_since)
+        self.changes += 1
         return push
 
     def running(self, at_ms: int) -> Liquidation | None:
@@ -115,29 +140,46 @@ class Timeline:
         newest, _ = self._around(at_ms)
         return newest if newest and newest.running(at_ms) else None
 
-    def opened_ms(self, at_ms: int) -> int:
-        """Return since when the unit has the loans of that time."""
+    def loans_since(self, at_ms: int) -> tuple[int, int]:
+        """Return `opened_ms` and `borrowed_ms` of the loans that a push or liquidation at that time moves."""
         newest, last = self._around(at_ms)
-        return newest.opened_ms if newest else self._resting(last, at_ms)[1]
+        loans = newest or self._resting(last, at_ms)
+        return loans.opened_ms, min(loans.borrowed_ms, at_ms)
 
     def ltv(self, at_ms: int) -> int:
         """Return the LTV at a time."""
         newest, last = self._around(at_ms)
-        return repaying_ltv(self._seed, newest, at_ms) if newest else self._resting(last, at_ms)[0]
+        return repaying_ltv(self.seed, newest, at_ms) if newest else self._resting(last, at_ms).ltv
 
     def figures(self, at_ms: int) -> Figures:
         """Return the wallets and loans at a time."""
         newest, last = self._around(at_ms)
-        group_id = self.unit.group_id
         if newest is None:
-            ltv, opened_ms = self._resting(last, at_ms)
-            return book(self._seed, group_id, opened_ms).at_ltv(ltv)
-        figures = initial_figures(self._seed, group_id, newest.opened_ms, newest.start_ms)
+            rest = self._resting(last, at_ms)
+            figures = book(self.seed, self.unit.group_id, rest.opened_ms)
+            return figures.after(full_hours(rest.borrowed_ms, at_ms)).at_ltv(rest.ltv)
+        figures = newest.initial_figures(self.seed)
         return (
-            figures
-            if at_ms == newest.start_ms
-            else figures.repaid_to(repaying_ltv(self._seed, newest, at_ms))
+            figures if at_ms == newest.start_ms else figures.repaid_to(repaying_ltv(self.seed, newest, at_ms))
         )
+
+    def segments(self, start_ms: int, end_ms: int) -> Iterator[Segment]:
+        """Yield the segments of the life of the unit between two times; the first and last may be cut."""
+        start_ms = max(start_ms, self.unit.create_ms)
+        end_ms = end_ms if self.unit.close_ms is None else min(end_ms, self.unit.close_ms)
+        cuts = {start_ms, end_ms, self._history_ms or start_ms}
+        for one in self.between(start_ms, end_ms):
+            # A liquidation without length lasts for a millisecond.
+            cuts |= {one.start_ms, end_ms if one.end_ms is None else max(one.end_ms, one.start_ms + 1)}
+        for first_ms, next_ms in pairwise(sorted(cut for cut in cuts if start_ms <= cut <= end_ms)):
+            newest, last = self._around(first_ms)
+            loans = newest or self._resting(last, first_ms)
+            yield Segment(first_ms, next_ms, loans.opened_ms, loans.borrowed_ms, newest)
+
+    def between(self, start_ms: int, end_ms: int) -> list[Liquidation]:
+        """Return all liquidations that run at some time between two times, and maybe earlier ones."""
+        first = bisect_left(self._ends(), start_ms)
+        return self.liquidations[first : bisect_right(self.liquidations, end_ms, key=_by_start)]
 
     def corners(self, start_ms: int, end_ms: int) -> Iterator[int]:
         """Yield the times between two times at which the LTV jumps or turns."""
@@ -152,12 +194,10 @@ class Timeline:
 
         The second is None when there is a first.
         """
-        if not self._latest_ends:
-            ends = (math.inf if one.end_ms is None else one.end_ms for one in self.liquidations)
-            self._latest_ends = list(accumulate(ends, max))
+        latest_ends = self._ends()
         last, last_end_ms = None, -math.inf
         for index in range(bisect_right(self.liquidations, at_ms, key=_by_start) - 1, -1, -1):
-            if self._latest_ends[index] <= last_end_ms:
+            if latest_ends[index] <= last_end_ms:
                 break  # this one and all before it have ended before the last one did
             one = self.liquidations[index]
             if one.end_ms is None or at_ms < one.end_ms or at_ms == one.start_ms:
@@ -166,9 +206,16 @@ class Timeline:
                 last, last_end_ms = one, one.end_ms
         return None, last
 
-    def _resting(self, last: Liquidation | None, at_ms: int) -> tuple[int, int]:
-        """Return the LTV while no liquidation runs, and since when the unit has the loans of that time."""
-        group_id, seed = self.unit.group_id, self._seed
+    def _ends(self) -> list[float]:
+        """Return for each liquidation the latest end up to then."""
+        if not self._latest_ends:
+            ends = (math.inf if one.end_ms is None else one.end_ms for one in self.liquidations)
+            self._latest_ends = list(accumulate(ends, max))
+        return self._latest_ends
+
+    def _resting(self, last: Liquidation | None, at_ms: int) -> Rest:
+        """Return the LTV while no liquidation runs, and the loans of that time."""
+        group_id, seed = self.unit.group_id, self.seed
         opened_ms = self.unit.create_ms if last is None or last.end_ms is None else last.end_ms
         first_ltv = None if last is None else liquidation_ltvs(seed, group_id, last.start_ms)[1]
         goal_ms = None
@@ -176,11 +223,16 @@ class Timeline:
             if opened_ms < self._history_ms:
                 opened_ms, first_ltv = self._history_ms, None
             goal_ms, _ = next_liquidation(seed, group_id, opened_ms)
+        borrowed_ms = borrowing_ms(opened_ms, first_ltv, goal_ms)
+        first = bisect_left(self.pushes, opened_ms, key=_by_since)
+        if first < len(self.pushes):  # who pushes a unit without loans borrows
+            borrowed_ms = min(borrowed_ms, self.pushes[first].since_ms)
         index = bisect_right(self.pushes, at_ms, key=_by_since)
         if index and self.pushes[index - 1].since_ms >= opened_ms:
             push = self.pushes[index - 1]
-            return push.ltv(at_ms), push.opened_ms
-        return wandering_ltv(seed, group_id, opened_ms, first_ltv, goal_ms, at_ms), opened_ms
+            return Rest(push.ltv(at_ms), push.opened_ms, borrowed_ms)
+        ltv = wandering_ltv(seed, group_id, opened_ms, first_ltv, goal_ms, at_ms)
+        return Rest(ltv, opened_ms, borrowed_ms)
 
 
 def repaying_ltv(seed: int, one: Liquidation, at_ms: int) -> int:
@@ -193,6 +245,13 @@ def repaying_ltv(seed: int, one: Liquidation, at_ms: int) -> int:
     return start - (start - end) * min(elapsed_ms, length_ms) // length_ms
 
 
+def borrowing_ms(opened_ms: int, first_ltv: int | None, goal_ms: int | None) -> int:
+    """Return when the loans of a unit that nobody pushes are borrowed; see `wandering_ltv`."""
+    if first_ltv != 0:
+        return opened_ms
+    return opened_ms + (HOUR_MS if goal_ms is None else (goal_ms - opened_ms) // 8)
+
+
 def wandering_ltv(
     seed: int, group_id: int, opened_ms: int, first_ltv: int | None, goal_ms: int | None, at_ms: int
 ) -> int:
@@ -202,11 +261,9 @@ def wandering_ltv(
     :param first_ltv: the LTV then; 0 when all was repaid, and for a while there are no loans.
     :param goal_ms: when the LTV will have risen to the level; None if it only wanders.
     """
-    since_ms = opened_ms
-    if first_ltv == 0:
-        since_ms += HOUR_MS if goal_ms is None else (goal_ms - opened_ms) // 8
-        if at_ms < since_ms:
-            return 0
+    since_ms = borrowing_ms(opened_ms, first_ltv, goal_ms)
+    if at_ms < since_ms:
+        return 0
     first_ltv = first_ltv or opening_ltv(seed, group_id, opened_ms)
     elapsed_ms = at_ms - since_ms
     waves = sum(_wave(seed, group_id, opened_ms, elapsed_ms, *wave) for wave in WAVES)

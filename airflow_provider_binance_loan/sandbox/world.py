@@ -19,9 +19,9 @@ from airflow_provider_binance_loan.sandbox.history import (
     Unit,
     next_liquidation,
 )
-from airflow_provider_binance_loan.sandbox.loans import LIQUIDATION_LTV, LTV_ONE
+from airflow_provider_binance_loan.sandbox.loans import LIQUIDATION_LTV, LTV_ONE, liquidation_ltvs
 from airflow_provider_binance_loan.sandbox.rows import format_ltv
-from airflow_provider_binance_loan.sandbox.timeline import Push, Timeline
+from airflow_provider_binance_loan.sandbox.timeline import Push, Timeline, borrowing_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,12 +81,13 @@ class World:
     ) -> Liquidation:
         """Add a liquidation to a unit; `fields`, known or not, are written as given (see `number`).
 
-        It begins with a fall of what the collateral is worth, and may overlap others of the unit.
+        It has loans of its own, which are borrowed in the millisecond of its start, and may overlap others
+        of the unit.
         """
         with self._lock:
             self._unit(group_id)
             self._require_no_start(group_id, start_ms)
-            liquidation = Liquidation(group_id, start_ms, end_ms, opened_ms=start_ms, fields=fields)
+            liquidation = Liquidation(group_id, start_ms, end_ms, start_ms, start_ms, fields)
             self._insert(liquidation)
             return liquidation
 
@@ -107,7 +108,7 @@ class World:
                 group_id = self._random.choice(idle)
             timeline = self._idle(group_id, now_ms)
             self._require_no_start(group_id, now_ms)
-            liquidation = Liquidation(group_id, now_ms, None, opened_ms=timeline.opened_ms(now_ms))
+            liquidation = Liquidation(group_id, now_ms, None, *timeline.loans_since(now_ms))
             self._plan(group_id, None)
             self._insert(liquidation)
             return liquidation
@@ -129,7 +130,8 @@ class World:
             push = self._idle(group_id, now_ms).push(to_ltv, now_ms, now_ms + 1000 * seconds)
             start_ms, plan = push.liquidation_ms, None
             if start_ms is not None:
-                plan = self._within_life(group_id, start_ms, start_ms + 1000 * seconds, push.opened_ms)
+                end_ms = start_ms + 1000 * seconds
+                plan = self._within_life(group_id, start_ms, end_ms, push.opened_ms, push.borrowed_ms)
             self._plan(group_id, plan)
             return push
 
@@ -141,7 +143,7 @@ class World:
             for one in reversed(self._list[: self._count_started(now_ms)]):
                 if one.group_id == group_id and one.running(now_ms) and start_ms in (None, one.start_ms):
                     self._timelines[group_id].end(one, now_ms)
-                    self._plan(group_id, self._next(group_id, now_ms) if self._history else None)
+                    self._plan(group_id, self._next(group_id, now_ms, one) if self._history else None)
                     return one
             start = "" if start_ms is None else f" that started at {start_ms}"
             msg = f"Unit {group_id} has no running liquidation{start}."
@@ -239,18 +241,23 @@ class World:
             self._plans[group_id] = plan
             self._insert(plan)
 
-    def _next(self, group_id: int, opened_ms: int) -> Liquidation | None:
+    def _next(self, group_id: int, opened_ms: int, last: Liquidation | None = None) -> Liquidation | None:
         """Return the generated liquidation that follows the last one of a unit."""
-        return self._within_life(group_id, *next_liquidation(self.seed, group_id, opened_ms), opened_ms)
+        start_ms, end_ms = next_liquidation(self.seed, group_id, opened_ms)
+        first_ltv = None if last is None else liquidation_ltvs(self.seed, group_id, last.start_ms)[1]
+        borrowed_ms = borrowing_ms(opened_ms, first_ltv, start_ms)
+        return self._within_life(group_id, start_ms, end_ms, opened_ms, borrowed_ms)
 
-    def _within_life(self, group_id: int, start_ms: int, end_ms: int, opened_ms: int) -> Liquidation | None:
+    def _within_life(
+        self, group_id: int, start_ms: int, end_ms: int, opened_ms: int, borrowed_ms: int
+    ) -> Liquidation | None:
         """Return a liquidation that ends with its unit at the latest; None if that is closed before."""
         close_ms = self._units[group_id].close_ms
-        if close_ms is None:
-            return Liquidation(group_id, start_ms, end_ms, opened_ms)
-        return (
-            Liquidation(group_id, start_ms, min(end_ms, close_ms), opened_ms) if start_ms < close_ms else None
-        )
+        if close_ms is not None:
+            if start_ms >= close_ms:
+                return None
+            end_ms = min(end_ms, close_ms)
+        return Liquidation(group_id, start_ms, end_ms, opened_ms, borrowed_ms)
 
     def _extend_history(self) -> int:
         """Plan the liquidation after each that was planned and has started, and return the time."""
@@ -259,7 +266,7 @@ class World:
         for group_id, first in list(self._plans.items()):
             plan: Liquidation | None = first
             while plan and plan.end_ms is not None and plan.start_ms <= now_ms:
-                plan = self._next(group_id, plan.end_ms) if self._history else None
+                plan = self._next(group_id, plan.end_ms, plan) if self._history else None
                 if plan:
                     self._timelines[group_id].insert(plan)
                     added.append(plan)

@@ -502,6 +502,7 @@ def test_scheduled_actions_run_before_their_request() -> None:
             {"ltv_while_liquidating": None},
             "ltv_while_liquidating must be one of number, null, empty, not None",
         ),
+        ({"transfer_filter": "last"}, "transfer_filter must be one of latest, first, any, liquidation"),
         ({"update_time": "then"}, "update_time must be one of now, still"),
     ],
 )
@@ -539,7 +540,7 @@ def test_ltv_details_are_of_active_units(history: Exchange) -> None:
 def test_transfer_records_have_the_documented_shape(history: Exchange) -> None:
     """A page has one row for each liquidation in the time range, with transfers to the credit account."""
     rows = history.transfer_records(NOW_MS - DAY_MS, NOW_MS, size=100)["rows"]
-    within = [one for one in history.liquidations() if one.start_ms >= NOW_MS - DAY_MS]
+    within = [one for one in history.liquidations() if (one.end_ms or NOW_MS) >= NOW_MS - DAY_MS]
     assert len(rows) == len({row["liquidationId"] for row in rows}) == len(within)
     transfers = [transfer for row in rows for transfer in row["liquidationTransferRecord"]]
     assert set(transfers[0]) == {

@@ -8,6 +8,7 @@ import hmac
 import http.client
 import json
 import logging
+import re
 import socket
 import subprocess
 import sys
@@ -32,12 +33,16 @@ from airflow_provider_binance_loan.sandbox.exchange import (
 from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_connection
 
 NOW_MS = 1_775_000_000_000  # 2026-03-31T23:33:20Z
-DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 
 LIQUIDATIONS = "/sapi/v1/margin/loan-group/force-liquidation"
 CLOSED = "/sapi/v1/margin/loan-groups/closed"
 LTV = "/sapi/v1/margin/loan-group/ltv-details"
 TRANSFERS = "/sapi/v1/margin/loan-group/force-liquidation-transfer-record"
+INTEREST = "/sapi/v1/margin/loan-group/interest-history"
+BORROW_REPAY = "/sapi/v1/margin/loan-group/borrow-repay"
+ACTIVE = "/sapi/v1/margin/loan-groups/activated"
 RESTRICTIONS = "/sapi/v1/account/apiRestrictions"
 
 RSA_KEY = rsa.generate_private_key(65537, 2048)
@@ -160,6 +165,9 @@ def code(response: requests.Response) -> tuple[int, int]:
         (LIQUIDATIONS, f"startTime={NOW_MS + 1}", (400, -1127)),
         (LIQUIDATIONS, f"startTime=1&endTime={100 * DAY_MS + 2}", (400, -1127)),
         (TRANSFERS, f"startTime={NOW_MS - 100 * DAY_MS - 1}", (400, -1127)),
+        (INTEREST, f"startTime={NOW_MS - 101 * DAY_MS}&endTime={NOW_MS}", (400, -1127)),
+        (BORROW_REPAY, f"type=REPAY&startTime={NOW_MS - 101 * DAY_MS}", (400, -1127)),
+        (ACTIVE, "size=1", (400, -1104)),
     ],
 )
 def test_invalid_parameters_are_refused(
@@ -275,6 +283,8 @@ def test_the_signature_covers_the_encoded_bytes(server: SandboxServer) -> None:
         ("parent", LIQUIDATIONS, (400, -3999)),
         ("parent", CLOSED, (400, -3999)),
         ("parent", TRANSFERS, (400, -3999)),
+        ("parent", INTEREST, (400, -3999)),
+        (SANDBOX_API_KEY, ACTIVE, (400, -3999)),
         ("elsewhere", LIQUIDATIONS, (401, -2015)),
         ("blind", LIQUIDATIONS, (401, -2015)),
         ("blind", RESTRICTIONS, (401, -2015)),
@@ -283,12 +293,13 @@ def test_the_signature_covers_the_encoded_bytes(server: SandboxServer) -> None:
 def test_keys_without_permission_are_refused(
     server: SandboxServer, key: str, path: str, expected: tuple[int, int]
 ) -> None:
-    """The key of a parent account, one for other IP addresses, and one without reading are refused."""
-    assert code(signed(server, path, key=key, secret="s")) == expected
+    """A key of the wrong account, one for other IP addresses, and one without reading are refused."""
+    secret = SANDBOX_API_SECRET if key == SANDBOX_API_KEY else "s"
+    assert code(signed(server, path, key=key, secret=secret)) == expected
 
 
-@pytest.mark.parametrize("path", [LTV, RESTRICTIONS])
-def test_a_parent_key_reads_ltvs_and_its_restrictions(server: SandboxServer, path: str) -> None:
+@pytest.mark.parametrize("path", [LTV, ACTIVE, RESTRICTIONS])
+def test_a_parent_key_reads_what_is_not_for_credit_accounts(server: SandboxServer, path: str) -> None:
     """Endpoints that are not for credit accounts alone accept the key of a parent account."""
     assert signed(server, path, key="parent", secret="s").status_code == 200
 
@@ -351,6 +362,47 @@ def test_windows_have_the_documented_defaults(own: SandboxServer, query: str, ex
         own.exchange.add_liquidation(1, NOW_MS - days * DAY_MS, NOW_MS - days * DAY_MS + 1)
     rows = signed(own, query=query).json()["rows"]
     assert [(NOW_MS - row["liquidationStartTime"]) // DAY_MS for row in rows] == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", (7, 0)),
+        (f"startTime={NOW_MS - 8 * DAY_MS}", (8, 0)),
+        (f"startTime={NOW_MS - 400 * DAY_MS}", (30, 0)),
+        (f"endTime={NOW_MS - 2 * DAY_MS}", (9, 2)),
+        (f"startTime={NOW_MS - 50 * DAY_MS}&endTime={NOW_MS - 40 * DAY_MS}", (50, 40)),
+    ],
+)
+def test_the_interest_history_has_the_documented_defaults(
+    server: SandboxServer, query: str, expected: tuple[int, int]
+) -> None:
+    """With startTime alone up to 30 days are returned, else the defaults are those of other endpoints."""
+    first_ms, last_ms = (NOW_MS - days * DAY_MS for days in expected)
+    hours = range(first_ms + -first_ms % HOUR_MS, last_ms + 1, HOUR_MS)
+    rows: list[dict[str, Any]] = []
+    for page in range(1, 10):
+        part = f"groupId=2&asset=USDT&size=100&current={page}"
+        rows += signed(server, INTEREST, f"{query}&{part}" if query else part).json()["rows"]
+    assert [row["interestTimestamp"] for row in rows] == list(reversed(hours))
+
+
+def test_amounts_of_interest_are_json_numbers(server: SandboxServer) -> None:
+    """The interest, principals and rates are written as in the example of the page: as numbers."""
+    text = signed(server, INTEREST, "size=1&groupId=2").text
+    pattern = (
+        r'{"total":1,"rows":\[{"groupId":2,"assetName":"USD[TC]","principal":[0-9]+\.[0-9]{1,8},'
+        r'"interestRate":0\.000[0-9]{2,5},"interest":[0-9]+\.[0-9]{1,8},"interestTimestamp":[0-9]{13}}\]}'
+    )
+    assert re.fullmatch(pattern, text)
+
+
+@pytest.mark.parametrize(("path", "query"), [(INTEREST, ""), (BORROW_REPAY, "type=REPAY")])
+def test_the_weight_of_reading_the_loan_is_ten(own: SandboxServer, path: str, query: str) -> None:
+    """Each request for interest, or for what was borrowed or repaid, weighs ten."""
+    assert signed(own, path, query).headers["X-SAPI-USED-IP-WEIGHT-1M"] == "10"
+    assert signed(own, path, query).headers["X-SAPI-USED-IP-WEIGHT-1M"] == "20"
+    assert signed(own, ACTIVE, key="parent", secret="s").headers["X-SAPI-USED-IP-WEIGHT-1M"] == "10"
 
 
 def test_a_page_has_ten_rows_by_default(own: SandboxServer) -> None:
@@ -677,7 +729,7 @@ def test_the_sandbox_imports_nothing_of_the_client() -> None:
                 "faults",
                 "history",
             ),
-            *("loans", "middleware", "rows", "server", "timeline", "world"),
+            *("ledger", "loans", "middleware", "repayments", "rows", "server", "timeline", "world"),
         )
     ]
     assert names.strip() == str([package, *modules])
