@@ -117,8 +117,6 @@ def _interest_paid_at_once(timeline: Timeline, segment: Segment, start_ms: int) 
 
 def _paid_off(timeline: Timeline, last: Segment) -> Iterator[Transaction]:
     """Yield what is repaid of loans, normally, at the end of their last segment."""
-    if last.borrowed_ms >= last.end_ms:
-        return
     one = last.liquidation
     ended = one and one.end_ms is not None and one.end_ms <= last.end_ms
     left = one.final_figures(timeline.seed) if one and ended else timeline.figures(last.end_ms - 1)

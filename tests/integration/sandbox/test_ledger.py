@@ -445,6 +445,21 @@ def test_transfers_are_filtered_as_the_behaviour_says(world: Exchange, rule: Any
     assert is_found(one.start_ms) is (rule == "liquidation")
 
 
+@pytest.mark.parametrize(("rule", "place"), [("latest", -1), ("first", 0)])
+def test_rows_of_transfers_come_newest_first(world: Exchange, rule: Any, place: int) -> None:
+    """They are in the order of the times by which they are found."""
+    world.behaviour = Behaviour(transfer_filter=rule)
+    rows = world.transfer_records(NOW_MS - 3 * DAY_MS, NOW_MS, size=100)["rows"]
+    times = [
+        row["liquidationTransferRecord"][place]["transferTime"]
+        for row in rows
+        if row["liquidationTransferRecord"]
+    ]
+    assert len(times) > 90
+    assert times == sorted(times, reverse=True)
+    assert all(NOW_MS - 3 * DAY_MS <= at_ms <= NOW_MS for at_ms in times)
+
+
 @pytest.mark.parametrize("rule", ["latest", "first", "any", "liquidation"])
 def test_a_liquidation_without_transfers_counts_by_its_start(plain: Exchange, rule: Any) -> None:
     """One that has just started is listed with an empty list, and after its first transfer by its rule."""
