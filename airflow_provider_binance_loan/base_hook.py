@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
     import requests
 
-    from airflow_provider_binance_loan.binance.declaration import WindowedDataset
     from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.plans import Plan
     from airflow_provider_binance_loan.binance.risk_units import RiskUnits
     from airflow_provider_binance_loan.binance.snapshots import Sample
     from airflow_provider_binance_loan.binance.time_range import TimeRange
+    from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
     from airflow_provider_binance_loan.client.asynchronous import AsyncClient
     from airflow_provider_binance_loan.client.base import BaseClient, RetryPolicy
     from airflow_provider_binance_loan.client.settings import Settings

@@ -37,8 +37,9 @@ class BinanceLoanLandingOperator(BaseOperator):
     """Read records and land them: the base of the operators, which say what to read.
 
     Without `s3_key` the list of records goes to XCom, `[]` when there are none. With it the records go to S3,
-    as JSON Lines or Parquet, and XCom gets a manifest: `uri` (the same as `s3_uri`), `records`, `bytes`,
-    `sha256`, and what the operator adds; with `flatten` also `tables`. The same records give the same bytes.
+    as JSON Lines or Parquet, and XCom gets a manifest: `dataset`, `uri` (the same as `s3_uri`), `records`,
+    `bytes`, `sha256`, and what the operator adds; with `flatten` also `tables`. The same records give the
+    same bytes.
 
     :param risk_units: `"all"`, `"active"`, or ids, as a list or separated by commas; the operators say what
         these mean. (templated)

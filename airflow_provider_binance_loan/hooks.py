@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_binance_loan.base_hook import BinanceLoanBaseHook
 from airflow_provider_binance_loan.binance.datasets.active_risk_units import ACTIVE_RISK_UNITS
+from airflow_provider_binance_loan.binance.datasets.borrow_repay import BORROW_REPAY
 from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.datasets.interest_history import INTEREST_HISTORY
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_provider_binance_loan.binance.datasets.active_risk_units import ActiveRiskUnit
+    from airflow_provider_binance_loan.binance.datasets.borrow_repay import BorrowRepayRecord
     from airflow_provider_binance_loan.binance.datasets.closed_risk_units import ClosedRiskUnit
     from airflow_provider_binance_loan.binance.datasets.force_liquidations import ForceLiquidation
     from airflow_provider_binance_loan.binance.datasets.interest_history import InterestRecord
     from airflow_provider_binance_loan.binance.datasets.liquidation_transfers import LiquidationTransfers
     from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RiskUnitLtv
-    from airflow_provider_binance_loan.binance.declaration import OnBadAmount, WindowedDataset
+    from airflow_provider_binance_loan.binance.declaration import OnBadAmount
     from airflow_provider_binance_loan.binance.risk_units import RiskUnitsArgument
+    from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
 
 
 class BinanceLoanHook(BinanceLoanBaseHook):
@@ -159,6 +162,49 @@ class BinanceLoanHook(BinanceLoanBaseHook):
     ) -> list[InterestRecord]:
         """Return what :meth:`get_interest_history` returns, without blocking the event loop."""
         return await self._aget(INTEREST_HISTORY, start, end, risk_units, on_bad_amount)
+
+    def get_borrow_repay(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        risk_units: RiskUnitsArgument = "all",
+        on_bad_amount: OnBadAmount = "fail",
+    ) -> list[BorrowRepayRecord]:
+        """Return what was borrowed and repaid in the window `[start, end)`, oldest first.
+
+        Binance does not say which risk unit a record is of: see `asked_group_id` of the record.
+
+        :param start: a datetime with time zone; a transaction of that time belongs to the window.
+        :param end: a datetime with time zone; a transaction of that time belongs to the next window.
+        :param risk_units: as for :meth:`get_force_liquidations`.
+        :param on_bad_amount: as for :meth:`get_force_liquidations`.
+        :raises BinanceLoanError: as for :meth:`get_force_liquidations`.
+        """
+        records = self.iter_borrow_repay(start, end, risk_units=risk_units, on_bad_amount=on_bad_amount)
+        return sorted(records, key=BORROW_REPAY.key)
+
+    def iter_borrow_repay(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        risk_units: RiskUnitsArgument = "all",
+        on_bad_amount: OnBadAmount = "fail",
+    ) -> Iterator[BorrowRepayRecord]:
+        """Yield the records of :meth:`get_borrow_repay`, a part at a time."""
+        return self._iter(BORROW_REPAY, start, end, risk_units, on_bad_amount)
+
+    async def aget_borrow_repay(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        risk_units: RiskUnitsArgument = "all",
+        on_bad_amount: OnBadAmount = "fail",
+    ) -> list[BorrowRepayRecord]:
+        """Return what :meth:`get_borrow_repay` returns, without blocking the event loop."""
+        return await self._aget(BORROW_REPAY, start, end, risk_units, on_bad_amount)
 
     def get_ltv(
         self, *, risk_units: RiskUnitsArgument = "all", on_bad_amount: OnBadAmount = "fail"

@@ -7,34 +7,25 @@ The datasets themselves are in `datasets/`, one file each.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from airflow_provider_binance_loan.binance.fields import Field, Record, fields_of
-from airflow_provider_binance_loan.binance.messages import SPAN_CODES, Request
+from airflow_provider_binance_loan.binance.messages import Request
+from airflow_provider_binance_loan.binance.own_columns import OWN_COLUMNS
 from airflow_provider_binance_loan.binance.parser import Page, Shape, build_shape, parse_list, parse_page
-from airflow_provider_binance_loan.binance.time_range import DAY_MS, EARLIEST_MS, TimeRange
 from airflow_provider_binance_loan.exceptions import BadResponseError, ConfigurationError
-from airflow_provider_binance_loan.validation import described, shown
+from airflow_provider_binance_loan.validation import described
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from airflow_provider_binance_loan.binance.risk_units import RiskUnits
+    from collections.abc import Callable, Mapping
 
 #: What a caller may choose about a text that is no number where an amount should be.
 OnBadAmount = Literal["fail", "keep"]
 
 #: The values of a record's natural key, in the order of `key_fields`. Records are sorted by it.
 Key = tuple[Any, ...]
-
-#: The column of a snapshot's records that says when Binance was asked.
-ASKED_AT: Final = "asked_at"
-
-
-def no_time(record: Mapping[str, Any]) -> None:
-    """Return None, for records whose time is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +63,11 @@ class Source:
             return lambda record: (record[name],)
         return itemgetter(*self.key_fields)
 
+    @property
+    def _answered_key_fields(self) -> tuple[str, ...]:
+        """The fields of the key that Binance's answer has."""
+        return tuple(name for name in self.key_fields if name not in OWN_COLUMNS)
+
     @cached_property
     def _shape(self) -> Shape:
         """What a row is parsed to."""
@@ -107,9 +103,9 @@ class Listing(Source):
         :raises BadResponseError: it does not have the documented shape.
         """
         self._require_marks(payload.get("rows") if isinstance(payload, dict) else None, "rows")
-        return parse_page(payload, self._shape, self.key_fields)
+        return parse_page(payload, self._shape, self._answered_key_fields)
 
-    def page_request(self, page: int, *params: tuple[str, int]) -> Request:
+    def page_request(self, page: int, *params: tuple[str, str | int]) -> Request:
         """Return the request of a page, counted from 1, with further parameters in front."""
         return Request(
             self.path,
@@ -121,7 +117,7 @@ class Listing(Source):
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Source):
-    """Records that are landed, or waited for; of one of the kinds below.
+    """Records that are landed, or waited for: a list, a snapshot, or those of a window.
 
     :param table: the name of the flat table that has a row for each record.
     :param poll_fields: the fields that a poll reads, besides those of the key.
@@ -137,16 +133,11 @@ class Dataset(Source):
 
     @cached_property
     def _shape(self) -> Shape:
-        fields = self._answered_fields
+        fields = [field for field in self.fields if field.name not in OWN_COLUMNS]
         if self.is_poll:
             read = [field for field in fields if field.name in {*self.key_fields, *self.poll_fields}]
             return build_shape(read, keeps_others=False, on_bad_amount="drop")
         return build_shape(fields, on_bad_amount=self.on_bad_amount)
-
-    @property
-    def _answered_fields(self) -> Sequence[Field]:
-        """The fields that Binance's answer has."""
-        return self.fields
 
     def with_bad_amounts(self, on_bad_amount: Any) -> Self:
         """Return the same dataset with this choice of what to do about bad amounts.
@@ -178,80 +169,14 @@ class Snapshot(Dataset):
     It is a part of the key, since two snapshots differ by it alone.
     """
 
-    @property
-    def _answered_fields(self) -> Sequence[Field]:
-        return [field for field in self.fields if field.name != ASKED_AT]
-
     def parse(self, payload: Any) -> list[Record]:
         """Return the records, yet without `asked_at`, from the JSON of an answer.
 
         :raises BadResponseError: it does not have the documented shape.
         """
         self._require_marks(payload, "")
-        return parse_list(payload, self._shape, [name for name in self.key_fields if name != ASKED_AT])
+        return parse_list(payload, self._shape, self._answered_key_fields)
 
     def request(self) -> Request:
         """Return the request, which is dated by Binance's clock."""
         return Request(self.path, self.params, parse=self.parse, weight=self.weight, dated=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WindowedDataset(Listing, Dataset):
-    """Records of a time window, which are read page by page.
-
-    :param start_ms: returns when a record starts, in epoch milliseconds; None where that is not known.
-        Whichever time Binance selects by, a record that starts after the end of a request cannot answer it.
-    :param time_ms: returns the time by which a record belongs to a window, in epoch milliseconds; None for a
-        record without a time, which belongs to the window that it was returned for.
-    :param by_risk_unit: whether `groupId` selects a risk unit, and closed units must be asked for one by one.
-    :param is_final: returns whether a record no longer changes; None where that cannot be known, or where
-        none ever changes.
-    :param max_span_ms: the longest span of one request, in milliseconds.
-    """
-
-    time_ms: Callable[[Mapping[str, Any]], int | None]
-    by_risk_unit: bool = True
-    start_ms: Callable[[Mapping[str, Any]], int | None] = no_time
-    is_final: Callable[[Mapping[str, Any]], bool] | None = None
-    # Binance refuses a span of more than 100 days, and does not say whether exactly 100 passes.
-    max_span_ms: int = 99 * DAY_MS
-
-    def require_risk_units(self, risk_units: RiskUnits) -> None:
-        """Require a choice of risk units that the endpoint can serve.
-
-        :raises ConfigurationError: some were chosen, and the endpoint cannot select by risk unit.
-        """
-        if risk_units != "all" and not self.by_risk_unit:
-            raise ConfigurationError(
-                f"Leave out risk_units: Binance does not select {self.name} by risk unit, and it is "
-                f"{shown(risk_units)}."
-            )
-
-    def span_request(self, span: TimeRange, group_id: int | None = None, page: int = 1) -> Request:
-        """Return the request of a page of a span, for one risk unit or for all that are active now."""
-        group = () if group_id is None else (("groupId", group_id),)
-        # The exclusive end is sent as it is: whether Binance includes it is not documented, and adjacent
-        # slices share it, so that no record is lost between them either way.
-        request = self.page_request(page, *group, ("startTime", span.start_ms), ("endTime", span.end_ms))
-        parse = partial(self._parse_answer, span=span, group_id=group_id)
-        return request._replace(parse=parse, handled_codes=SPAN_CODES)
-
-    def _parse_answer(self, payload: Any, span: TimeRange, group_id: int | None) -> Page:
-        """Return a page whose rows can answer the question, under every interpretation of Binance's page.
-
-        :raises BadResponseError: a row cannot: times in microseconds and mixed-up answers look like this.
-        """
-        page = self.parse(payload)
-        for index, row in enumerate(page.rows):
-            start_ms = self.start_ms(row)
-            if start_ms is not None and not EARLIEST_MS <= start_ms <= span.end_ms:
-                raise BadResponseError(
-                    f"Check what Binance changed: rows[{index}] starts at {start_ms}, and should start from "
-                    f"2017 to the end of the request, {span.end_ms}. Nothing of the answer was used."
-                )
-            if group_id is not None and row["groupId"] != group_id:
-                raise BadResponseError(
-                    f"Check the proxies on the way to Binance: rows[{index}] is of risk unit "
-                    f"{row['groupId']}, and {group_id} was asked for. Nothing of the answer was used."
-                )
-        return page

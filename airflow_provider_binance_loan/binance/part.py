@@ -10,8 +10,9 @@ from airflow_provider_binance_loan.binance.time_range import DAY_MS, TimeRange
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_binance_loan.binance.declaration import Key, WindowedDataset
+    from airflow_provider_binance_loan.binance.declaration import Key
     from airflow_provider_binance_loan.binance.fields import Record
+    from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
     from airflow_provider_binance_loan.exceptions import RequestRefusedError
 
 # A request covers a millisecond more than its slice, so this is the width whose request spans a day.

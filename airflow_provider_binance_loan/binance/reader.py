@@ -5,10 +5,12 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS, was_open_in
+from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import read_visible_units
+from airflow_provider_binance_loan.binance.own_columns import ASKED_GROUP_ID
 from airflow_provider_binance_loan.binance.pace import MAX_SLICES, Pace
 from airflow_provider_binance_loan.binance.part import Part, SpanLimit
 from airflow_provider_binance_loan.binance.plans import LIKELY_CAPS, Plan, interleave, paginate
@@ -18,9 +20,10 @@ from airflow_provider_binance_loan.binance.time_range import TimeRange, split
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from airflow_provider_binance_loan.binance.declaration import Key, Listing, WindowedDataset
+    from airflow_provider_binance_loan.binance.declaration import Key, Listing
     from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.risk_units import RiskUnits
+    from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
 
 # How much wider the next part of a span may be than one that held few records.
 _MAX_WIDENING = 8
@@ -66,14 +69,14 @@ def read_window(
     :param limits: bounds of the read.
     :param closed_units: the list of closed risk units.
     """
-    seen = _Keys()
     floor_ms = max(window.start_ms - 1, 0)
     span_limit = SpanLimit(dataset, {} if span_limits_ms is None else span_limits_ms)
     active = Query(dataset, set(LIKELY_CAPS), span_limit, floor_ms, clock_slack_ms=limits.clock_slack_ms)
+    read = _Read(active, risk_units, closed_units)
     for span in split(window, span_limit.ms):
-        cursor = _Cursor(span, limits.rows_in_memory)
+        cursor = _Cursor(span, limits.rows_in_memory, len(dataset.kinds))
         while cursor.start_ms < span.end_ms:
-            yield _read_part(active, cursor, risk_units, closed_units, seen)
+            yield _read_part(read, cursor)
 
 
 def read_closed_units(listing: Listing = CLOSED_RISK_UNITS) -> Plan[list[Record]]:
@@ -107,13 +110,13 @@ class _Keys:
 
 
 class _Cursor:
-    """Which part of a span is read next, and the pace learnt so far."""
+    """Which part of a span is read next, and the pace learnt so far, for each kind of records."""
 
-    def __init__(self, span: TimeRange, max_rows: int) -> None:
+    def __init__(self, span: TimeRange, max_rows: int, kinds: int) -> None:
         self._span = span
         self._max_rows = max_rows
         self.start_ms, self.end_ms = span
-        self.pace = Pace(span.length_ms)
+        self.paces = [Pace(span.length_ms) for _ in range(kinds)]
 
     def next_part(self, query: Query) -> Part:
         """Return the next part, empty."""
@@ -127,45 +130,75 @@ class _Cursor:
         self.start_ms, self.end_ms = end_ms, min(end_ms + width_ms, self._span.end_ms)
 
 
-def _read_part(
-    active: Query,
-    cursor: _Cursor,
-    risk_units: RiskUnits,
-    closed_units: Listing,
-    seen: _Keys,
-) -> Plan[list[Record]]:
-    dataset = active.dataset
+@dataclass
+class _Read:
+    """What the parts of a window share.
+
+    :param active: the query of all risk units that are active now.
+    :param risk_units: which risk units to read.
+    :param closed_units: the list of closed risk units.
+    :param active_ids: the active risk units of the key, once they are known.
+    """
+
+    active: Query
+    risk_units: RiskUnits
+    closed_units: Listing
+    seen: _Keys = field(default_factory=_Keys)
+    active_ids: list[int] | None = None
+
+    @property
+    def with_closed(self) -> bool:
+        """Whether closed risk units must be asked for."""
+        return self.risk_units == "all" and self.active.dataset.by_risk_unit
+
+    def queries(self, group_id: int | None = None) -> list[Query]:
+        """Return the queries of each kind of records, for one risk unit or for all that are active now."""
+        return [self.active._replace(kind=kind, group_id=group_id) for kind in self.active.dataset.kinds]
+
+    def units_to_name(self, part: Part) -> Plan[list[int]]:
+        """Return the risk units that must be asked for by their ids, after all that are active."""
+        group_ids: list[int] = []
+        if self.active.dataset.group_field == ASKED_GROUP_ID:
+            if self.active_ids is None:
+                self.active_ids = yield from read_visible_units()
+            group_ids += self.active_ids
+        if self.with_closed:
+            units = yield from read_closed_units(self.closed_units)
+            group_ids += [unit["groupId"] for unit in units if was_open_in(unit, part.time_range)]
+        return list(dict.fromkeys(group_ids))
+
+
+def _read_part(read: _Read, cursor: _Cursor) -> Plan[list[Record]]:
+    active = read.active
     part = cursor.next_part(active)
-    group_ids: Collection[int] = ()
-    with_closed = risk_units == "all" and dataset.by_risk_unit
-    if isinstance(risk_units, tuple):
-        group_ids = risk_units
+    if isinstance(read.risk_units, tuple):
+        group_ids: Collection[int] = read.risk_units
     else:
-        yield from read_part(active, part, cursor.pace)
-    if with_closed:
-        # Only now: a unit that closes in the meantime takes its rows out of the list, and is found here.
-        units = yield from read_closed_units(closed_units)
-        group_ids = list(
-            dict.fromkeys(unit["groupId"] for unit in units if was_open_in(unit, part.time_range))
+        plain = read.queries()
+        yield from interleave(
+            read_part(query, part, pace) for query, pace in zip(plain, cursor.paces, strict=True)
         )
-    queries = (active._replace(group_id=group_id) for group_id in group_ids)
-    yield from interleave(read_part(query, part, Pace(part.length_ms)) for query in queries)
-    if with_closed and not dataset.is_poll:
-        # A unit may have been closed, or in neither list, at first, and open again before the closed ones
-        # were listed. The next poll would find it.
-        cuts = _even_cuts(active, part, group_ids)
-        yield from read_part(active, part, Pace(part.length_ms, MAX_SLICES), cuts)
-    yield from _drop_neighbours(active, part)
+        # Only now: a unit that closes in the meantime takes its rows out of the list, and is found here.
+        group_ids = yield from read.units_to_name(part)
+        if read.with_closed and not active.dataset.is_poll:
+            # A unit may have been closed, or in neither list, at first, and open again before the closed ones
+            # were listed. The next poll would find it.
+            cuts = _even_cuts(active, part)
+            again = (read_part(query, part, Pace(part.length_ms, MAX_SLICES), cuts) for query in plain)
+            yield from interleave(again)
+    # Last, so that what is known of the risk unit of a record stays.
+    named = (query for group_id in group_ids for query in read.queries(group_id))
+    yield from interleave(read_part(query, part, Pace(part.length_ms)) for query in named)
+    yield from _drop_neighbours(read, part)
     found = part.found
     cursor.move_to(part.end_ms, len(found))
     # A record at the end was returned because Binance includes the end; it belongs to what follows.
-    return [found[key] for key in sorted(found) if part.may_hold(found[key]) and seen.add(key)]
+    return [found[key] for key in sorted(found) if part.may_hold(found[key]) and read.seen.add(key)]
 
 
-def _even_cuts(query: Query, part: Part, closed: Collection[int]) -> list[int]:
-    """Return times that cut a part so that each slice has about a page of active units' records."""
-    time_ms = query.dataset.time_ms
-    times = [time_ms(record) for record in part.found.values() if record["groupId"] not in closed]
+def _even_cuts(query: Query, part: Part) -> list[int]:
+    """Return times that cut a part so that each slice has about a page of the records that were found."""
+    times = map(query.dataset.time_ms, part.found.values())
     known = sorted(time for time in times if time is not None)
     cuts: list[int] = []
     if len(known) < query.page_size:
@@ -182,22 +215,23 @@ def _even_cuts(query: Query, part: Part, closed: Collection[int]) -> list[int]:
     return cuts
 
 
-def _drop_neighbours(active: Query, part: Part) -> Plan[None]:
+def _drop_neighbours(read: _Read, part: Part) -> Plan[None]:
     """Remove the records of the millisecond before the window, unless Binance selects them for the window.
 
     That millisecond was asked for in case Binance leaves out the start of a span. A record in it is the
     previous window's, if Binance selects by its start; if by another time, it is returned again when the
     window is asked for exactly. The risk unit is named, since it may have closed in the meantime.
     """
-    dataset, found = active.dataset, part.found
-    if active.floor_ms != part.start_ms - 1:
+    floor_ms, dataset, found = read.active.floor_ms, read.active.dataset, part.found
+    if floor_ms != part.start_ms - 1:
         return
-    doubtful = [key for key, record in found.items() if dataset.time_ms(record) == active.floor_ms]
-    units = {found[key]["groupId"] for key in doubtful} if dataset.by_risk_unit else {None}
-    exact = (active._replace(floor_ms=part.start_ms, group_id=unit) for unit in units)
+    doubtful = [key for key, record in found.items() if dataset.time_ms(record) == floor_ms]
+    group_field = dataset.group_field
+    units = {found[key][group_field] if group_field else None for key in doubtful}
+    queries = (query for unit in units for query in read.queries(unit))
+    exact = (query._replace(floor_ms=part.start_ms) for query in queries)
     again = Part(dataset, part.time_range)
-    if doubtful:
-        yield from interleave(read_part(query, again, Pace(part.length_ms)) for query in exact)
+    yield from interleave(read_part(query, again, Pace(part.length_ms)) for query in exact)
     for key in doubtful:
         if key not in again.found:
             del found[key]

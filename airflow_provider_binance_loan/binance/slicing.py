@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from airflow_provider_binance_loan.binance.pace import Pace
 from airflow_provider_binance_loan.binance.plans import Plan, by_key, gather, paginate
 from airflow_provider_binance_loan.binance.time_range import TimeRange
+from airflow_provider_binance_loan.binance.windowed_dataset import ANY_KIND, Kind
 from airflow_provider_binance_loan.exceptions import TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_binance_loan.binance.declaration import WindowedDataset
     from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.messages import Request, Response
     from airflow_provider_binance_loan.binance.parser import Page
     from airflow_provider_binance_loan.binance.part import Part, SpanLimit
+    from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
 
 # The share of a page that a slice aims to fill, with room for uneven spread.
 _TARGET_SHARE = 0.8
@@ -41,11 +42,13 @@ CLOCK_SLACK_MS = 1000
 
 
 class Query(NamedTuple):
-    """What stays the same in all requests for a span: the dataset, and one risk unit or all active ones.
+    """What stays the same in all requests for a span: the kind of records, and one risk unit or all active.
 
     :param caps: the sizes at which pages may be capped; a size that proves to be one is added.
     :param span_limit: the longest span of a request; it shrinks when Binance refuses one.
     :param floor_ms: no request starts before this time.
+    :param group_id: the risk unit; None for all that are active now.
+    :param kind: the kind of records.
     """
 
     dataset: WindowedDataset
@@ -53,6 +56,7 @@ class Query(NamedTuple):
     span_limit: SpanLimit
     floor_ms: int
     group_id: int | None = None
+    kind: Kind = ANY_KIND
     clock_slack_ms: int = CLOCK_SLACK_MS
 
     @property
@@ -72,7 +76,8 @@ class Query(NamedTuple):
         what a neighbouring slice returns as well is kept once.
         """
         start_ms = max(time_slice.start_ms - 1, self.floor_ms)
-        return self.dataset.span_request(TimeRange(start_ms, time_slice.end_ms), self.group_id, page)
+        span = TimeRange(start_ms, time_slice.end_ms)
+        return self.dataset.span_request(span, self.group_id, page, self.kind)
 
 
 class _Slice(NamedTuple):

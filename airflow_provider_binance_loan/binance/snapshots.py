@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_binance_loan.binance.declaration import ASKED_AT, Snapshot
+from airflow_provider_binance_loan.binance.own_columns import ASKED_AT, with_own_columns
 from airflow_provider_binance_loan.binance.plans import Plan, by_key, gather, paginate
 
 if TYPE_CHECKING:
-    from airflow_provider_binance_loan.binance.declaration import Listing
+    from airflow_provider_binance_loan.binance.declaration import Listing, Snapshot
     from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.risk_units import RiskUnits
 
@@ -40,7 +40,9 @@ class Sample(NamedTuple):
 def read_snapshot(dataset: Snapshot) -> Plan[Sample]:
     """Return the plan that reads a snapshot in one request."""
     (answer,) = yield from gather([dataset.request()])
-    keyed = by_key(dataset, [_dated(record, answer.sent_ms) for record in answer.content])
+    keyed = by_key(
+        dataset, [with_own_columns(record, {ASKED_AT: answer.sent_ms}) for record in answer.content]
+    )
     return Sample(answer.sent_ms, [keyed[key] for key in sorted(keyed)])
 
 
@@ -50,9 +52,3 @@ def read_listing(listing: Listing) -> Plan[Sample]:
     (answer,) = yield from gather([first])
     records = yield from paginate(listing, listing.page_request)
     return Sample(answer.sent_ms, sorted(records, key=listing.key))
-
-
-def _dated(record: Record, asked_at_ms: int) -> Record:
-    """Return a record with its own column in front; a field of Binance's of that name gets an underscore."""
-    theirs = {f"{ASKED_AT}_": record.pop(ASKED_AT)} if ASKED_AT in record else {}
-    return {ASKED_AT: asked_at_ms, **record, **theirs}

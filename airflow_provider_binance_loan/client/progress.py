@@ -9,10 +9,10 @@ from airflow_provider_binance_loan.binance.time_range import utc_text
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-    from airflow_provider_binance_loan.binance.declaration import WindowedDataset
     from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.messages import Response
     from airflow_provider_binance_loan.binance.plans import Plan
+    from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
     from airflow_provider_binance_loan.client.clock import Clock
     from airflow_provider_binance_loan.client.throttle import Throttle
 

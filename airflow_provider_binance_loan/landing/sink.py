@@ -102,6 +102,7 @@ class Sink:
             self._upload(spools, contents, about)
         described = {table: self._describe(table, content) for table, content in contents.items()}
         return {
+            "dataset": self._dataset.name,
             **described[self._tables[-1].name],
             **about,
             **({"tables": described} if self._flatten else {}),

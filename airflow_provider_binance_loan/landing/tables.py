@@ -1,7 +1,8 @@
 """Records as rows of flat tables, and the key of each table's object. Pure.
 
 A flat table holds no list. The records are one table, `Dataset.table`, and each list of objects in them, at
-any depth, is a table of its own, named after its field. A row of a list carries the record's key fields;
+any depth, is a table of its own, named after its field. A row of a list carries the record's key fields, and
+`window_end` where the record has it;
 `position`, its place in its own list; and `<list>Position` for each list around that one. So a record
 
     {"liquidationId": 55, "liquidationTransferRecord": [{"status": "CONFIRM", "assets": [{"amount": "0.5"}]}]}
@@ -25,6 +26,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_binance_loan.binance.fields import Field, FieldType, Record, fields_by_name
+from airflow_provider_binance_loan.binance.own_columns import WINDOW_END
 
 if TYPE_CHECKING:
     from airflow_provider_binance_loan.binance.declaration import Dataset
@@ -56,7 +58,7 @@ class Table:
 
 def whole_table(dataset: Dataset) -> Table:
     """Return the table of whole records, with all that is nested in them. Its name is empty."""
-    return Table("", fields_by_name(dataset.fields), tuple(fields_by_name(_key_fields(dataset))))
+    return Table("", fields_by_name(dataset.fields), _key_names(_parent_fields(dataset)))
 
 
 def flat_tables(dataset: Dataset) -> tuple[Table, ...]:
@@ -64,9 +66,9 @@ def flat_tables(dataset: Dataset) -> tuple[Table, ...]:
 
     :raises ValueError: two tables have the same name.
     """
-    key = _key_fields(dataset)
-    records = Table(dataset.table, fields_by_name(_flat_fields(dataset.fields)), tuple(fields_by_name(key)))
-    tables = (*_list_tables(dataset.fields, key, ()), records)
+    parent = _parent_fields(dataset)
+    records = Table(dataset.table, fields_by_name(_flat_fields(dataset.fields)), _key_names(parent))
+    tables = (*_list_tables(dataset.fields, parent, ()), records)
     names = [table.name for table in tables]
     if len(set(names)) < len(names):
         raise ValueError(f"Rename a table of {dataset.name}, as two have the same name: {', '.join(names)}.")
@@ -84,13 +86,13 @@ def flat_rows(dataset: Dataset) -> RowBuilder:
     Undeclared fields stay in the row of the object that has them. A field in a list whose name is taken, by a
     key field or a position, gets an underscore after its name.
     """
-    key = tuple(fields_by_name(_key_fields(dataset)))
+    parent = tuple(fields_by_name(_parent_fields(dataset)))
     split = _build_splitter(dataset.fields)
 
     def build_rows(record: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         row, lists = split(record)
         yield dataset.table, row
-        place = {name: record[name] for name in key}
+        place = {name: record[name] for name in parent}
         for found in lists:
             yield from _list_rows(found, place)
 
@@ -117,8 +119,13 @@ def unused_name(name: str, taken: Container[str]) -> str:
     return name
 
 
-def _key_fields(dataset: Dataset) -> tuple[Field, ...]:
-    return tuple(field for field in dataset.fields if field.name in dataset.key_fields)
+def _parent_fields(dataset: Dataset) -> tuple[Field, ...]:
+    """Return the fields of a record that are in the rows of its lists as well."""
+    return tuple(field for field in dataset.fields if field.name in {WINDOW_END, *dataset.key_fields})
+
+
+def _key_names(parent: Sequence[Field]) -> tuple[str, ...]:
+    return tuple(field.name for field in parent if field.name != WINDOW_END)
 
 
 def _flat_fields(fields: Sequence[Field]) -> tuple[Field, ...]:
@@ -135,24 +142,26 @@ def _flat_fields(fields: Sequence[Field]) -> tuple[Field, ...]:
 
 def _list_tables(
     fields: Sequence[Field],
-    key: Sequence[Field],
+    parent: Sequence[Field],
     outer: tuple[str, ...],
     carried: Sequence[Field] = (),
 ) -> Iterator[Table]:
     for field in fields:
         if field.type is FieldType.OBJECT:
-            yield from _list_tables(field.fields, key, outer)
+            yield from _list_tables(field.fields, parent, outer)
         elif field.type is FieldType.LIST:
             flat = _flat_fields(field.fields)
             inner_carried = flat if field.in_inner_rows else ()
-            yield from _list_tables(field.fields, key, (*outer, _outer_position(field.name)), inner_carried)
+            yield from _list_tables(
+                field.fields, parent, (*outer, _outer_position(field.name)), inner_carried
+            )
             if field.in_inner_rows:
                 continue
             positions = (*outer, _POSITION.name)
-            columns = fields_by_name(key) | dict.fromkeys(positions, _POSITION)
+            columns = fields_by_name(parent) | dict.fromkeys(positions, _POSITION)
             for own in (*carried, *flat):
                 columns[unused_name(own.name, columns)] = own
-            yield Table(field.name, columns, tuple(fields_by_name(key)), positions)
+            yield Table(field.name, columns, _key_names(parent), positions)
 
 
 def _outer_position(table: str) -> str:

@@ -18,15 +18,16 @@ from airflow_provider_binance_loan import operators
 from airflow_provider_binance_loan.base_operator import BinanceLoanLandingOperator
 from airflow_provider_binance_loan.landing.s3 import S3Destination
 from airflow_provider_binance_loan.operators import (
-    BinanceLoanDatasetOperator,
+    BinanceLoanBorrowRepayOperator,
     BinanceLoanForceLiquidationOperator,
     BinanceLoanInterestOperator,
     BinanceLoanLiquidationTransferOperator,
     BinanceLoanLtvOperator,
     BinanceLoanRiskUnitOperator,
-    BinanceLoanSnapshotOperator,
 )
 from airflow_provider_binance_loan.sandbox.exchange import ApiKey, Exchange
+from airflow_provider_binance_loan.snapshot_operator import BinanceLoanSnapshotOperator
+from airflow_provider_binance_loan.windowed_operator import BinanceLoanDatasetOperator
 from tests.support.arguments import keyword_arguments
 from tests.support.clock import HOUR, NOW
 from tests.support.connections import aws_connection, binance_connection
@@ -82,6 +83,11 @@ def end(bench: Bench, run: Run) -> None:
 @proof(2 * HOUR)
 def lookback(bench: Bench, run: Run) -> None:
     assert run(s3_key="s3://lake/a.jsonl")["window_start"] == "2026-03-01T09:00:00+00:00"
+
+
+@proof(True)
+def add_window(bench: Bench, run: Run) -> None:
+    assert [next(iter(record.items())) for record in run()] == [("window_end", 1_772_366_400_000)] * 2
 
 
 @proof([2])
@@ -201,6 +207,7 @@ OPERATORS = [
     BinanceLoanForceLiquidationOperator,
     BinanceLoanLiquidationTransferOperator,
     BinanceLoanInterestOperator,
+    BinanceLoanBorrowRepayOperator,
     BinanceLoanLtvOperator,
     BinanceLoanRiskUnitOperator,
 ]

@@ -51,6 +51,7 @@ def test_lands_the_records(exchange: Exchange, s3: Any, count: int) -> None:
     records = [json.loads(line) for line in gzip.decompress(body).splitlines()]
     assert [record["liquidationStartTime"] for record in records] == list(range(START_MS, START_MS + count))
     assert manifest | {"sha256": ""} == {
+        "dataset": "force_liquidations",
         "uri": "s3://lake/a/b.jsonl.gz",
         "s3_uri": "s3://lake/a/b.jsonl.gz",
         "records": count,

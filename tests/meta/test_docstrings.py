@@ -23,9 +23,11 @@ PUBLIC = (
     "links",
     "operators",
     "sensors",
+    "snapshot_operator",
     "triggers",
     "waiting_trigger",
     "watching_trigger",
+    "windowed_operator",
 )
 SANDBOX = ("Exchange", "SandboxServer", "airflow_connection")
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from airflow_provider_binance_loan.binance.datasets.active_risk_units import ACTIVE_RISK_UNITS
+from airflow_provider_binance_loan.binance.datasets.borrow_repay import BORROW_REPAY
 from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.datasets.interest_history import INTEREST_HISTORY
@@ -44,11 +45,12 @@ TABLES = {
     "Field of an LTV": RISK_UNIT_LTVS.fields,
     "Field of transfers": LIQUIDATION_TRANSFERS.fields,
     "Field of interest": INTEREST_HISTORY.fields,
+    "Field of a transaction": BORROW_REPAY.fields,
     "Field of an active risk unit": ACTIVE_RISK_UNITS.fields,
     "Field of a closed risk unit": CLOSED_RISK_UNITS.fields,
 }
 
 if __name__ == "__main__":
     for header, fields in TABLES.items():
-        lines = [[header, "Type", "Meaning"], ["---"] * 3, *rows(fields)]
-        sys.stdout.write("".join(f"| {' | '.join(cells)} |\n" for cells in lines) + "\n")
+        head, *lines = (f"| {' | '.join(cells)} |\n" for cells in ([header, "Type", "Meaning"], *rows(fields)))
+        sys.stdout.write("".join([head, "|---|---|---|\n", *lines, "\n"]))

@@ -11,11 +11,11 @@ import pytest
 
 from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
-from airflow_provider_binance_loan.binance.declaration import WindowedDataset
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.reader import ReadLimits, read_window
 from airflow_provider_binance_loan.binance.risk_units import RiskUnits
 from airflow_provider_binance_loan.binance.time_range import DAY_MS, TimeRange
+from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
 from airflow_provider_binance_loan.exceptions import RequestRefusedError
 from tests.support.plans import PlanRunner
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, TypedDict
 
-from airflow_provider_binance_loan.binance.declaration import ASKED_AT, Snapshot
+from airflow_provider_binance_loan.binance.declaration import Snapshot
 from airflow_provider_binance_loan.binance.fields import FieldType
+from airflow_provider_binance_loan.binance.own_columns import ASKED_AT
 
 
 class Member(TypedDict):

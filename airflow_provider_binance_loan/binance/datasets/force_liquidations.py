@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
-from airflow_provider_binance_loan.binance.declaration import WindowedDataset
 from airflow_provider_binance_loan.binance.fields import FieldType
+from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, TypedDict
 
-from airflow_provider_binance_loan.binance.declaration import WindowedDataset, no_time
 from airflow_provider_binance_loan.binance.fields import FieldType
+from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset, no_time
 
 
 class TransferredAsset(TypedDict):
@@ -50,5 +50,5 @@ LIQUIDATION_TRANSFERS = WindowedDataset(
     # By which time Binance selects a row is not documented: its transfers', of which it may have none, or its
     # liquidation's. So each row belongs to every window that it is returned for.
     time_ms=no_time,
-    by_risk_unit=False,
+    group_field=None,
 )

@@ -9,8 +9,9 @@ from typing import Annotated, TypedDict
 
 from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import Liability
-from airflow_provider_binance_loan.binance.declaration import ASKED_AT, Snapshot
+from airflow_provider_binance_loan.binance.declaration import Snapshot
 from airflow_provider_binance_loan.binance.fields import IN_INNER_ROWS, FieldType
+from airflow_provider_binance_loan.binance.own_columns import ASKED_AT
 from airflow_provider_binance_loan.binance.plans import Plan, gather
 from airflow_provider_binance_loan.binance.snapshots import Sample, read_snapshot
 from airflow_provider_binance_loan.exceptions import TransientError
@@ -72,8 +73,8 @@ RISK_UNIT_LTVS = Snapshot(
 )
 
 
-# How the list of closed risk units may be refused to a key whose LTVs Binance has just answered.
-_NOT_CREDIT_CODES = frozenset({-2015, -3003, -3999})
+#: How Binance may refuse one endpoint to a key that it has just answered at another one.
+NOT_CREDIT_CODES = frozenset({-2015, -3003, -3999})
 
 
 def read_ltvs(dataset: Snapshot = RISK_UNIT_LTVS) -> Plan[Sample]:
@@ -95,6 +96,13 @@ def read_ltvs(dataset: Snapshot = RISK_UNIT_LTVS) -> Plan[Sample]:
 
 
 def _has_closed_unit() -> Plan[bool]:
-    request = CLOSED_RISK_UNITS.page_request(1)._replace(handled_codes=_NOT_CREDIT_CODES)
+    request = CLOSED_RISK_UNITS.page_request(1)._replace(handled_codes=NOT_CREDIT_CODES)
     (answer,) = yield from gather([request])
     return answer.refusal is None and bool(answer.content.rows)
+
+
+def read_visible_units() -> Plan[list[int]]:
+    """Return the plan that reads the ids of the active risk units that the key sees; none if it may not."""
+    request = RISK_UNIT_LTVS.for_polls.request()._replace(handled_codes=NOT_CREDIT_CODES)
+    (answer,) = yield from gather([request])
+    return [] if answer.refusal else sorted({record["groupId"] for record in answer.content})

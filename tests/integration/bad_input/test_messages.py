@@ -19,7 +19,6 @@ ELSEWHERE = {
     "Try again later: the request was given up.": "seen by nobody: another request of the pull has failed",
     "Try again later: the pull was given up.": "seen by nobody: the task has timed out",
     "The plan waits for an answer, and no request is under way.": "a fault of this package, not of its user",
-    "] is of risk unit ": "tests of the reader",
     " was asked for. Nothing of the answer was used.": "likewise",
     "Try again later, or end the window before now: its newest records changed in ": "tests of slicing",
     "pip install 'airflow-provider-binance-loan[parquet]': Parquet needs pyarrow": "tests of the package",

@@ -99,6 +99,7 @@ def test_lands_the_records(s3: Any, tmp_path: Path, key: str, some: list[dict[st
     assert found == ([by_number(one) for one in some] if key.endswith(".parquet") else some)
     data = body(s3, manifest["s3_uri"])
     assert manifest == {
+        "dataset": "force_liquidations",
         "uri": f"s3://lake/{key}",
         "s3_uri": f"s3://lake/{key}",
         "records": len(some),

@@ -52,7 +52,7 @@ def test_lands_the_snapshot(ltvs: LtvServer, s3: Any, suffix: str) -> None:
     assert isinstance(manifest, dict)
     asked_at = datetime.fromisoformat(manifest["asked_at"])
     assert abs((asked_at - before).total_seconds()) < 5
-    assert manifest.keys() == {"uri", "s3_uri", "records", "bytes", "sha256", "asked_at"}
+    assert manifest.keys() == {"dataset", "uri", "s3_uri", "records", "bytes", "sha256", "asked_at"}
     assert s3.head_object(Bucket="lake", Key=f"a.{suffix}")["Metadata"]["asked-at"] == manifest["asked_at"]
     body = read(s3, f"a.{suffix}")
     if suffix == "parquet":

@@ -12,12 +12,12 @@ import pytest
 from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS
 from airflow_provider_binance_loan.binance.datasets.interest_history import INTEREST_HISTORY
 from airflow_provider_binance_loan.binance.datasets.liquidation_transfers import LIQUIDATION_TRANSFERS
-from airflow_provider_binance_loan.binance.declaration import WindowedDataset
 from airflow_provider_binance_loan.binance.fields import Record
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.reader import read_window
 from airflow_provider_binance_loan.binance.risk_units import RiskUnits
 from airflow_provider_binance_loan.binance.time_range import DAY_MS, TimeRange
+from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
 from airflow_provider_binance_loan.exceptions import BadResponseError
 from tests.support.plans import PlanRunner
 

@@ -83,7 +83,7 @@ def test_reads_closed_units_that_lived_in_the_window() -> None:
         closed={7: (NOW - DAY, NOW + 10), 8: (0, NOW - DAY - 1), 9: (NOW + 2 * DAY, NOW + 3 * DAY)},
     )
     assert ledger.read(NOW, NOW + DAY) == [(NOW + 1, 1), (NOW + 2, 7)]
-    assert [dict(request.params).get("groupId") for request in ledger.requests] == [None, None, 7, None]
+    assert [dict(request.params).get("groupId") for request in ledger.requests] == [None, None, None, 7]
 
 
 @pytest.mark.parametrize(

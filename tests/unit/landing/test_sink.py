@@ -36,6 +36,7 @@ def test_lands_another_dataset(lake: MemoryDestination, key: str, some: list[dic
     manifest = Sink(TRANSFERS, lake, key).land(iter(some), WINDOW.bounds)
     body = lake.objects[key]
     assert manifest == {
+        "dataset": "liquidation_transfers",
         "uri": f"memory://lake/{key}",
         "records": len(some),
         "bytes": len(body),
