@@ -183,12 +183,13 @@ def _read_part(read: _Read, cursor: _Cursor) -> Plan[list[Record]]:
         if read.with_closed and not active.dataset.is_poll:
             # A unit may have been closed, or in neither list, at first, and open again before the closed ones
             # were listed. The next poll would find it.
-            cuts = _even_cuts(active, part)
-            again = (read_part(query, part, Pace(part.length_ms, MAX_SLICES), cuts) for query in plain)
-            yield from interleave(again)
+            yield from interleave(_read_again(query, part) for query in plain)
     # Last, so that what is known of the risk unit of a record stays.
     named = (query for group_id in group_ids for query in read.queries(group_id))
-    yield from interleave(read_part(query, part, Pace(part.length_ms)) for query in named)
+    yield from interleave(
+        _read_again(query, part) if [query.group_id] == read.active_ids else _read_first(query, part)
+        for query in named
+    )
     yield from _drop_neighbours(read, part)
     found = part.found
     cursor.move_to(part.end_ms, len(found))
@@ -196,9 +197,19 @@ def _read_part(read: _Read, cursor: _Cursor) -> Plan[list[Record]]:
     return [found[key] for key in sorted(found) if part.may_hold(found[key]) and read.seen.add(key)]
 
 
+def _read_first(query: Query, part: Part) -> Plan[None]:
+    """Read the records of a query, of which none is known yet."""
+    return read_part(query, part, Pace(part.length_ms))
+
+
+def _read_again(query: Query, part: Part) -> Plan[None]:
+    """Read the records of a query, of which nearly all were found."""
+    return read_part(query, part, Pace(part.length_ms, MAX_SLICES), _even_cuts(query, part))
+
+
 def _even_cuts(query: Query, part: Part) -> list[int]:
     """Return times that cut a part so that each slice has about a page of the records that were found."""
-    times = map(query.dataset.time_ms, part.found.values())
+    times = map(query.dataset.time_ms, filter(query.kind.may_hold, part.found.values()))
     known = sorted(time for time in times if time is not None)
     cuts: list[int] = []
     if len(known) < query.page_size:
@@ -231,7 +242,7 @@ def _drop_neighbours(read: _Read, part: Part) -> Plan[None]:
     queries = (query for unit in units for query in read.queries(unit))
     exact = (query._replace(floor_ms=part.start_ms) for query in queries)
     again = Part(dataset, part.time_range)
-    yield from interleave(read_part(query, again, Pace(part.length_ms)) for query in exact)
+    yield from interleave(_read_first(query, again) for query in exact)
     for key in doubtful:
         if key not in again.found:
             del found[key]
