@@ -52,5 +52,5 @@ TABLES = {
 
 if __name__ == "__main__":
     for header, fields in TABLES.items():
-        head, *lines = (f"| {' | '.join(cells)} |\n" for cells in ([header, "Type", "Meaning"], *rows(fields)))
-        sys.stdout.write("".join([head, "|---|---|---|\n", *lines, "\n"]))
+        lines = (f"| {' | '.join(cells)} |\n" for cells in rows(fields))
+        sys.stdout.write("".join([f"| {header} | Type | Meaning |\n|---|---|---|\n", *lines, "\n"]))
