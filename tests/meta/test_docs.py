@@ -246,7 +246,7 @@ def test_the_query_draws_the_history_that_is_landed(
     monkeypatch: pytest.MonkeyPatch, s3: Any, tmp_path: Path
 ) -> None:
     """The DAG of the page lands snapshots, and the query of the page draws them, in the order of time."""
-    (query,) = docs.blocks("sql")
+    (query,) = docs.statements("docs/early-warning.md", "A history")
     (dag,) = dags(python_block("{asked_at}.parquet"), tmp_path).values()
     task = dag.get_task("sample")
     s3.create_bucket(Bucket="risk-lake")

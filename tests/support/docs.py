@@ -40,6 +40,20 @@ def blocks(language: str) -> list[str]:
     return [block.text for block in BLOCKS if block.language == language]
 
 
+def statements(page: str, heading: str) -> list[str]:
+    """Return the SQL statements that a page has below a heading and above the next one."""
+    (section,) = re.findall(
+        rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)", PAGES[page], re.MULTILINE | re.DOTALL
+    )
+    text = "".join(re.findall(r"^```sql\n(.*?)^```$", section, re.MULTILINE | re.DOTALL))
+    return [part.strip() for part in re.split(r";$", text, flags=re.MULTILINE) if part.strip()]
+
+
+def headings(page: str) -> list[str]:
+    """Return the headings of a page, in their order."""
+    return re.findall(r"^#+ (.*)$", PAGES[page], re.MULTILINE)
+
+
 def commands() -> list[str]:
     """Return the commands of the shell blocks, each on one line."""
     text = re.sub(r"(^|\s)#.*", "", "".join(blocks("sh")).replace("\\\n", " "), flags=re.MULTILINE)
@@ -66,5 +80,4 @@ def links(page: str) -> list[str]:
 
 def anchors(page: str) -> set[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.*)$", PAGES[page], re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings(page)}
