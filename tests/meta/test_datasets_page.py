@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_binance_loan import operators
-from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
 from airflow_provider_binance_loan.binance.time_range import DAY_MS
+from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
 from airflow_provider_binance_loan.exceptions import RequestRefusedError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.landing.tables import flat_tables

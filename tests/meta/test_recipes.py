@@ -125,6 +125,16 @@ def test_the_story_has_all_that_can_happen(story: Story) -> None:
     assert second == {2: (True, 2), 3: (False, 0), 4: (False, 3), 5: (False, 3)}
 
 
+@pytest.mark.parametrize("parent", OPERATORS)
+def test_both_windows_of_the_story_have_some_record(story: Story, parent: str) -> None:
+    """In each dataset there is one in both, one in the first alone, and one in the second alone."""
+    dataset = OPERATORS[parent].dataset
+    first, second = ({dataset.key(row) for row in pull[parent]} for pull in story.tell(OPERATORS[parent]))
+    assert first & second
+    assert first - second
+    assert second - first
+
+
 def test_transfers_grow_in_the_story(story: Story) -> None:
     """A record of transfers is in both windows, with more transfers in the second."""
     first, second = (

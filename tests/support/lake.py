@@ -10,8 +10,8 @@ from typing import Any
 from airflow_provider_binance_loan.base_operator import BinanceLoanLandingOperator
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.landing.tables import flat_rows, flat_tables
-from airflow_provider_binance_loan.operators import BinanceLoanDatasetOperator
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
+from airflow_provider_binance_loan.windowed_operator import BinanceLoanDatasetOperator
 from tests.support.clock import HOUR, NOW, FakeClock
 from tests.support.runs import run_context
 
@@ -79,7 +79,7 @@ class Story:
             exchange.add_unit(unit)
         self._three = _wallets(SPOT="1.000000000000000001", CROSS_MARGIN="2", PORTFOLIO_MARGIN="3.50")
         at_ms, three = clock.ms, {"liquidationSnapshot": self._three}
-        self._old = exchange.add_liquidation(1, at_ms - 3_000_000, at_ms, **three)
+        self._old = exchange.add_liquidation(1, at_ms - 3_000_000, at_ms - 1_900_000, **three)
         self._runs = exchange.add_liquidation(2, at_ms + 600_000, endLtv="0.95", **three)
         self._empties = exchange.add_liquidation(3, at_ms + 700_000, **three)
         exchange.add_liquidation(4, at_ms + 800_000, endLtv="0.9", **three)

@@ -12,16 +12,19 @@ from typing import Any, Self
 import duckdb
 import sqlglot
 
+from airflow_provider_binance_loan import operators
 from airflow_provider_binance_loan.binance.declaration import Dataset
 from airflow_provider_binance_loan.landing.tables import flat_tables
-from airflow_provider_binance_loan.operators import BinanceLoanDatasetOperator
+from airflow_provider_binance_loan.windowed_operator import BinanceLoanDatasetOperator
 from tests.support import docs
 from tests.support.lake import Lake, Rows, ms
 
 KEYS = ("Windowed dataset", "Table of its records", "Key columns", "Tables of its lists")
 #: The operators of windowed datasets, by the table of their records.
 OPERATORS: dict[str, type[BinanceLoanDatasetOperator]] = {
-    operator.dataset.table: operator for operator in BinanceLoanDatasetOperator.__subclasses__()
+    operator.dataset.table: operator
+    for operator in vars(operators).values()
+    if isinstance(operator, type) and BinanceLoanDatasetOperator in operator.__bases__
 }
 
 
