@@ -1,0 +1,54 @@
+"""Check of the closed risk units: none was open in the window that was not asked for."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from airflow_provider_binance_loan.binance.datasets.closed_risk_units import was_open_in
+from airflow_provider_binance_loan.binance.time_range import utc_text
+from airflow_provider_binance_loan.reconciliation.check import build, compare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from airflow_provider_binance_loan.binance.fields import Record
+    from airflow_provider_binance_loan.binance.risk_units import RiskUnits
+    from airflow_provider_binance_loan.binance.time_range import TimeRange
+    from airflow_provider_binance_loan.reconciliation.check import Check
+
+CHECK = "closed_risk_unit"
+
+
+def check_closed_units(
+    units: Iterable[Record], risk_units: RiskUnits, window: TimeRange
+) -> Iterator[Check]:
+    """Yield a row for each closed risk unit that was not asked for, and one that counts those that were.
+
+    :param units: the closed risk units of the account.
+    :param risk_units: those that were asked for.
+    :param window: the window that they were asked for.
+    """
+    open_ones = [unit for unit in units if was_open_in(unit, window)]
+    asked = [unit for unit in open_ones if risk_units == "all" or unit["groupId"] in risk_units]
+    for unit in open_ones:
+        if unit in asked:
+            continue
+        subject = f"risk unit {unit['groupId']}"
+        if _was_certainly_open(unit, window):
+            note = f"not asked for, and closed only at {utc_text(unit['closeTime'])}"
+            yield build(CHECK, subject, "different", note, Decimal(1), Decimal(0))
+        else:
+            note = "not asked for, and by its times it may have been open in the window or not"
+            yield build(CHECK, subject, "not_compared", note)
+    count = Decimal(len(asked))
+    note = "closed risk units that may have been open in the window, and were asked for"
+    yield compare(CHECK, "all risk units", count, count, note)
+
+
+def _was_certainly_open(unit: Record, window: TimeRange) -> bool:
+    """Return whether both times of a closed risk unit say that it was open in the window."""
+    created_ms, closed_ms = unit["createTime"], unit["closeTime"]
+    if created_ms is None or closed_ms is None or closed_ms < created_ms:
+        return False
+    return bool(created_ms < window.end_ms and closed_ms > window.start_ms)

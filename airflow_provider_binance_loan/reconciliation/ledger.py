@@ -1,0 +1,157 @@
+"""What risk units borrowed, were charged and repaid, by asset and in the order of time."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from dataclasses import dataclass, field
+from decimal import Decimal
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from airflow_provider_binance_loan.reconciliation.check import ZERO, amount, total
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from airflow_provider_binance_loan.binance.time_range import TimeRange
+
+Part = Literal["principal", "interest"]
+PARTS: tuple[Part, ...] = ("principal", "interest")
+UNKNOWN_MOVEMENT = "an amount, asset, type, status or risk unit is unknown"
+
+BORROW, CHARGE, FORCE_REPAY = "BORROW", "CHARGE", "FORCE_REPAY"
+# Binance's example has "REPAY", which does not say whether the repayment is forced.
+UNSPECIFIC_REPAY = "REPAY"
+_REPAYMENTS = frozenset({FORCE_REPAY, "NORMAL_REPAY", UNSPECIFIC_REPAY})
+_CONFIRMED, _FAILED = "CONFIRM", "FAILED"
+
+
+class Movement(NamedTuple):
+    """What changed a loan: principal and interest that were added to it, negative where they were repaid.
+
+    :param kind: `BORROW`, `CHARGE` for the interest of an hour, or the type of a repayment; None where the
+        type or status is not known, or an amount is missing.
+    :param is_repeat: whether Binance sent the same transaction before.
+    """
+
+    at_ms: int
+    kind: str | None
+    principal: Decimal = ZERO
+    interest: Decimal = ZERO
+    is_repeat: bool = False
+
+    @property
+    def is_repayment(self) -> bool:
+        """Whether it repays a part of the loan."""
+        return self.kind in _REPAYMENTS
+
+
+_by_time = attrgetter("at_ms")
+
+
+@dataclass
+class Ledger:
+    """The movements of all loans, by risk unit and asset.
+
+    Those whose risk unit or asset is unknown may concern any loan, so they are part of each.
+    """
+
+    _movements: defaultdict[tuple[int | None, str | None], list[Movement]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    _is_sorted: bool = True
+
+    def add_transactions(self, records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """Add what was borrowed and repaid, and yield the records again, for other checks."""
+        for record in records:
+            if record["status"] != _FAILED:
+                self._add(record["asked_group_id"], record["assetName"], _movement(record))
+            yield record
+
+    def add_interest(self, records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """Add what was charged, and yield the records again, for other checks."""
+        for record in records:
+            interest = amount(record["interest"])
+            kind = None if interest is None else CHARGE
+            movement = Movement(record["interestTimestamp"], kind, interest=interest or ZERO)
+            self._add(record["groupId"], record["assetName"], movement)
+            yield record
+
+    @property
+    def risk_units(self) -> set[int]:
+        """The risk units that have movements."""
+        return {group_id for group_id, _ in self._movements if group_id is not None}
+
+    def assets(self, group_id: int, start_ms: int, end_ms: int) -> set[str]:
+        """Return the assets in which a risk unit has movements between two times, both included."""
+        assets = {asset for unit, asset in self._movements if unit == group_id and asset is not None}
+        return {asset for asset in assets if self._between((group_id, asset), start_ms, end_ms)}
+
+    def forced_assets(self, group_id: int, start_ms: int, end_ms: int) -> set[str]:
+        """Return the assets that a risk unit repaid by force between two times, or may have repaid."""
+        return {
+            asset
+            for asset in self.assets(group_id, start_ms, end_ms)
+            if any(
+                one.kind in {FORCE_REPAY, UNSPECIFIC_REPAY, None}
+                for one in self._between((group_id, asset), start_ms, end_ms)
+            )
+        }
+
+    def between(self, group_id: int, asset: str, start_ms: int, end_ms: int) -> list[Movement]:
+        """Return the movements of a loan between two times, both included."""
+        of_loan = self._between((group_id, asset), start_ms, end_ms)
+        for key in ((group_id, None), (None, asset), (None, None)):
+            of_loan += [one._replace(kind=None) for one in self._between(key, start_ms, end_ms)]
+        return of_loan
+
+    def forced_times(self, group_id: int, window: TimeRange) -> list[int]:
+        """Return when a risk unit repaid by force in a window."""
+        return [
+            one.at_ms
+            for (unit, _), movements in self._movements.items()
+            if unit == group_id
+            for one in movements
+            if one.kind == FORCE_REPAY and not one.is_repeat and window.start_ms <= one.at_ms < window.end_ms
+        ]
+
+    def _add(self, group_id: int | None, asset: str | None, movement: Movement) -> None:
+        self._movements[group_id, asset].append(movement)
+        self._is_sorted = False
+
+    def _between(self, key: tuple[int | None, str | None], start_ms: int, end_ms: int) -> list[Movement]:
+        if not self._is_sorted:
+            for movements in self._movements.values():
+                movements.sort(key=_by_time)
+            self._is_sorted = True
+        found = self._movements.get(key, [])
+        first = bisect_left(found, start_ms, key=_by_time)
+        return found[first : bisect_right(found, end_ms, key=_by_time)]
+
+
+def sum_of(part: Part, movements: Iterable[Movement]) -> Decimal:
+    """Return by how much movements raised the principal or the interest that is owed."""
+    if part == "principal":
+        return total(one.principal for one in movements)
+    return total(one.interest for one in movements)
+
+
+def is_confirmed(record: Mapping[str, Any]) -> bool:
+    """Return whether a transaction was carried out for certain."""
+    return bool(record["status"] == _CONFIRMED)
+
+
+def _movement(record: Mapping[str, Any]) -> Movement:
+    at_ms, kind, is_repeat = record["timestamp"], record["type"], bool(record["occurrence"])
+    principal: Decimal | None = None
+    interest: Decimal | None = None
+    if kind == BORROW:
+        principal, interest = amount(record["amount"]), ZERO
+    elif kind in _REPAYMENTS:
+        principal, interest = amount(record["principal"]), amount(record["interest"])
+    if principal is None or interest is None or not is_confirmed(record):
+        return Movement(at_ms, None, is_repeat=is_repeat)
+    if kind != BORROW:
+        principal, interest = principal.copy_negate(), interest.copy_negate()
+    return Movement(at_ms, kind, principal, interest, is_repeat)
