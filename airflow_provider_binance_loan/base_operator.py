@@ -1,4 +1,4 @@
-"""The base of the operators: records to XCom, or to objects in S3."""
+"""The bases of the operators: reading with a connection, and landing records in XCom or S3."""
 
 from __future__ import annotations
 
@@ -33,7 +33,70 @@ if TYPE_CHECKING:
 _S3_ARGUMENTS = ("s3_bucket", "file_format", "flatten", "encrypt", "acl_policy", "s3_extra_args")
 
 
-class BinanceLoanLandingOperator(BaseOperator):
+class BinanceLoanBaseOperator(BaseOperator):
+    """Read with a connection's API key: the base of all operators.
+
+    :param risk_units: `"all"`, `"active"`, or ids, as a list or separated by commas; the operators say what
+        these mean. (templated)
+    :param aws_conn_id: the connection for S3. (templated)
+    :param verify: certificate checks of the S3 endpoint: True, False, or the path of a CA bundle.
+    :param max_xcom_records: how many records may go to XCom; with more the task fails and writes nothing.
+    :param binance_loan_conn_id: the connection that holds the API key. (templated)
+    """
+
+    template_fields: Sequence[str] = ("risk_units", "aws_conn_id", "binance_loan_conn_id")
+    ui_color = "#f8d12f"
+    ui_fgcolor = "#1e2026"
+
+    def __init__(
+        self,
+        *,
+        risk_units: str | int | Iterable[int | str] = "all",
+        aws_conn_id: str | None = "aws_default",
+        verify: bool | str | None = None,
+        max_xcom_records: int = 1000,
+        binance_loan_conn_id: str = BinanceLoanHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.risk_units = risk_units
+        self.aws_conn_id = aws_conn_id
+        self.verify = verify
+        self.max_xcom_records = max_xcom_records
+        self.binance_loan_conn_id = binance_loan_conn_id
+
+    @cached_property
+    def hook(self) -> BinanceLoanHook:
+        """The hook that reads the records."""
+        return BinanceLoanHook(self.binance_loan_conn_id)
+
+    def execute(self, context: Context) -> list[dict[str, Any]] | dict[str, Any]:
+        """Read the records, and return what the operator says.
+
+        :raises AirflowFailException: an argument or the connection is wrong, or Binance or S3 refuses the
+            request or the key; a retry could not help, and might lead to a ban.
+        :raises BinanceLoanError: anything else; Airflow retries the task as the DAG says.
+        """
+        try:
+            self._require_arguments()
+            return self._pull(context)
+        except PermanentError as error:
+            # The error's own traceback would say the same again.
+            raise AirflowFailException(str(error)) from None
+
+    def _require_arguments(self) -> None:
+        """Return if the arguments that need no context can be right.
+
+        :raises ConfigurationError: one of them is wrong.
+        """
+        raise NotImplementedError
+
+    def _pull(self, context: Context) -> list[Any] | dict[str, Any]:
+        """Read the records, and return what goes to XCom."""
+        raise NotImplementedError
+
+
+class BinanceLoanLandingOperator(BinanceLoanBaseOperator):
     """Read records and land them: the base of the operators, which say what to read.
 
     Without `s3_key` the list of records goes to XCom, `[]` when there are none. With it the records go to S3,
@@ -41,8 +104,6 @@ class BinanceLoanLandingOperator(BaseOperator):
     `bytes`, `sha256`, and what the operator adds; with `flatten` also `tables`. The same records give the
     same bytes.
 
-    :param risk_units: `"all"`, `"active"`, or ids, as a list or separated by commas; the operators say what
-        these mean. (templated)
     :param on_bad_amount: what to do about a text that is no number where an amount should be, such as
         `"INF"`: `"fail"` the task, or `"keep"` the text, which Parquet can hold in a column of strings only.
     :param s3_bucket: the bucket, when `s3_key` is not a whole URL. (templated)
@@ -60,10 +121,6 @@ class BinanceLoanLandingOperator(BaseOperator):
     :param acl_policy: a canned ACL for the object.
     :param s3_extra_args: further arguments of boto3's upload, such as `{"StorageClass": "STANDARD_IA",
         "Tagging": "team=risk"}`. (templated)
-    :param aws_conn_id: the connection for S3. (templated)
-    :param verify: certificate checks of the S3 endpoint: True, False, or the path of a CA bundle.
-    :param max_xcom_records: how many records may go to XCom; with more the task fails and writes nothing.
-    :param binance_loan_conn_id: the connection that holds the API key. (templated)
     """
 
     template_fields: Sequence[str] = (
@@ -76,13 +133,10 @@ class BinanceLoanLandingOperator(BaseOperator):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"s3_extra_args": "json"}
     operator_extra_links: Collection[Any] = (S3ObjectLink(),)
-    ui_color = "#f8d12f"
-    ui_fgcolor = "#1e2026"
 
     def __init__(
         self,
         *,
-        risk_units: str | int | Iterable[int | str] = "all",
         on_bad_amount: OnBadAmount = "fail",
         s3_bucket: str | None = None,
         s3_key: str | None = None,
@@ -93,14 +147,9 @@ class BinanceLoanLandingOperator(BaseOperator):
         encrypt: bool = False,
         acl_policy: str | None = None,
         s3_extra_args: Mapping[str, Any] | None = None,
-        aws_conn_id: str | None = "aws_default",
-        verify: bool | str | None = None,
-        max_xcom_records: int = 1000,
-        binance_loan_conn_id: str = BinanceLoanHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.risk_units = risk_units
         self.on_bad_amount = on_bad_amount
         self.s3_bucket = s3_bucket
         self.s3_key = s3_key
@@ -111,35 +160,7 @@ class BinanceLoanLandingOperator(BaseOperator):
         self.encrypt = encrypt
         self.acl_policy = acl_policy
         self.s3_extra_args = s3_extra_args
-        self.aws_conn_id = aws_conn_id
-        self.verify = verify
-        self.max_xcom_records = max_xcom_records
-        self.binance_loan_conn_id = binance_loan_conn_id
         self.s3_object_url = ""
-
-    @cached_property
-    def hook(self) -> BinanceLoanHook:
-        """The hook that reads the records."""
-        return BinanceLoanHook(self.binance_loan_conn_id)
-
-    def execute(self, context: Context) -> list[dict[str, Any]] | dict[str, Any]:
-        """Read the records and return them, or the manifest of the object that holds them.
-
-        :raises AirflowFailException: an argument or the connection is wrong, or Binance or S3 refuses the
-            request or the key; a retry could not help, and might lead to a ban.
-        :raises AirflowSkipException: there are no records, and `skip_if_empty` is set.
-        :raises BinanceLoanError: anything else; Airflow retries the task as the DAG says.
-        """
-        try:
-            self._require_arguments()
-            return self._pull(context)
-        except PermanentError as error:
-            # The error's own traceback would say the same again.
-            raise AirflowFailException(str(error)) from None
-
-    def _pull(self, context: Context) -> list[Any] | dict[str, Any]:
-        """Read the records and return them, or the manifest of the object that holds them."""
-        raise NotImplementedError
 
     def _require_arguments(self) -> None:
         for name in ("flatten", "replace", "encrypt"):

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 CHECK = "closed_risk_unit"
 
 
-def check_closed_units(
-    units: Iterable[Record], risk_units: RiskUnits, window: TimeRange
-) -> Iterator[Check]:
+def check_closed_units(units: Iterable[Record], risk_units: RiskUnits, window: TimeRange) -> Iterator[Check]:
     """Yield a row for each closed risk unit that was not asked for, and one that counts those that were.
 
     :param units: the closed risk units of the account.
