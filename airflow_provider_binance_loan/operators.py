@@ -13,6 +13,9 @@ from airflow_provider_binance_loan.binance.datasets.liquidation_transfers import
 from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS, read_ltvs
 from airflow_provider_binance_loan.binance.snapshots import read_listing, read_snapshot
 from airflow_provider_binance_loan.exceptions import ConfigurationError
+from airflow_provider_binance_loan.reconciliation_operator import (
+    BinanceLoanReconciliationOperator as BinanceLoanReconciliationOperator,  # noqa: PLC0414 - public here
+)
 from airflow_provider_binance_loan.snapshot_operator import BinanceLoanSnapshotOperator
 from airflow_provider_binance_loan.validation import described
 from airflow_provider_binance_loan.windowed_operator import BinanceLoanDatasetOperator

@@ -8,14 +8,12 @@ from contextlib import contextmanager, nullcontext
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
 from airflow.sdk.lineage import get_hook_lineage_collector
 
 from airflow_provider_binance_loan.landing.s3_arguments import (
     parse_extra_args,
     require_s3_key,
     require_upload_args,
-    require_verify,
 )
 from airflow_provider_binance_loan.landing.s3_errors import (
     explain_bucket_errors,
@@ -23,6 +21,7 @@ from airflow_provider_binance_loan.landing.s3_errors import (
     explain_refusals,
     is_unknown_condition,
 )
+from airflow_provider_binance_loan.landing.s3_hook import open_s3_hook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +61,6 @@ class S3Destination:
         extra_args: Mapping[str, Any] | None = None,
         conflict_waits: Sequence[float] = (0.5, 1, 2, 4),
     ) -> None:
-        require_verify(verify)
         self._bucket = bucket
         self._aws_conn_id = aws_conn_id
         self._verify = verify
@@ -197,18 +195,7 @@ class S3Destination:
         )
 
     def _open_hook(self) -> S3Hook:
-        try:
-            from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-        except ImportError:
-            raise AirflowOptionalProviderFeatureException(
-                "pip install 'airflow-provider-binance-loan[s3]': landing in S3 needs the amazon provider"
-            ) from None
-        return S3Hook(
-            aws_conn_id=self._aws_conn_id,
-            verify=self._verify,
-            # This keeps one part of an object in memory at a time. A connection's own setting overrides it.
-            transfer_config_args={"use_threads": False},
-        )
+        return open_s3_hook(self._aws_conn_id, self._verify)
 
 
 class _KeptOpen:

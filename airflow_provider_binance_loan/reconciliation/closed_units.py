@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_binance_loan.binance.datasets.closed_risk_units import was_open_in
 from airflow_provider_binance_loan.binance.time_range import utc_text
 from airflow_provider_binance_loan.reconciliation.check import build, compare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.risk_units import RiskUnits
     from airflow_provider_binance_loan.binance.time_range import TimeRange
     from airflow_provider_binance_loan.reconciliation.check import Check
@@ -20,7 +19,9 @@ if TYPE_CHECKING:
 CHECK = "closed_risk_unit"
 
 
-def check_closed_units(units: Iterable[Record], risk_units: RiskUnits, window: TimeRange) -> Iterator[Check]:
+def check_closed_units(
+    units: Iterable[Mapping[str, Any]], risk_units: RiskUnits, window: TimeRange
+) -> Iterator[Check]:
     """Yield a row for each closed risk unit that was not asked for, and one that counts those that were.
 
     :param units: the closed risk units of the account.
@@ -44,7 +45,7 @@ def check_closed_units(units: Iterable[Record], risk_units: RiskUnits, window: T
     yield compare(CHECK, "all risk units", count, count, note)
 
 
-def _was_certainly_open(unit: Record, window: TimeRange) -> bool:
+def _was_certainly_open(unit: Mapping[str, Any], window: TimeRange) -> bool:
     """Return whether both times of a closed risk unit say that it was open in the window."""
     created_ms, closed_ms = unit["createTime"], unit["closeTime"]
     if created_ms is None or closed_ms is None or closed_ms < created_ms:

@@ -32,8 +32,11 @@ class Pulled(NamedTuple):
     transfers: Iterable[Mapping[str, Any]]
 
 
-def check_datasets(pulled: Pulled, window: TimeRange) -> list[Check]:
-    """Return the rows of all checks of a window's datasets against each other."""
+def check_datasets(pulled: Pulled, window: TimeRange, *, all_units: bool) -> list[Check]:
+    """Return the rows of all checks of a window's datasets against each other.
+
+    :param all_units: whether the records are of all risk units, as those of transfers always are.
+    """
     liquidations, ledger = list(pulled.liquidations), Ledger()
     periods = build_periods(liquidations)
     return [
@@ -43,5 +46,5 @@ def check_datasets(pulled: Pulled, window: TimeRange) -> list[Check]:
         *check_forced_repayments(periods, ledger, window),
         *check_forced_repayment_times(periods, ledger, window),
         *check_between_liquidations(periods, ledger, window),
-        *check_transfers(pulled.transfers, periods, ledger, window),
+        *check_transfers(pulled.transfers, periods, ledger, window, all_units=all_units),
     ]

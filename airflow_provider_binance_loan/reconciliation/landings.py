@@ -31,13 +31,6 @@ class LandedObject(NamedTuple):
     sha256: str
 
 
-class Digest(NamedTuple):
-    """The size of an object as it is now, in bytes, and its SHA-256."""
-
-    size: int
-    sha256: str
-
-
 def parse_manifests(value: Any) -> list[Manifest]:
     """Return the manifests of an argument: a manifest, or any nesting of lists of them; None is left out.
 
@@ -63,20 +56,20 @@ def landed_objects(manifests: Iterable[Manifest]) -> list[LandedObject]:
     return list(dict.fromkeys(LandedObject(one["uri"], one["bytes"], one["sha256"]) for one in described))
 
 
-def check_object(landed: LandedObject, now: Digest | None) -> Check:
+def check_object(landed: LandedObject, now: tuple[int, str] | None) -> Check:
     """Return the row `landed_object`: the sizes of an object, then and now, and whether its hash is the same.
 
-    :param now: the object as it is now; None where there is none.
+    :param now: the size and SHA-256 of the object as it is now; None where there is none.
     """
     check, size = "landed_object", Decimal(landed.size)
     if now is None:
         return build(check, landed.uri, "different", "there is no such object", size)
-    if now.sha256 == landed.sha256 and now.size == landed.size:
-        return build(
-            check, landed.uri, "equal", f"sizes in bytes; SHA-256 {now.sha256}", size, Decimal(now.size)
-        )
-    note = f"sizes in bytes; SHA-256 {landed.sha256} when landed, and {now.sha256} now"
-    return build(check, landed.uri, "different", note, size, Decimal(now.size))
+    size_now, sha256_now = now
+    note = f"sizes in bytes; the SHA-256 is {sha256_now}"
+    if sha256_now == landed.sha256 and size_now == landed.size:
+        return build(check, landed.uri, "equal", note, size, Decimal(size_now))
+    note += f", and was {landed.sha256} when it was landed"
+    return build(check, landed.uri, "different", note, size, Decimal(size_now))
 
 
 def check_windows(manifests: Iterable[Manifest], window: TimeRange) -> Iterator[Check]:

@@ -24,7 +24,15 @@ BORROW, CHARGE, FORCE_REPAY = "BORROW", "CHARGE", "FORCE_REPAY"
 # Binance's example has "REPAY", which does not say whether the repayment is forced.
 UNSPECIFIC_REPAY = "REPAY"
 _REPAYMENTS = frozenset({FORCE_REPAY, "NORMAL_REPAY", UNSPECIFIC_REPAY})
+_CONTENTS = ("timestamp", "tranId", "type", "status", "assetName", "amount", "principal", "interest")
 _CONFIRMED, _FAILED = "CONFIRM", "FAILED"
+
+
+class Transaction(NamedTuple):
+    """The record of a transaction, and whether Binance sent the same record before."""
+
+    record: Mapping[str, Any]
+    is_repeat: bool
 
 
 class Movement(NamedTuple):
@@ -32,7 +40,7 @@ class Movement(NamedTuple):
 
     :param kind: `BORROW`, `CHARGE` for the interest of an hour, or the type of a repayment; None where the
         type or status is not known, or an amount is missing.
-    :param is_repeat: whether Binance sent the same transaction before.
+    :param is_repeat: whether Binance sent the same record before.
     """
 
     at_ms: int
@@ -62,12 +70,13 @@ class Ledger:
     )
     _is_sorted: bool = True
 
-    def add_transactions(self, records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    def add_transactions(self, records: Iterable[Mapping[str, Any]]) -> Iterator[Transaction]:
         """Add what was borrowed and repaid, and yield the records again, for other checks."""
-        for record in records:
+        for transaction in _find_repeats(records):
+            record, _ = transaction
             if record["status"] != _FAILED:
-                self._add(record["asked_group_id"], record["assetName"], _movement(record))
-            yield record
+                self._add(record["asked_group_id"], record["assetName"], _movement(transaction))
+            yield transaction
 
     def add_interest(self, records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         """Add what was charged, and yield the records again, for other checks."""
@@ -142,8 +151,18 @@ def is_confirmed(record: Mapping[str, Any]) -> bool:
     return bool(record["status"] == _CONFIRMED)
 
 
-def _movement(record: Mapping[str, Any]) -> Movement:
-    at_ms, kind, is_repeat = record["timestamp"], record["type"], bool(record["occurrence"])
+def _find_repeats(records: Iterable[Mapping[str, Any]]) -> Iterator[Transaction]:
+    """Yield records, and whether each is the same as another one: not by its key alone, but by all fields."""
+    seen = set()
+    for record in records:
+        contents = tuple(record[name] for name in _CONTENTS)
+        yield Transaction(record, is_repeat=bool(record["occurrence"]) and contents in seen)
+        seen.add(contents)
+
+
+def _movement(transaction: Transaction) -> Movement:
+    record, is_repeat = transaction
+    at_ms, kind = record["timestamp"], record["type"]
     principal: Decimal | None = None
     interest: Decimal | None = None
     if kind == BORROW:

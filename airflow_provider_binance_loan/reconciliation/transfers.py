@@ -56,11 +56,16 @@ def check_transfers(
     periods: Mapping[int, list[Period]],
     ledger: Ledger,
     window: TimeRange,
+    *,
+    all_units: bool,
 ) -> Iterator[Check]:
-    """Yield a row `transfer_time` for each record, and a row `transfers` for each liquidation."""
+    """Yield a row `transfer_time` for each record, and a row `transfers` for each liquidation.
+
+    :param all_units: whether the liquidations are those of all risk units, as the transfers are.
+    """
     parsed = [record for record in map(_parse, records) if record.times]
     candidates = {record.liquidation_id: _candidates(record, periods) for record in parsed}
-    units = _units_of_accounts(parsed, candidates)
+    units = _units_of_accounts(parsed, candidates, all_units=all_units)
     of_period: defaultdict[tuple[int, int], list[_Record]] = defaultdict(list)
     doubtful: set[tuple[int, int]] = set()  # liquidations that a record may be of, or another one
     for record in parsed:
@@ -103,26 +108,39 @@ def _candidates(record: _Record, periods: Mapping[int, list[Period]]) -> list[Pe
 
 
 def _units_of_accounts(
-    records: Iterable[_Record], candidates: Mapping[int, list[Period]]
-) -> dict[int, int | None]:
-    """Return which risk unit each account that receives is of; None where that is not certain.
+    records: Iterable[_Record], candidates: Mapping[int, list[Period]], *, all_units: bool
+) -> dict[int, int]:
+    """Return which risk unit each account that receives is of, where that is certain.
 
-    The credit account of a risk unit receives what its liquidations transfer: it is of the unit whose
-    liquidations hold more of its records than those of any other.
+    A risk unit has one credit account, which receives what its liquidations transfer. So an account is of the
+    unit whose liquidations hold more of its records than those of any other unit, and than that unit's hold
+    of any other account. Where it may be of a unit that was not asked for, they must hold all of them.
     """
     counts: defaultdict[int, Counter[int]] = defaultdict(Counter)
+    totals: Counter[int] = Counter()
     for record in records:
         units = {period.group_id for period in candidates[record.liquidation_id]}
+        totals.update(record.accounts)
         for account in record.accounts:
             counts[account].update(units)
-    best: dict[int, int | None] = {}
+    claims: defaultdict[int, Counter[int]] = defaultdict(Counter)  # of each unit, by account
     for account, count in counts.items():
-        (unit, most), *others = count.most_common(2)
-        best[account] = None if others and others[0][1] == most else unit
-    return best
+        unit = _most_common(count)
+        if unit is not None and (all_units or count[unit] == totals[account]):
+            claims[unit][account] = count[unit]
+    winners = {unit: _most_common(claim) for unit, claim in claims.items()}
+    return {account: unit for unit, account in winners.items() if account is not None}
 
 
-def _unit_of(record: _Record, units: Mapping[int, int | None]) -> int | None:
+def _most_common(counts: Counter[int]) -> int | None:
+    """Return what was counted most often; None for none, and for several."""
+    ranked = counts.most_common(2)
+    if not ranked or (len(ranked) > 1 and ranked[0][1] == ranked[1][1]):
+        return None
+    return ranked[0][0]
+
+
+def _unit_of(record: _Record, units: Mapping[int, int]) -> int | None:
     found = {units.get(account) for account in record.accounts}
     return found.pop() if len(found) == 1 else None
 
@@ -134,12 +152,7 @@ def _check_time(
     check, subject = "transfer_time", record.subject
     first_ms, last_ms = record.times[0], record.times[-1]
     if group_id is None:
-        held = len(candidates) > 1
-        note = (
-            f"it lies within the time of {len(candidates)} liquidations"
-            if held
-            else "it may be of a liquidation that started before the window"
-        )
+        note = f"whose it is is not certain: liquidations that ran at that time: {len(candidates)}"
         return build(check, subject, "not_compared", note), None
     if first_ms < periods[group_id][0].start_ms:
         note = "it may be of a liquidation that started before the window"

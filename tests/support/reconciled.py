@@ -34,7 +34,7 @@ class Records:
     def table(self) -> list[Check]:
         """Return the table of checks."""
         pulled = Pulled(self.liquidations, self.interest, self.transactions, self.transfers)
-        return judge_roundings(check_datasets(pulled, self.window))
+        return judge_roundings(check_datasets(pulled, self.window, all_units=True))
 
 
 def records_of(exchange: Exchange, start_ms: int, end_ms: int) -> Records:
