@@ -71,10 +71,11 @@ class BinanceLoanBaseOperator(BaseOperator):
         return BinanceLoanHook(self.binance_loan_conn_id)
 
     def execute(self, context: Context) -> list[dict[str, Any]] | dict[str, Any]:
-        """Read the records, and return what the operator says.
+        """Read the records, and return what goes to XCom.
 
         :raises AirflowFailException: an argument or the connection is wrong, or Binance or S3 refuses the
             request or the key; a retry could not help, and might lead to a ban.
+        :raises AirflowSkipException: there are no records, and the operator is told to skip then.
         :raises BinanceLoanError: anything else; Airflow retries the task as the DAG says.
         """
         try:

@@ -95,13 +95,16 @@ class BinanceLoanWindowOperator(BinanceLoanBaseOperator):
 class BinanceLoanDatasetOperator(BinanceLoanWindowOperator, BinanceLoanLandingOperator):
     """Pull the run's window of a dataset: the base of the operators that add the attribute `dataset`.
 
-    Records go to XCom or S3 as :class:`.BinanceLoanLandingOperator` says, and the window is chosen as
-    :class:`BinanceLoanWindowOperator` says; it takes the arguments of both. The manifest also has
-    `window_start` and `window_end`, and for liquidations how many are still `running`.
+    Records go to XCom or S3 as :class:`.BinanceLoanLandingOperator` says, whose arguments it takes, and the
+    window is chosen as :class:`BinanceLoanWindowOperator` says. The manifest also has `window_start` and
+    `window_end`, and for liquidations how many are still `running`.
 
     `risk_units` is `"all"`, also those that are closed by now; `"active"`, those that are active now; or ids.
     With `replace=False`, and an object that exists, the task fails before any request to Binance.
 
+    :param start: where the window starts, as for :class:`BinanceLoanWindowOperator`.
+    :param end: where it ends; likewise.
+    :param lookback: how much earlier to start; likewise.
     :param skip_if_empty: whether to write nothing, and skip the task, when there are no records. By default
         an object without records is written, so that an empty window differs from one that was never pulled.
     :param add_window: whether each row, of flat tables as well, says in the column `window_end` which pull it
@@ -115,11 +118,15 @@ class BinanceLoanDatasetOperator(BinanceLoanWindowOperator, BinanceLoanLandingOp
     def __init__(
         self,
         *,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        lookback: timedelta = timedelta(),
         skip_if_empty: bool = False,
         add_window: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # Named again, so that type checkers see a wrong one.
+        super().__init__(start=start, end=end, lookback=lookback, **kwargs)
         self.skip_if_empty = skip_if_empty
         self.add_window = add_window
 

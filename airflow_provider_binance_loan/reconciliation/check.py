@@ -22,6 +22,7 @@ ZERO = Decimal(0)
 EXACT = Context(prec=1000, traps=[Inexact, InvalidOperation])
 _MIN_DECIMALS = 8  # those of Binance's amounts, of which JSON numbers lose the zeros at the end
 _MAX_LENGTH = 200  # no figure of a loan is longer; sums of such figures fit into the context
+_IS_EXACT = "to the last digit"
 _MAY_BE_ROUNDING = "no more than the rounding of the figures that were added up"
 _IS_NO_ROUNDING = "no rounding, since the other comparisons of this check are exact to the last digit"
 # For each difference that rounding could explain, this many exact comparisons show that nothing is rounded.
@@ -61,7 +62,8 @@ def compare(
     """
     difference = EXACT.subtract(found, expected)
     if not difference:
-        return build(check, subject, "equal", note, expected, found)
+        exact = _IS_EXACT if rounding and note is None else note
+        return build(check, subject, "equal", exact, expected, found)
     if difference.copy_abs() <= rounding:
         return build(check, subject, "not_compared", _MAY_BE_ROUNDING, expected, found)
     return build(check, subject, "different", note, expected, found)
@@ -92,21 +94,17 @@ def judge_roundings(checks: Iterable[Check]) -> list[Check]:
     """Return the rows, where a difference that rounding could explain is one if nothing else is rounded.
 
     Whether Binance rounds each figure, or adds up rounded ones, is not documented. If it adds up rounded
-    ones, all comparisons of a check are exact: one that is not then shows a changed digit.
+    ones, all comparisons of a check are exact: one that is not then shows a changed digit. A comparison of
+    one figure alone is exact either way, and shows nothing.
     """
     rows = list(checks)
     doubtful = Counter(row["check"] for row in rows if row["note"] == _MAY_BE_ROUNDING)
-    exact = Counter(row["check"] for row in rows if row["outcome"] == "equal" and is_exact(row))
+    exact = Counter(row["check"] for row in rows if row["note"] == _IS_EXACT)
     settled = {name for name, count in doubtful.items() if exact[name] >= _EXACT_FOR_EACH * count}
     for row in rows:
         if row["note"] == _MAY_BE_ROUNDING and row["check"] in settled:
             row["outcome"], row["note"] = "different", _IS_NO_ROUNDING
     return rows
-
-
-def is_exact(row: Check) -> bool:
-    """Return whether the two figures of a row are the same number."""
-    return row["difference"] is not None and not Decimal(row["difference"])
 
 
 def amount(value: Any) -> Decimal | None:

@@ -22,27 +22,30 @@ CHECK = "closed_risk_unit"
 def check_closed_units(
     units: Iterable[Mapping[str, Any]], risk_units: RiskUnits, window: TimeRange
 ) -> Iterator[Check]:
-    """Yield a row for each closed risk unit that was not asked for, and one that counts those that were.
+    """Yield a row for each closed risk unit that was not asked for, or one that counts them if all were.
 
     :param units: the closed risk units of the account.
     :param risk_units: those that were asked for.
     :param window: the window that they were asked for.
     """
     open_ones = [unit for unit in units if was_open_in(unit, window)]
-    asked = [unit for unit in open_ones if risk_units == "all" or unit["groupId"] in risk_units]
+    named = risk_units if isinstance(risk_units, tuple) else ()
+    asked = [unit for unit in open_ones if risk_units == "all" or unit["groupId"] in named]
+    if len(asked) == len(open_ones):
+        note = "closed risk units that may have been open in the window, and those that were asked for"
+        yield compare(CHECK, "all", Decimal(len(open_ones)), Decimal(len(asked)), note)
     for unit in open_ones:
         if unit in asked:
             continue
         subject = f"risk unit {unit['groupId']}"
-        if _was_certainly_open(unit, window):
+        if named:
+            yield build(CHECK, subject, "not_compared", "not asked for, as risk_units names others")
+        elif _was_certainly_open(unit, window):
             note = f"not asked for, and closed only at {utc_text(unit['closeTime'])}"
             yield build(CHECK, subject, "different", note, Decimal(1), Decimal(0))
         else:
             note = "not asked for, and by its times it may have been open in the window or not"
             yield build(CHECK, subject, "not_compared", note)
-    count = Decimal(len(asked))
-    note = "closed risk units that may have been open in the window, and were asked for"
-    yield compare(CHECK, "all risk units", count, count, note)
 
 
 def _was_certainly_open(unit: Mapping[str, Any], window: TimeRange) -> bool:

@@ -1,9 +1,11 @@
-"""Checks of what earlier tasks landed, by their manifests: no window is missing, no object has changed."""
+"""Checks of what earlier tasks landed, by their manifests: windows, objects and numbers of records."""
 
 from __future__ import annotations
 
+import json
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,114 +18,153 @@ from airflow_provider_binance_loan.validation import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_binance_loan.reconciliation.check import Check
+    from airflow_provider_binance_loan.reconciliation.check import Check, Outcome
 
 Manifest = Mapping[str, Any]
 
 _OBJECT_FIELDS = {"uri": str, "records": int, "bytes": int, "sha256": str}
 
 
-class LandedObject(NamedTuple):
-    """An object as a manifest describes it."""
+class StoredObject(NamedTuple):
+    """An object as it is now: its size in bytes, its SHA-256 in hex, and the records its metadata states."""
 
-    uri: str
     size: int
     sha256: str
+    records: int | None
 
 
-def parse_manifests(value: Any) -> list[Manifest]:
-    """Return the manifests of an argument: a manifest, or any nesting of lists of them; None is left out.
+class Counted(NamedTuple):
+    """The times of a dataset's records in the window, or why there are none to count.
 
+    :param times: a time for each record, in order; empty times where Binance selects by an unknown one.
+    """
+
+    times: Sequence[int | None]
+    missing: str | None = None
+
+
+def parse_manifests(value: Any, read: Callable[[str], str]) -> list[Manifest]:
+    """Return the manifests of an argument, each once.
+
+    :param value: a manifest, its address in S3, or any nesting of lists of them; None is left out.
+    :param read: returns the text of the object at an address.
     :raises ConfigurationError: it holds something else, or a manifest lacks a field.
     """
-    if value is None:
-        return []
-    if isinstance(value, Mapping):
-        for described in (value, *_tables(value)):
-            _require_object(described)
-        return [value]
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return [manifest for item in value for manifest in parse_manifests(item)]
-    raise ConfigurationError(
-        "Give manifests as what landing tasks returned, such as manifests=land.output, or by a template of a "
-        f"DAG with render_template_as_native_obj=True: it holds {shown(value)}."
-    )
+    found: list[Manifest] = []
+    for manifest in _manifests(value, read):
+        if manifest not in found:
+            found.append(manifest)
+    return found
 
 
-def landed_objects(manifests: Iterable[Manifest]) -> list[LandedObject]:
-    """Return the objects of manifests, with those of flat tables, each as it is described once."""
-    described = [one for manifest in manifests for one in (manifest, *_tables(manifest))]
-    return list(dict.fromkeys(LandedObject(one["uri"], one["bytes"], one["sha256"]) for one in described))
+def landed_objects(manifests: Iterable[Manifest]) -> Iterator[Manifest]:
+    """Yield the objects that manifests describe, with those of flat tables; each description once."""
+    seen = set()
+    for manifest in manifests:
+        for described in (*_tables(manifest), manifest):
+            description = tuple(described[name] for name in _OBJECT_FIELDS)
+            if description not in seen:
+                seen.add(description)
+                yield described
 
 
-def check_object(landed: LandedObject, now: tuple[int, str] | None) -> Check:
-    """Return the row `landed_object`: the sizes of an object, then and now, and whether its hash is the same.
+def check_object(landed: Manifest, now: StoredObject | None) -> Iterator[Check]:
+    """Yield the rows `landed_object`, the sizes then and now, and `landed_count`, the numbers of records.
 
-    :param now: the size and SHA-256 of the object as it is now; None where there is none.
+    :param landed: the object as its manifest describes it.
+    :param now: the object as it is; None where there is none.
     """
-    check, size = "landed_object", Decimal(landed.size)
+    uri, size, count = landed["uri"], Decimal(landed["bytes"]), Decimal(landed["records"])
     if now is None:
-        return build(check, landed.uri, "different", "there is no such object", size)
-    size_now, sha256_now = now
-    note = f"sizes in bytes; the SHA-256 is {sha256_now}"
-    if sha256_now == landed.sha256 and size_now == landed.size:
-        return build(check, landed.uri, "equal", note, size, Decimal(size_now))
-    note += f", and was {landed.sha256} when it was landed"
-    return build(check, landed.uri, "different", note, size, Decimal(size_now))
+        yield build("landed_object", uri, "different", "there is no such object", size)
+        return
+    if now.sha256 == landed["sha256"]:
+        yield compare("landed_object", uri, size, Decimal(now.size), "bytes, and the SHA-256 is that of then")
+    else:
+        note = f"bytes; the SHA-256 is {now.sha256}, and was {landed['sha256']}"
+        yield build("landed_object", uri, "different", note, size, Decimal(now.size))
+    if now.records is None:
+        yield build("landed_count", uri, "not_compared", "the object's metadata has no number", count)
+    else:
+        note = "records by the manifest, and by the object's metadata"
+        yield compare("landed_count", uri, count, Decimal(now.records), note)
 
 
 def check_windows(manifests: Iterable[Manifest], window: TimeRange) -> Iterator[Check]:
-    """Yield the rows `landed_window`: for each dataset one for each gap in the window, or one without gaps.
+    """Yield the rows `landed_window`: for each dataset one for each gap, or one without, and each overlap.
 
-    The figures are seconds.
+    The figures are seconds. Windows that overlap as those with `lookback` do, each a bit later than the one
+    before, are not compared, as that may be meant.
     """
     check = "landed_window"
     of_dataset: defaultdict[str, list[TimeRange]] = defaultdict(list)
     for manifest in manifests:
         landed, dataset = _window(manifest), manifest.get("dataset")
         if landed is None:
-            note = "the manifest is not of a window"
-            yield build(check, manifest["uri"], "not_compared", note)
+            yield build(check, manifest["uri"], "not_compared", "the manifest is not of a window")
         elif not isinstance(dataset, str):
-            note = "the manifest does not name its dataset"
-            yield build(check, manifest["uri"], "not_compared", note)
+            yield build(check, manifest["uri"], "not_compared", "the manifest does not name its dataset")
         else:
             of_dataset[dataset].append(landed)
-    for dataset, landed_windows in sorted(of_dataset.items()):
-        gaps = list(_gaps(landed_windows, window))
-        for gap in gaps:
-            note = "no landing covers this time"
-            yield build(check, f"{dataset} of {gap}", "different", note, _seconds(gap), Decimal(0))
-        if not gaps:
-            yield compare(
-                check,
-                f"{dataset} of {window}",
-                _seconds(window),
-                _seconds(window),
-                "seconds that are covered",
-            )
+    for dataset, windows in sorted(of_dataset.items()):
+        yield from _check_gaps(dataset, sorted(windows), window)
+        yield from _check_overlaps(dataset, sorted(windows))
 
 
-def check_counts(
-    manifests: Iterable[Manifest], pulled: Mapping[str, int], window: TimeRange
+def check_records(
+    manifests: Iterable[Manifest], pulled: Mapping[str, Counted], window: TimeRange
 ) -> Iterator[Check]:
-    """Yield a row `landed_records` for each landing of exactly the window: the records then and now.
+    """Yield a row `landed_records` for each landing of a part of the window: its records then and now.
 
-    :param pulled: how many records of each dataset the window has now.
+    :param pulled: the records that each dataset has now.
     """
     check = "landed_records"
     for manifest in manifests:
-        dataset = manifest.get("dataset")
-        if _window(manifest) != window or not isinstance(dataset, str):
+        landed, dataset = _window(manifest), manifest.get("dataset")
+        if landed is None or not isinstance(dataset, str):
             continue
-        subject, then = f"{dataset} of {window}, {manifest['uri']}", Decimal(manifest["records"])
-        if dataset not in pulled:
-            yield build(check, subject, "not_compared", "the dataset was not pulled", then)
-        elif manifest.get("running"):
-            note = "some liquidations were running when they were landed"
-            yield build(check, subject, "not_compared", note, then, Decimal(pulled[dataset]))
+        subject, then = f"{dataset} of {landed}, {manifest['uri']}", Decimal(manifest["records"])
+        counted = pulled.get(dataset, Counted((), "it is no dataset that is read here"))
+        if counted.missing:
+            yield build(check, subject, "not_compared", counted.missing, then)
+        elif landed.start_ms < window.start_ms or landed.end_ms > window.end_ms:
+            note = "it is not all within the window that is reconciled"
+            yield build(check, subject, "not_compared", note, then)
+        elif None not in counted.times:
+            first, last = (bisect_left(counted.times, bound) for bound in landed)  # type: ignore[type-var]
+            yield compare(check, subject, then, Decimal(last - first), "records then, and now")
+        elif landed == window and len(counted.times) == then:
+            yield compare(check, subject, then, then, "records then, and now")
         else:
-            yield compare(check, subject, then, Decimal(pulled[dataset]))
+            note = "by which time Binance selects these records is unknown, and there may be more by now"
+            yield build(check, subject, "not_compared", note, then)
+
+
+def _manifests(value: Any, read: Callable[[str], str]) -> Iterator[Manifest]:
+    if value is None:
+        return
+    if isinstance(value, Mapping):
+        for described in (value, *_tables(value)):
+            _require_object(described)
+        yield value
+    elif isinstance(value, str) and value.startswith("s3://"):
+        try:
+            content = json.loads(read(value))
+        except ValueError:
+            raise ConfigurationError(
+                f"Give manifests as JSON, each as a landing task returned it: {shown(value)} is none."
+            ) from None
+        if isinstance(content, str):  # it could be an address again, without end
+            raise ConfigurationError(f"Give manifests that landing tasks returned: {shown(value)} is a text.")
+        yield from _manifests(content, read)
+    elif isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        for item in value:
+            yield from _manifests(item, read)
+    else:
+        raise ConfigurationError(
+            "Give manifests as what landing tasks returned, such as [land.output], or as addresses "
+            f"s3://bucket/key of that as JSON: it holds {shown(value)}."
+        )
 
 
 def _tables(manifest: Manifest) -> Sequence[Any]:
@@ -150,24 +191,44 @@ def _window(manifest: Manifest) -> TimeRange | None:
         return None
     try:
         start, end = (datetime.fromisoformat(bound) for bound in bounds)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        return parse_window(start, end)
+    except (TypeError, ValueError, ConfigurationError):
         raise ConfigurationError(
-            f"Give manifests with ISO 8601 bounds: window_start and window_end are {shown(bounds)}."
+            "Give manifests a window in ISO 8601 with time zone: window_start and window_end are "
+            f"{shown(bounds)}."
         ) from None
-    return parse_window(start, end)
 
 
-def _gaps(landed: Iterable[TimeRange], window: TimeRange) -> Iterator[TimeRange]:
-    covered_ms = window.start_ms
-    for start_ms, end_ms in sorted(landed):
-        if start_ms >= window.end_ms:
-            break
-        if start_ms > covered_ms:
-            yield TimeRange(covered_ms, start_ms)
+def _check_gaps(dataset: str, landed: Iterable[TimeRange], window: TimeRange) -> Iterator[Check]:
+    """Yield a row for each time of the window that no landing covers, or one for the whole window."""
+    check, covered_ms, missing_ms = "landed_window", window.start_ms, 0
+    for start_ms, end_ms in (*landed, TimeRange(window.end_ms, window.end_ms)):
+        if start_ms > covered_ms < window.end_ms:
+            gap = TimeRange(covered_ms, min(start_ms, window.end_ms))
+            missing_ms += gap.length_ms
+            note = "no landing covers these seconds"
+            yield build(check, f"{dataset} of {gap}", "different", note, _seconds(gap.length_ms), Decimal(0))
         covered_ms = max(covered_ms, end_ms)
-    if covered_ms < window.end_ms:
-        yield TimeRange(covered_ms, window.end_ms)
+    if not missing_ms:
+        whole, covered = _seconds(window.length_ms), _seconds(window.length_ms - missing_ms)
+        yield compare(check, f"{dataset} of {window}", whole, covered, "seconds, without a gap")
 
 
-def _seconds(time_range: TimeRange) -> Decimal:
-    return EXACT.divide(Decimal(time_range.length_ms), Decimal(1000))
+def _check_overlaps(dataset: str, landed: Sequence[TimeRange]) -> Iterator[Check]:
+    """Yield a row for each window that begins before the end of those before it."""
+    latest = TimeRange(0, 0)
+    for one in landed:
+        if one.start_ms < latest.end_ms:
+            overlap = TimeRange(one.start_ms, min(one.end_ms, latest.end_ms))
+            is_staircase = latest.start_ms < one.start_ms and latest.end_ms < one.end_ms
+            note = "two landings cover these seconds"
+            if is_staircase:
+                note += ", as windows with lookback do: the record of the later one replaces the other"
+            outcome: Outcome = "not_compared" if is_staircase else "different"
+            once, twice = _seconds(overlap.length_ms), _seconds(2 * overlap.length_ms)
+            yield build("landed_window", f"{dataset} of {overlap}", outcome, note, once, twice)
+        latest = max(latest, one, key=lambda each: each.end_ms)
+
+
+def _seconds(ms: int) -> Decimal:
+    return EXACT.divide(Decimal(ms), Decimal(1000))

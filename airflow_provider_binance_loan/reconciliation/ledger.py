@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from airflow_provider_binance_loan.reconciliation.check import ZERO, amount, total
@@ -68,6 +68,9 @@ class Ledger:
     _movements: defaultdict[tuple[int | None, str | None], list[Movement]] = field(
         default_factory=lambda: defaultdict(list)
     )
+    _charged: defaultdict[tuple[int, str], list[tuple[int, Decimal | None]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     _is_sorted: bool = True
 
     def add_transactions(self, records: Iterable[Mapping[str, Any]]) -> Iterator[Transaction]:
@@ -84,13 +87,21 @@ class Ledger:
             interest = amount(record["interest"])
             kind = None if interest is None else CHARGE
             movement = Movement(record["interestTimestamp"], kind, interest=interest or ZERO)
-            self._add(record["groupId"], record["assetName"], movement)
+            loan = record["groupId"], record["assetName"]
+            self._add(*loan, movement)
+            self._charged[loan].append((record["interestTimestamp"], amount(record["principal"])))
             yield record
 
     @property
     def risk_units(self) -> set[int]:
         """The risk units that have movements."""
         return {group_id for group_id, _ in self._movements if group_id is not None}
+
+    @property
+    def charged(self) -> Iterator[tuple[int, str, list[tuple[int, Decimal | None]]]]:
+        """Each loan that was charged, with the times and the principals that were stated, oldest first."""
+        for (group_id, asset), stated in sorted(self._charged.items()):
+            yield group_id, asset, sorted(stated, key=itemgetter(0))
 
     def assets(self, group_id: int, start_ms: int, end_ms: int) -> set[str]:
         """Return the assets in which a risk unit has movements between two times, both included."""
@@ -152,11 +163,11 @@ def is_confirmed(record: Mapping[str, Any]) -> bool:
 
 
 def _find_repeats(records: Iterable[Mapping[str, Any]]) -> Iterator[Transaction]:
-    """Yield records, and whether each is the same as another one: not by its key alone, but by all fields."""
+    """Yield records, and whether all fields of each are those of one before it."""
     seen = set()
     for record in records:
         contents = tuple(record[name] for name in _CONTENTS)
-        yield Transaction(record, is_repeat=bool(record["occurrence"]) and contents in seen)
+        yield Transaction(record, is_repeat=contents in seen)
         seen.add(contents)
 
 

@@ -9,7 +9,13 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import is_finished
-from airflow_provider_binance_loan.reconciliation.check import ZERO, amount, known_total, liquidation_subject
+from airflow_provider_binance_loan.reconciliation.check import (
+    ZERO,
+    amount,
+    decimals_of,
+    known_total,
+    liquidation_subject,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -55,6 +61,12 @@ class Period(NamedTuple):
     def assets(self) -> set[str]:
         """The assets that were owed."""
         return {loan["assetName"] for loan in self.loans}
+
+    @property
+    def has_ltv_decimals(self) -> bool:
+        """Whether an LTV of the record has decimals, so that none is rounded to a whole number."""
+        ltvs = (amount(self.record[name]) for name in ("startLtv", "endLtv"))
+        return any(decimals_of(ltv) for ltv in ltvs if ltv is not None)
 
     def owed(self, name: str, asset: str) -> Decimal | None:
         """Return the principal or interest that was owed in an asset at the start; None where unknown."""

@@ -7,6 +7,7 @@ that received, tell which liquidation it is of.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_binance_loan.binance.time_range import utc_text
@@ -28,7 +29,6 @@ from airflow_provider_binance_loan.reconciliation.periods import running_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from decimal import Decimal
 
     from airflow_provider_binance_loan.binance.time_range import TimeRange
     from airflow_provider_binance_loan.reconciliation.check import Check
@@ -150,7 +150,7 @@ def _check_time(
 ) -> tuple[Check, Period | None]:
     """Return the row of the times of a record, and the liquidation that it is of, if that is certain."""
     check, subject = "transfer_time", record.subject
-    first_ms, last_ms = record.times[0], record.times[-1]
+    first_ms = record.times[0]
     if group_id is None:
         note = f"whose it is is not certain: liquidations that ran at that time: {len(candidates)}"
         return build(check, subject, "not_compared", note), None
@@ -161,11 +161,14 @@ def _check_time(
     if len(around) > 1:
         note = f"it lies within the time of {len(around)} liquidations of risk unit {group_id}"
         return build(check, subject, "not_compared", note), None
-    if not around or not around[0].holds(last_ms):
-        outside_ms = last_ms if around else first_ms
-        note = f"risk unit {group_id} was not being liquidated at {utc_text(outside_ms)}"
-        return build(check, subject, "different", note), around[0] if around else None
-    return build(check, subject, "equal", f"within {around[0].subject()}"), around[0]
+    made = Decimal(len(record.times))
+    if not around:
+        note = f"risk unit {group_id} was not being liquidated at {utc_text(first_ms)}"
+        return build(check, subject, "different", note, made, ZERO), None
+    (period,) = around
+    within = Decimal(sum(map(period.holds, record.times)))
+    note = f"transfers, and those within {period.subject()}"
+    return compare(check, subject, made, within, note), period
 
 
 def _check_amount(

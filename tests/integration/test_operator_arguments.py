@@ -15,7 +15,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_provider_binance_loan import operators
-from airflow_provider_binance_loan.base_operator import BinanceLoanLandingOperator
+from airflow_provider_binance_loan.base_operator import BinanceLoanBaseOperator, BinanceLoanLandingOperator
 from airflow_provider_binance_loan.landing.s3 import S3Destination
 from airflow_provider_binance_loan.operators import (
     BinanceLoanBorrowRepayOperator,
@@ -23,6 +23,7 @@ from airflow_provider_binance_loan.operators import (
     BinanceLoanInterestOperator,
     BinanceLoanLiquidationTransferOperator,
     BinanceLoanLtvOperator,
+    BinanceLoanReconciliationOperator,
     BinanceLoanRiskUnitOperator,
 )
 from airflow_provider_binance_loan.sandbox.exchange import ApiKey, Exchange
@@ -59,13 +60,14 @@ class Proof(NamedTuple):
 
 
 PROOFS: dict[str, Proof] = {}
+OF_RECONCILIATION: dict[str, Proof] = {}  # whose functions are named after the argument and `reconciled_`
 
 
-def proof(value: Any) -> Callable[[Callable[[Bench, Run], None]], None]:
+def proof(value: Any, proofs: dict[str, Proof] = PROOFS) -> Callable[[Callable[[Bench, Run], None]], None]:
     """Add the proof of the argument that a function is named after."""
 
     def add(check: Callable[[Bench, Run], None]) -> None:
-        PROOFS[check.__name__] = Proof(value, check)
+        proofs[check.__name__.removeprefix("reconciled_")] = Proof(value, check)
 
     return add
 
@@ -193,14 +195,92 @@ def max_xcom_records(bench: Bench, run: Run) -> None:
         run()
 
 
-@proof("other_account")
-def binance_loan_conn_id(bench: Bench, run: Run) -> None:
+def use_other_account(bench: Bench) -> None:
+    """Leave the connection `other_account` alone, with a key of its own."""
     bench.exchange.add_key(ApiKey("k" * 64, "s" * 64))
     host = json.loads(os.environ["AIRFLOW_CONN_BINANCE_LOAN_DEFAULT"])["host"]
     other = binance_connection(host, login="k" * 64, password="s" * 64)
     bench.monkeypatch.setenv("AIRFLOW_CONN_OTHER_ACCOUNT", other)
     bench.monkeypatch.delenv("AIRFLOW_CONN_BINANCE_LOAN_DEFAULT")
+
+
+@proof("other_account")
+def binance_loan_conn_id(bench: Bench, run: Run) -> None:
+    use_other_account(bench)
     assert len(run()) == 2
+
+
+LANDED = {"uri": "s3://lake/a.jsonl", "records": 1, "bytes": 3, "sha256": "none"}
+
+
+def asked(bench: Bench) -> tuple[int, int]:
+    """Return the first and the last time that the requests asked for, in hours before the end of the run."""
+    params = [dict(request.params) for request in bench.exchange.requests]
+    starts, ends = ([int(one[name]) for one in params if name in one] for name in ("startTime", "endTime"))
+    now_ms = int(NOW.timestamp() * 1000)
+    return round((now_ms - min(starts)) / 3_600_000, 3), round((now_ms - max(ends)) / 3_600_000, 3)
+
+
+@proof(NOW - 5 * HOUR, OF_RECONCILIATION)
+def reconciled_start(bench: Bench, run: Run) -> None:
+    run()
+    assert asked(bench) == (5, 0)
+
+
+@proof(NOW - HOUR / 2, OF_RECONCILIATION)
+def reconciled_end(bench: Bench, run: Run) -> None:
+    run()
+    assert asked(bench) == (1, 0.5)
+
+
+@proof(2 * HOUR, OF_RECONCILIATION)
+def reconciled_lookback(bench: Bench, run: Run) -> None:
+    run()
+    assert asked(bench) == (3, 0)
+
+
+@proof([2], OF_RECONCILIATION)
+def reconciled_risk_units(bench: Bench, run: Run) -> None:
+    subjects = [row["subject"] for row in run()]
+    assert any(subject.startswith("risk unit 2 at ") for subject in subjects)
+    assert not any(subject.startswith("risk unit 1") for subject in subjects)
+
+
+@proof([LANDED], OF_RECONCILIATION)
+def reconciled_manifests(bench: Bench, run: Run) -> None:
+    bench.s3.put_object(Bucket="lake", Key="a.jsonl", Body=b"old")
+    (row,) = [row for row in run(on_difference="warn") if row["check"] == "landed_object"]
+    assert (row["subject"], row["outcome"]) == ("s3://lake/a.jsonl", "different")
+
+
+@proof("warn", OF_RECONCILIATION)
+def reconciled_on_difference(bench: Bench, run: Run) -> None:
+    bench.exchange.liquidations()[0].fields["totalNetEquity"] = "1"
+    assert "different" in {row["outcome"] for row in run()}
+
+
+@proof("lake_aws", OF_RECONCILIATION)
+def reconciled_aws_conn_id(bench: Bench, run: Run) -> None:
+    bench.monkeypatch.setenv("AIRFLOW_CONN_LAKE_AWS", aws_connection(bench.s3.meta.endpoint_url))
+    bench.monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_connection("http://127.0.0.1:9"))
+    rows = run(manifests=[LANDED], on_difference="warn")
+    assert "there is no such object" in {row["note"] for row in rows}
+
+
+@proof(False, OF_RECONCILIATION)
+def reconciled_verify(bench: Bench, run: Run) -> None:
+    opened = bench.mocker.spy(S3Hook, "__init__")
+    run(manifests=[LANDED], on_difference="warn")
+    assert [call.kwargs["verify"] for call in opened.call_args_list] == [False]
+
+
+OF_RECONCILIATION["max_xcom_records"] = PROOFS["max_xcom_records"]
+
+
+@proof("other_account", OF_RECONCILIATION)
+def reconciled_binance_loan_conn_id(bench: Bench, run: Run) -> None:
+    use_other_account(bench)
+    assert "equal" in {row["outcome"] for row in run()}
 
 
 OPERATORS = [
@@ -212,10 +292,13 @@ OPERATORS = [
     BinanceLoanRiskUnitOperator,
 ]
 # What is shared is proved once; the LTVs' own behaviour has tests of its own.
-CASES = [(BinanceLoanForceLiquidationOperator, name) for name in PROOFS]
+CASES = [
+    *((BinanceLoanForceLiquidationOperator, name, PROOFS[name]) for name in PROOFS),
+    *((BinanceLoanReconciliationOperator, name, OF_RECONCILIATION[name]) for name in OF_RECONCILIATION),
+]
 
 
-@pytest.mark.parametrize(("operator", "name"), CASES)
+@pytest.mark.parametrize(("operator", "name", "given"), CASES)
 def test_an_argument_acts(
     exchange: Exchange,
     s3: Any,
@@ -223,10 +306,11 @@ def test_an_argument_acts(
     mocker: Any,
     operator: Any,
     name: str,
+    given: Proof,
 ) -> None:
     """With a value off its default the argument changes what is read, written or returned."""
     fill(exchange, 2)
-    value, check = PROOFS[name]
+    value, check = given
 
     def run(**others: Any) -> Any:
         return operator(task_id="pull", **{name: value}, **others).execute(run_context())
@@ -243,12 +327,20 @@ def test_each_argument_has_a_proof(operator: type[Any]) -> None:
     assert [name for name, default in own.items() if default == PROOFS[name].value] == []
 
 
+def test_each_argument_of_the_reconciliation_has_a_proof() -> None:
+    """Its arguments are those that are proved, each with a value that is not its default."""
+    own = keyword_arguments(BinanceLoanReconciliationOperator)
+    assert own.keys() == OF_RECONCILIATION.keys()
+    assert [name for name, default in own.items() if default == OF_RECONCILIATION[name].value] == []
+
+
 def test_each_operator_is_proved() -> None:
     """The operators of the package are those that are tested here."""
-    assert [cls for cls in vars(operators).values() if is_operator(cls)] == OPERATORS
+    found = {cls for cls in vars(operators).values() if is_operator(cls)}
+    assert found == {*OPERATORS, BinanceLoanReconciliationOperator}
 
 
 def is_operator(thing: Any) -> bool:
     """Return whether it is an operator of a dataset, and not one of their bases."""
     bases = (BinanceLoanLandingOperator, BinanceLoanDatasetOperator, BinanceLoanSnapshotOperator)
-    return isinstance(thing, type) and issubclass(thing, bases) and thing not in bases
+    return isinstance(thing, type) and issubclass(thing, BinanceLoanBaseOperator) and thing not in bases

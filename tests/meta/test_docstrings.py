@@ -22,6 +22,7 @@ PUBLIC = (
     "hooks",
     "links",
     "operators",
+    "reconciliation_operator",
     "sensors",
     "snapshot_operator",
     "triggers",

@@ -9,6 +9,7 @@ from typing import Any
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.datasets.interest_history import INTEREST_HISTORY
 from airflow_provider_binance_loan.binance.datasets.liquidation_transfers import LIQUIDATION_TRANSFERS
+from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS
 from airflow_provider_binance_loan.binance.decoding import decode
 from airflow_provider_binance_loan.binance.time_range import TimeRange
 from airflow_provider_binance_loan.reconciliation.check import Check, judge_roundings
@@ -23,18 +24,30 @@ Row = dict[str, Any]
 
 @dataclass
 class Records:
-    """The four datasets of a window; a test may change them."""
+    """The datasets of a window, and of now; a test may change them."""
 
     window: TimeRange
     liquidations: list[Row]
     interest: list[Row]
     transactions: list[Row]
     transfers: list[Row]
+    ltvs: list[Row]
+    closed_units: list[Row]
+
+    def pulled(self) -> Pulled:
+        """Return them as they are checked."""
+        return Pulled(
+            self.liquidations,
+            self.interest,
+            self.transactions,
+            self.transfers,
+            self.ltvs,
+            self.closed_units,
+        )
 
     def table(self) -> list[Check]:
         """Return the table of checks."""
-        pulled = Pulled(self.liquidations, self.interest, self.transactions, self.transfers)
-        return judge_roundings(check_datasets(pulled, self.window, all_units=True))
+        return judge_roundings(check_datasets(self.pulled(), self.window, "all"))
 
 
 def records_of(exchange: Exchange, start_ms: int, end_ms: int) -> Records:
@@ -62,12 +75,15 @@ def records_of(exchange: Exchange, start_ms: int, end_ms: int) -> Records:
     transfers = [
         transfers_row(exchange.seed, one, repayments(exchange.seed, one, now_ms)) for one in liquidations
     ]
+    ltvs = RISK_UNIT_LTVS.parse(decode(write_json(exchange.ltv_details())))
     return Records(
         TimeRange(start_ms, end_ms),
         _parse(FORCE_LIQUIDATIONS, [exchange.row(one) for one in liquidations]),
         sorted(_parse(INTEREST_HISTORY, interest), key=INTEREST_HISTORY.key),
         sorted(transactions, key=lambda row: row["timestamp"]),
         _parse(LIQUIDATION_TRANSFERS, transfers),
+        [{"asked_at": now_ms, **row} for row in ltvs],
+        exchange.closed_units(size=100)["rows"],
     )
 
 

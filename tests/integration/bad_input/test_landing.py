@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -25,8 +26,12 @@ from airflow_provider_binance_loan.landing.s3_errors import (
     explain_client_errors,
     explain_refusals,
 )
+from airflow_provider_binance_loan.landing.s3_reader import S3Reader
 from airflow_provider_binance_loan.landing.sink import Sink
 from airflow_provider_binance_loan.landing.xcom import collect_for_xcom
+from airflow_provider_binance_loan.operators import BinanceLoanReconciliationOperator
+from airflow_provider_binance_loan.reconciliation.check import build
+from airflow_provider_binance_loan.reconciliation.landings import parse_manifests
 from tests.support.bad_input import Case, Environment
 
 RECORD = {"groupId": 6, "liquidationStartTime": 1772323200000, "liquidationEndTime": None}
@@ -87,6 +92,28 @@ def answer(code: str, operation: str = "PutObject") -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": "No.\n"}}, operation)
 
 
+class Reader(S3Reader):
+    """Reads one body from whichever address."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        super().__init__(aws_conn_id=None, verify=None)
+        self._body: Any = SimpleNamespace(iter_chunks=lambda _: chunks)
+
+    def _open(self, uri: str) -> Any:
+        return {"Body": self._body} if uri != "s3://lake/none" else None
+
+
+def manifest(*chunks: bytes, uri: str = "s3://lake/a.json") -> Any:
+    return parse_manifests(uri, Reader(*chunks).read_text)
+
+
+def table(rows: int) -> Any:
+    """Return a table of a reconciliation that XCom cannot hold."""
+    row = build("ltv", "risk unit 6", "equal")
+    operator = BinanceLoanReconciliationOperator(task_id="reconcile", max_xcom_records=1)
+    return operator._report([row] * rows, {})
+
+
 def landed(case_id: str, field: str, run: Any, kind: str = "ConfigurationError") -> Case:
     return Case(case_id, field, {"run": run, "kind": kind})
 
@@ -117,6 +144,12 @@ CASES = [
         lambda: parse_amount_types(FORCE_LIQUIDATIONS.fields, {"a": "string"}),
     ),
     landed("startLtv=0.111…", "parquet_amounts", lambda: sink(key="a.parquet")),
+    landed("no manifest", "manifests", lambda: manifest(uri="s3://lake/none")),
+    landed("a large manifest", "manifests", lambda: manifest(*[b" " * 1024 * 1024] * 17)),
+    landed("a manifest of bytes", "manifests", lambda: manifest(b"\xff")),
+    landed("a manifest of no JSON", "manifests", lambda: manifest(b"{")),
+    landed("a manifest of text", "manifests", lambda: manifest(b'"s3://lake/a.json"')),
+    landed("2 rows of a table", "max_xcom_records", lambda: table(2)),
     landed("2 records", "s3_key", lambda: collect_for_xcom([RECORD, RECORD], 1)),
     landed("AWS connection", "AWS connection", lambda: client_error(ValueError("Invalid endpoint: x"))),
     landed(

@@ -26,6 +26,8 @@ ELSEWHERE = {
     "Rename a table of ": "for those who declare a dataset",
     ", as two have the same name: ": "likewise",
     "The window holds no records, and skip_if_empty is set.": "the reason of a skip, not an error",
+    "Look into the differences in the log and the XCom: ": "tests of the reconciliation",
+    " rows, and the first is ": "likewise",
     "PUBLIC KEY-----": "no part of a message",
 }
 

@@ -13,6 +13,7 @@ from airflow_provider_binance_loan.operators import (
     BinanceLoanForceLiquidationOperator,
     BinanceLoanLiquidationTransferOperator,
     BinanceLoanLtvOperator,
+    BinanceLoanReconciliationOperator,
     BinanceLoanRiskUnitOperator,
 )
 from airflow_provider_binance_loan.sensors import BinanceLoanForceLiquidationSensor
@@ -54,11 +55,36 @@ CASES = [
     *cases("encrypt", None),
     *cases("on_bad_amount", "ignore", None, True),
 ]
+LANDED = {"uri": "s3://lake/a", "records": 1, "bytes": 1, "sha256": "0"}
 OTHERS = [
     case("risk_units", operator=BinanceLoanLiquidationTransferOperator, risk_units=[6]),
     case("s3_key", operator=BinanceLoanLtvOperator, s3_key="s3://lake/{asked_at:x}.jsonl"),
     case("status", operator=BinanceLoanRiskUnitOperator, status="open"),
     case("status", operator=BinanceLoanRiskUnitOperator, status=None),
+    case("on_difference", operator=BinanceLoanReconciliationOperator, on_difference="ignore"),
+    case("on_difference", operator=BinanceLoanReconciliationOperator, on_difference=None),
+    case("max_xcom_records", operator=BinanceLoanReconciliationOperator, max_xcom_records=-1),
+    *(
+        Case(name, "manifests", {"operator": BinanceLoanReconciliationOperator, "manifests": manifests})
+        for name, manifests in (
+            ("manifests=5", 5),
+            ("manifests='None'", "None"),
+            ("manifests of bytes", b"s3://lake/a"),
+            ("manifests of text", "[{'uri': 's3://lake/a'}]"),
+            ("a manifest without a key", ["s3://lake/"]),
+            ("a manifest without fields", [{}]),
+            ("a manifest without a hash", [LANDED | {"sha256": None}]),
+            ("a manifest with records=True", [LANDED | {"records": True}]),
+            ("a manifest of another store", [LANDED | {"uri": "gs://lake/a"}]),
+            ("a manifest with a table without fields", [LANDED | {"tables": {"a": {}}}]),
+            ("a window of no instants", [LANDED | {"window_start": "yesterday", "window_end": "today"}]),
+            ("half a window", [LANDED | {"window_start": "2026-03-01T00:00:00+00:00"}]),
+            (
+                "a window without time zone",
+                [LANDED | {"window_start": "2026-03-01T00:00:00", "window_end": "2026-03-02T00:00:00"}],
+            ),
+        )
+    ),
 ]
 RUNS = [
     case("end", data_interval_start=NOW, data_interval_end=NOW - HOUR),
