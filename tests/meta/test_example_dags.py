@@ -49,6 +49,14 @@ RUNS = {
         ["--logical-date", "2025-05-28T00:00:00Z"],
         ["partition 2025-05-27", f"{LANDED}/partitioned/dt=2025-05-27/part.jsonl.gz", "16667.926"],
     ),
+    "reconcile": (
+        ["--logical-date", "2026-03-02T00:00:00Z"],
+        [
+            "s3://risk-lake/audited/liquidations/dt=2026-03-01/part.jsonl.gz",
+            "reconcile: success",
+            "seconds, without a gap",
+        ],
+    ),
     "sensor_then_operator": ([], ["wait: success", "in the XCom of task pull"]),
 }
 # Each takes an Airflow of its own, a quarter of a minute.
