@@ -23,6 +23,8 @@ PUBLIC = (
     "links",
     "operators",
     "reconciliation_operator",
+    "report.landing",
+    "report.liquidation_page",
     "sensors",
     "snapshot_operator",
     "triggers",
