@@ -298,6 +298,8 @@ def _environment(home: Path, dags: Path, url: str, connections: Mapping[str, str
         "no_proxy": "127.0.0.1,localhost",
         # An LTV in the sandbox's world may be at the level of the example DAG for hours.
         "AIRFLOW_VAR_BORROW_BELOW": "2",
+        # A test does not wait for an hour.
+        "AIRFLOW_VAR_MINUTES_AROUND_LIQUIDATION": "0",
         **{f"AIRFLOW_CONN_{conn_id.upper()}": value for conn_id, value in connections.items()},
     }
 

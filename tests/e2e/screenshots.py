@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
+from airflow_provider_binance_loan.report.liquidation_page import render_liquidation_page  # noqa: E402
 from airflow_provider_binance_loan.sandbox.exchange import Exchange  # noqa: E402
 from airflow_provider_binance_loan.sandbox.server import SandboxServer, airflow_connection  # noqa: E402
 from tests.e2e.browser import chromium, fill, open_form  # noqa: E402
 from tests.e2e.harness import Airflow, until  # noqa: E402
+from tests.support.stories import sandbox_story  # noqa: E402
 
 IMAGES = ROOT / ".github" / "images"
 MAX_BYTES = 100_000
@@ -36,6 +38,7 @@ def main() -> None:
         SandboxServer(Exchange()) as server,
         chromium() as browser,
     ):
+        take_liquidation_page(browser)
         # That DAG's file and no other, which would be on the pictures too.
         dags = Path(home, "dags")
         dags.mkdir()
@@ -69,6 +72,14 @@ def take_form(browser: BrowserContext, airflow: Airflow) -> None:
         form = open_form(page)
         fill(form, {"Connection ID": "binance_loan_default", "Port": "443"})
         take(page, "connection-form")
+
+
+def take_liquidation_page(browser: BrowserContext) -> None:
+    """Take the head of the page of a liquidation."""
+    with browser.new_page() as page:
+        page.set_viewport_size({"width": 1000, "height": 1030})
+        page.set_content(render_liquidation_page(**sandbox_story()))
+        take(page, "liquidation-page")
 
 
 def take_page_and_grid(browser: BrowserContext, airflow: Airflow, server: SandboxServer) -> None:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 
 FOLDER = Path(__file__).parents[2] / "example_dags"
 EXAMPLES = {file.stem: file.name for file in FOLDER.glob("*.py")}
-ASSETS = ("binance_loan_liquidations", "binance_loan_alerts")
+ASSETS = ("binance_loan_liquidations", "binance_loan_alerts", "binance_loan_stories")
 
 
 def fired(airflow: Airflow, asset: str, liquidation: Liquidation) -> int:
@@ -50,6 +50,7 @@ def test_all_of_them_run_green(
     for asset in ASSETS:
         until(f"{asset} is watched", lambda asset=asset: airflow.asset_state(asset))
     liquidation = shown.exchange.liquidate()
+    shown.exchange.finish(liquidation.group_id, liquidation.start_ms)
 
     def green() -> bool:
         states = {name: [run.get()["state"] for run in airflow.runs(name)] for name in EXAMPLES}
@@ -66,4 +67,6 @@ def test_all_of_them_run_green(
         until(f"{asset} has its event", lambda asset=asset: fired(airflow, asset, liquidation))
         assert fired(airflow, asset, liquidation) == 1
     told = f"Risk unit {liquidation.group_id} at LTV"
-    until("a mail tells of it", lambda: any(told in text for text in mail_server.texts))
+    page = f"s3://risk-lake/stories/unit={liquidation.group_id}/"
+    for mailed in (told, page):
+        until("a mail tells of it", lambda mailed=mailed: any(mailed in text for text in mail_server.texts))

@@ -157,6 +157,15 @@ def test_the_first_dag_leaves_the_manifest_that_is_shown(history: None, tmp_path
     assert manifest | {"sha256": "…"} == shown(MANIFEST)
 
 
+def test_the_page_that_is_shown_is_made(history: None) -> None:
+    """The function returns the page of the documented record, with all of its digits."""
+    names: dict[str, Any] = {}
+    exec(python_block("def make_page"), names)
+    page = names["make_page"](6, DOCUMENTED_HOUR[0])
+    assert "Liquidation of risk unit 6" in page
+    assert "16671.5507973" in page
+
+
 def test_the_key_that_is_shown_is_parquet(history: None) -> None:
     """The key that names the window is valid in S3, and its ending selects the format."""
     block = python_block("s3_key = ")

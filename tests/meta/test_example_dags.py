@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from airflow import __version__ as airflow_version
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk.exceptions import AirflowSkipException
 from packaging.version import Version
 
 from tests.support.mail import MailServer
@@ -36,6 +37,10 @@ RUNS = {
     "force_liquidation_to_xcom": (["--logical-date", DOCUMENTED], ["1 record in the XCom", "16667.926"]),
     "json_lines_to_pandas": (["--logical-date", DOCUMENTED], [LANDED, "add_up: success"]),
     "late_figures": (["--logical-date", "2025-05-29T22:00:00Z"], ["1 record in the XCom", "merge: success"]),
+    "liquidation_story": (
+        [],
+        ["records in s3://risk-lake/stories/unit=", "story.write_page[0]: success", "story.mail[0]: success"],
+    ),
     "ltv_history": ([], ["records in s3://risk-lake/ltv/risk_units/dt=", "draw: success"]),
     "many_accounts": (
         ["--logical-date", DOCUMENTED],
@@ -59,6 +64,7 @@ RUNS = {
     ),
     "sensor_then_operator": ([], ["wait: success", "in the XCom of task pull"]),
 }
+SEND_A_MAIL = {"alert", "liquidation_story"}
 # Each takes an Airflow of its own, a quarter of a minute.
 ALSO_WITHOUT_E2E = {"force_liquidation_to_xcom", "parquet_to_pandas"}
 # The oldest Airflow that runs an example, where it is not the oldest that is supported.
@@ -116,6 +122,14 @@ def test_late_figures_replace_earlier_ones(tmp_path: Path, monkeypatch: pytest.M
     ]
 
 
+def test_a_story_without_a_mail_server_says_where_its_page_is() -> None:
+    """Without the connection the task is skipped, which breaks nothing, and says what to add."""
+    mail = parse(FOLDER / "liquidation_story.py").dags["liquidation_story"].get_task("story.mail")
+    page = {"page": "s3://risk-lake/page.html", "console": "https://console"}
+    with pytest.raises(AirflowSkipException, match=r"connection smtp_default .*s3://risk-lake/page\.html"):
+        mail.python_callable(6, "2026-03-01T09:17:00+00:00", page)
+
+
 def test_all_are_run() -> None:
     """No example is forgotten below."""
     assert sorted(RUNS) == [file.stem for file in EXAMPLES]
@@ -147,4 +161,4 @@ def test_runs_in_the_sandbox(name: str, mail_server: MailServer) -> None:
     assert run.returncode == 0, run.stdout + run.stderr
     for text in (f"DAG {name} succeeded", *shows):
         assert text in run.stdout
-    assert [mail["To"] for mail in mail_server.mails] == ["risk@example.com"] * (name == "alert")
+    assert [mail["To"] for mail in mail_server.mails] == ["risk@example.com"] * (name in SEND_A_MAIL)
