@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_binance_loan.binance.pem import holds_pem
-from airflow_provider_binance_loan.binance.signing import Credentials, hmac_signer, private_key_signer
+from airflow_provider_binance_loan.binance.signing import Credentials, hmac_signer
 from airflow_provider_binance_loan.client.key_file import key_file_warnings, read_key_file
 from airflow_provider_binance_loan.client.redaction import is_asterisks, mask
 from airflow_provider_binance_loan.client.urls import parse_base_url, parse_proxy
@@ -219,6 +219,8 @@ def _parse_signer(password: str | None, extra: Mapping[str, Any]) -> Callable[[b
                 "without them."
             )
         return hmac_signer(_parse_token(value, "the HMAC secret", "password"))
+    from airflow_provider_binance_loan.binance.private_key import private_key_signer
+
     return private_key_signer(value, passphrase, name)
 
 

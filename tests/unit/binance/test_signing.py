@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_binance_loan.binance.pem import holds_pem, normalised_pem
+from airflow_provider_binance_loan.binance.private_key import private_key_signer
 from airflow_provider_binance_loan.binance.signing import (
     Credentials,
     encode_params,
     hmac_signer,
-    private_key_signer,
     signed_query,
 )
 
