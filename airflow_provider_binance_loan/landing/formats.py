@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 FileFormat = Literal["jsonl", "jsonl.gz", "parquet"]
 
+# Level 9 takes twice the time of 6, and saves two to five percent of the bytes.
+_GZIP_LEVEL = 6
+
 # JSON Lines has three names in the lakes of its readers.
 _SUFFIXES: dict[str, FileFormat] = {
     ".jsonl": "jsonl",
@@ -78,7 +81,11 @@ class JsonLinesWriter:
 
     def __init__(self, file: IO[bytes], *, compress: bool) -> None:
         # Without a name and a time in the header, so that the same rows are the same bytes.
-        self._gzip = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) if compress else None
+        self._gzip = (
+            gzip.GzipFile(filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=file, mtime=0)
+            if compress
+            else None
+        )
         self._file = self._gzip or file
 
     def write(self, row: Mapping[str, Any]) -> None:
