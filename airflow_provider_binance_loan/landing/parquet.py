@@ -6,16 +6,17 @@ Imports pyarrow, which is optional and large, so nothing imports this module bef
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Context, Decimal, Inexact, InvalidOperation
-from functools import partial
+from itertools import accumulate, chain
 from typing import IO, Any, Literal
 
 import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from airflow_provider_binance_loan.binance.fields import Field, FieldType, Record, fields_by_name, walk_fields
+from airflow_provider_binance_loan.binance.fields import Field, FieldType, fields_by_name, walk_fields
 from airflow_provider_binance_loan.binance.values import is_plain_number
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.landing.tables import Table, unused_name
@@ -93,49 +94,66 @@ class ParquetWriter:
         batch_rows: int = 500,
         group_batches: int = 10,
     ) -> None:
-        self._key = table.key
-        self._convert = _build_converter(table.columns, amount_types)
+        self._table = table
         self._schema = build_schema(table, amount_types)
         self._writer = pq.ParquetWriter(file, self._schema)
         self._batch_rows = batch_rows
         self._group_batches = group_batches
-        self._rows: list[Record] = []
+        self._rows: list[Mapping[str, Any]] = []
         self._batches: list[pa.RecordBatch] = []
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Add a row.
 
-        :raises ConfigurationError: its column cannot hold an amount exactly.
+        :raises ConfigurationError: a column cannot hold an amount exactly, in this row or one before it.
+        """
+        self._rows.append(row)
+        if len(self._rows) == self._batch_rows:
+            self._end_batch()
+
+    def close(self) -> None:
+        """Write the last rows and the footer; the file stays open.
+
+        :raises ConfigurationError: a column cannot hold an amount exactly.
         """
         try:
-            self._rows.append(self._convert(row))
+            self._end_batch()
+            self._end_group()
+        finally:  # a writer that is left open would warn when it is collected
+            self._writer.close()
+
+    def _end_batch(self) -> None:
+        rows, self._rows = self._rows, []
+        if not rows:
+            return  # the first array imports pandas, where it is installed, for a whole second
+        try:
+            self._batches.append(self._build_batch(rows))
+        except _UnfitError:
+            for row in rows:
+                self._require_fit(row)
+            raise
+        if len(self._batches) == self._group_batches:
+            self._end_group()
+
+    def _build_batch(self, rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
+        arrays = _build_columns(rows, self._table.columns, self._schema)
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+    def _require_fit(self, row: Mapping[str, Any]) -> None:
+        try:
+            self._build_batch([row])
         except _UnfitError as error:
             name, column_type, value = error.args
-            record = " and ".join(f"{column} {row[column]}" for column in self._key)
+            record = " and ".join(f"{column} {row[column]}" for column in self._table.key)
             raise ConfigurationError(
                 f"Set parquet_amounts={{{name!r}: 'string'}}, or 'string' for all amounts: {name} is "
                 f"{shown(value)}, which {column_type} cannot hold exactly, in the record with {record}. "
                 "Nothing was written."
             ) from None
-        if len(self._rows) == self._batch_rows:
-            self._end_batch()
-
-    def close(self) -> None:
-        """Write the last rows and the footer; the file stays open."""
-        self._end_batch()
-        self._end_group()
-        self._writer.close()
-
-    def _end_batch(self) -> None:
-        self._batches.append(pa.RecordBatch.from_pylist(self._rows, schema=self._schema))
-        self._rows.clear()
-        if len(self._batches) == self._group_batches:
-            self._end_group()
 
     def _end_group(self) -> None:
-        group = pa.Table.from_batches(self._batches, schema=self._schema)
-        if group.num_rows:
-            self._writer.write_table(group)
+        if self._batches:
+            self._writer.write_table(pa.Table.from_batches(self._batches, schema=self._schema))
         self._batches.clear()
 
 
@@ -158,43 +176,66 @@ def _arrow_type(field: Field, amount_types: AmountTypes) -> pa.DataType:
     return pa.list_(struct) if field.type is FieldType.LIST else struct
 
 
-def _build_converter(
-    columns: Mapping[str, Field], amount_types: AmountTypes
-) -> Callable[[Mapping[str, Any]], Record]:
-    """Return a function that converts a row to the values that Arrow accepts for its columns."""
-    converters = {name: _build_value_converter(field, amount_types) for name, field in columns.items()}
-    extra_name = unused_name("extra", columns)
-
-    def convert(row: Mapping[str, Any]) -> Record:
-        converted = {name: to_column(row[name]) for name, to_column in converters.items()}
-        if len(row) > len(converters):
-            extra = {name: value for name, value in row.items() if name not in converters}
-            text = json.dumps(extra, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-            converted[extra_name] = text
-        return converted
-
-    return convert
+# A row has some thirty values, and one function call for each would take longer than all else that is done to
+# it. So arrays are built a column at a time, also those of nested objects.
 
 
-def _build_value_converter(field: Field, amount_types: AmountTypes) -> Callable[[Any], Any]:
-    if field.fields:
-        convert = _build_converter(fields_by_name(field.fields), amount_types)
-        if field.type is FieldType.LIST:
-            return lambda items: [convert(item) for item in items]
-        return convert
-    if field.type in _DECIMALS and amount_types[field.name] == "decimal":
-        column_type = _DECIMALS[field.type]
-        return partial(_to_decimal, field.name, column_type, Decimal(1).scaleb(-column_type.scale))
+def _build_columns(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Field], arrow_fields: Sequence[pa.Field]
+) -> list[pa.Array]:
+    """Return an array for each column, and at last the one of undeclared fields."""
+    arrays = [
+        _build_array([row[name] for row in rows], field, arrow_field.type)
+        for (name, field), arrow_field in zip(columns.items(), arrow_fields, strict=False)
+    ]
+    return [*arrays, pa.array([_extra(row, columns) for row in rows], pa.string())]
+
+
+def _build_array(values: Sequence[Any], field: Field, column_type: pa.DataType) -> pa.Array:
+    if field.type is FieldType.LIST:
+        offsets = pa.array(accumulate(map(len, values), initial=0), pa.int32())
+        structs = _build_structs(list(chain.from_iterable(values)), field, column_type.value_type)
+        return pa.ListArray.from_arrays(offsets, structs, type=column_type)
+    if field.type is FieldType.OBJECT:
+        return _build_structs(values, field, column_type)
+    if pa.types.is_decimal(column_type):
+        return _build_decimals(values, field.name, column_type)
     if field.type is FieldType.TIME and not field.required:
-        return lambda value: value or None  # Binance sends 0 for a time that has not come
-    return lambda value: value
+        values = [value or None for value in values]  # Binance sends 0 for a time that has not come
+    return pa.array(values, column_type)
 
 
-def _to_decimal(name: str, column_type: pa.DataType, smallest: Decimal, value: str | None) -> Decimal | None:
-    if value is None:
+def _build_structs(
+    values: Sequence[Mapping[str, Any]], field: Field, struct: pa.StructType
+) -> pa.StructArray:
+    arrays = _build_columns(values, fields_by_name(field.fields), list(struct))
+    return pa.StructArray.from_arrays(arrays, fields=list(struct))
+
+
+def _extra(row: Mapping[str, Any], columns: Mapping[str, Field]) -> str | None:
+    if len(row) == len(columns):
         return None
+    extra = {name: value for name, value in row.items() if name not in columns}
+    return json.dumps(extra, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _build_decimals(texts: Sequence[str | None], name: str, column_type: pa.Decimal128Type) -> pa.Array:
+    # Arrow is five times as fast as `Decimal`. But of a number that is too long for 128 bits it keeps some
+    # bits, without an error, so it gets only texts whose digits the column can hold.
+    digits, decimals = column_type.precision - column_type.scale, column_type.scale
+    array = pa.array(texts, pa.string())
+    fits = pc.match_substring_regex(array, rf"^-?[0-9]{{1,{digits}}}(?:\.[0-9]{{1,{decimals}}})?$")
+    if pc.all(fits).as_py() is False:  # None where all are null
+        pairs = zip(texts, fits.to_pylist(), strict=True)
+        fitted = [_fit(name, column_type, text) if fit is False else text for text, fit in pairs]
+        array = pa.array(fitted, pa.string())
+    return array.cast(column_type)
+
+
+def _fit(name: str, column_type: pa.Decimal128Type, text: str | None) -> str:
+    """Return the same number without digits that say nothing, such as zeros at the end."""
     # A text that was kept in place of an amount: Python would take "NaN", "1_000" and " 1" for numbers.
-    if is_plain_number(value):
+    if text is not None and is_plain_number(text):
         with suppress(Inexact, InvalidOperation):
-            return Decimal(value).quantize(smallest, context=_EXACT)
-    raise _UnfitError(name, column_type, value)
+            return f"{Decimal(text).quantize(Decimal(1).scaleb(-column_type.scale), context=_EXACT):f}"
+    raise _UnfitError(name, column_type, text)

@@ -81,6 +81,23 @@ def test_holds_a_number_exactly_or_refuses_it(name: str, whole_digits: int, scal
             write(rows)
 
 
+@pytest.mark.parametrize(
+    "amount", ["0." + "0" * 40, "0." + "0" * 80, "0" * 60 + "1.5", "-" + "9" * 20 + "." + "9" * 18 + "0"]
+)
+def test_holds_a_number_with_digits_that_say_nothing(amount: str) -> None:
+    """Zeros at the start and the end do not count, and other amounts of the column stay as they are."""
+    rows = [running(1, totalLiability=text) for text in ("1.25", amount, None)]
+    assert [row["totalLiability"] for row in read(rows)] == [Decimal("1.25"), Decimal(amount), None]
+
+
+@pytest.mark.parametrize("amount", ["865018614427031617487.0", "-" + "9" * 40, "0." + "0" * 80 + "1"])
+def test_names_the_first_record_that_does_not_fit(amount: str) -> None:
+    """A number that is too long for Arrow, which would keep some bits of it, is an error in any place."""
+    rows = [running(number, totalLiability=amount if number >= 700 else "1") for number in range(1, 1_200)]
+    with pytest.raises(ConfigurationError, match=r"in the record with groupId 700 and"):
+        write(rows)
+
+
 @pytest.mark.parametrize("name", ["startLtv", "endLtv"])
 @pytest.mark.parametrize("ltv", ["0.9123456789012345678", "0." + "1234567890" * 2 + "12345678"])
 def test_holds_a_ratio_of_many_decimals(name: str, ltv: str) -> None:
