@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import requests
+from urllib3 import Timeout
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_binance_loan.client.base import (
@@ -21,7 +22,7 @@ from airflow_provider_binance_loan.client.base import (
     Wait,
 )
 from airflow_provider_binance_loan.client.body import Body
-from airflow_provider_binance_loan.client.session import Connections, open_session
+from airflow_provider_binance_loan.client.session import Connections, connection_pool, open_session
 from airflow_provider_binance_loan.exceptions import BinanceLoanError, TransientError
 
 if TYPE_CHECKING:
@@ -48,10 +49,14 @@ class SyncClient(BaseClient):
         deadline_s = self._retry_policy.deadline_s
         self._connections = Connections(self._clock, deadline_s)
         self._session = open_session(settings, self._connections)
-        # What all requests share is prepared once: preparing the headers takes longer than sending them.
-        self._prepared = self._session.prepare_request(requests.Request("GET", settings.base_url))
+        # The session makes the pool and the headers, once. Requests then go to the pool itself: the layers of
+        # `requests` above it cost as much time as the request.
+        prepared = self._session.prepare_request(requests.Request("GET", settings.base_url))
+        self._headers = dict(prepared.headers)
+        self._origin = settings.base_url.removesuffix(prepared.path_url.rstrip("/"))
+        self._http_pool = connection_pool(self._session, prepared)
         timeout_s = min(settings.timeout, deadline_s)
-        self._timeout = (min(CONNECT_TIMEOUT_S, timeout_s), timeout_s)
+        self._timeout = Timeout(connect=min(CONNECT_TIMEOUT_S, timeout_s), read=timeout_s)
         self._pool: ThreadPoolExecutor | None = None
         self._submitted: set[Future[None]] = set()
         self._exclusive = threading.Lock()
@@ -157,24 +162,32 @@ class SyncClient(BaseClient):
     def _fetch(self, step: Send) -> Outcome:
         # Errors are returned and not raised: error trackers record frame locals, and this frame holds the
         # signed URL.
-        signed = self._prepared.copy()
-        signed.url = self._url(step)
         try:
-            with self._session.send(signed, timeout=self._timeout, stream=True) as answer:
-                body = Body(step.request.path, answer.status_code, answer.headers.get("content-encoding"))
-                while chunk := answer.raw.read1(_CHUNK_BYTES, decode_content=False):
+            answer = self._http_pool.urlopen(
+                "GET",
+                self._url(step).removeprefix(self._origin),
+                headers=self._headers,
+                timeout=self._timeout,
+                retries=False,
+                redirect=False,  # it would send the API key elsewhere
+                assert_same_host=False,
+                preload_content=False,
+                decode_content=False,
+            )
+            try:
+                body = Body(step.request.path, answer.status, answer.headers.get("content-encoding"))
+                while chunk := answer.read1(_CHUNK_BYTES, decode_content=False):
                     if not body.add(chunk):
                         break
                 content = body.content()
+            finally:  # one that was not read to its end takes its connection with it
+                answer.close()
+                answer.release_conn()
         except BinanceLoanError as error:
             return error.with_traceback(None)
-        except (
-            OSError,
-            ValueError,
-            HTTPError,
-        ) as error:  # of requests and urllib3, and what they let through
+        except (OSError, ValueError, HTTPError) as error:  # of urllib3, and what it lets through
             return self._unreachable(step.request, error)
-        return self._response(content, step, answer.status_code, answer.headers)
+        return self._response(content, step, answer.status, answer.headers)
 
 
 def _received(answers: SimpleQueue[Response | BaseException]) -> Response:
