@@ -13,6 +13,7 @@ import hmac
 import json
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
+from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -31,8 +32,12 @@ _HEAD = (
 )
 
 
-def canned(records: int, length: timedelta, closed: bool) -> Callable[[str, str], bytes]:
-    """Return the function that answers a path and a signed query; all risk units are active, or closed."""
+def canned(records: int, length: timedelta, closed: bool, unusual: bool) -> Callable[[str, str], bytes]:
+    """Return the function that answers a path and a signed query; all risk units are active, or closed.
+
+    With `unusual` each object of a row has its fields in another order, numbers as texts, a null and a field
+    that is not documented.
+    """
     from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, write_json
 
     exchange = filled(records, length)
@@ -40,7 +45,7 @@ def canned(records: int, length: timedelta, closed: bool) -> Callable[[str, str]
     all_starts: defaultdict[int, list[int]] = defaultdict(list)
     all_rows: defaultdict[int, list[bytes]] = defaultdict(list)
     for one in exchange.liquidations():
-        row = write_json(exchange.row(one))
+        row = write_json(_unusual(exchange.row(one)) if unusual else exchange.row(one))
         for group_id in (one.group_id,) if closed else (0, one.group_id):
             all_starts[group_id].append(one.start_ms)
             all_rows[group_id].append(row)
@@ -69,6 +74,16 @@ def canned(records: int, length: timedelta, closed: bool) -> Callable[[str, str]
         return page(group_id, params["startTime"], params["endTime"], params["current"], params["size"])
 
     return answer
+
+
+def _unusual(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unusual(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    fields = {name: _unusual(value[name]) for name in reversed(value)}
+    texts = {name: str(item) if isinstance(item, int | Decimal) else item for name, item in fields.items()}
+    return texts | {"newField": 1} | dict.fromkeys(texts.keys() & {"endLtv", "walletType", "interest"})
 
 
 def _answer(body: bytes) -> bytes:
@@ -114,11 +129,12 @@ def serve_canned(
     length: timedelta,
     round_trips_s: list[float],
     closed: bool = False,
+    unusual: bool = False,
 ) -> None:
     """Serve the records under a URL for each round trip, and send the URLs."""
 
     async def serve() -> None:
-        answer, loop = canned(records, length, closed), asyncio.get_running_loop()
+        answer, loop = canned(records, length, closed, unusual), asyncio.get_running_loop()
         urls = []
         for round_trip_s in round_trips_s:
             counts = {"requests": 0, "connections": 0}
