@@ -147,39 +147,49 @@ _OBJECTS = {dict}
 
 
 def _parse_rows(rows: list[Any], shape: Shape, path: Path) -> list[Record]:
+    """Return objects with the declared fields in their order, and then all others that are kept."""
     if not rows:
         return rows
+    if not _OBJECTS.issuperset(map(type, rows)):
+        index = next(index for index, row in enumerate(rows) if not isinstance(row, dict))
+        raise MalformedError(rows[index], "an object", path(index))
     if not _in_order(rows, shape):
-        rows = [_arrange(row, shape, path, index) for index, row in enumerate(rows)]
+        return _arrange(rows, shape, path)
     for name, parse in shape.parsers.items():
         values = [row[name] for row in rows]
-        parsed = parse(values, lambda index, name=name: f"{path(index)}.{name}")  # type: ignore[misc]
+        parsed = parse(values, _path_of(name, path))
         if parsed is not values:
             for row, value in zip(rows, parsed, strict=True):
                 row[name] = value
     return rows
 
 
-def _in_order(rows: list[Any], shape: Shape) -> bool:
-    """Return whether all rows are objects with exactly the declared fields, in the declared order."""
-    if not _OBJECTS.issuperset(map(type, rows)):
-        return False
+def _arrange(rows: list[Record], shape: Shape, path: Path) -> list[Record]:
+    """Return new objects for some whose fields are not all there, or in another order, or more."""
+    columns = []
+    for name, parse in shape.parsers.items():
+        absent = ABSENT if name in shape.required else None
+        columns.append(parse([row.get(name, absent) for row in rows], _path_of(name, path)))
+    arranged = [dict(zip(shape.parsers, values, strict=True)) for values in zip(*columns, strict=True)]
+    if shape.keeps_others:
+        for name in sorted(set().union(*rows) - shape.parsers.keys()):
+            for row, new in zip(rows, arranged, strict=True):
+                if name in row:
+                    new[name] = _undeclared(row[name])
+    return arranged
+
+
+def _path_of(name: str, path: Path) -> Path:
+    """Return the paths of a field, by those of the objects that have it."""
+    return lambda index: f"{path(index)}.{name}"
+
+
+def _in_order(rows: list[Record], shape: Shape) -> bool:
+    """Return whether all objects have exactly the declared fields, in the declared order."""
     try:
         return [set(names) for names in zip(*rows, strict=True)] == [{name} for name in shape.parsers]
     except ValueError:  # some have more fields than others
         return False
-
-
-def _arrange(row: Any, shape: Shape, path: Path, index: int) -> Record:
-    """Return an object with the declared fields in their order, and then all others that are kept."""
-    if not isinstance(row, dict):
-        raise MalformedError(row, "an object", path(index))
-    arranged = {name: row.get(name, ABSENT if name in shape.required else None) for name in shape.parsers}
-    if not shape.keeps_others:
-        return arranged
-    for name in sorted(row.keys() - shape.parsers.keys()):
-        arranged[name] = _undeclared(row[name])
-    return arranged
 
 
 def _undeclared(value: Any) -> Any:

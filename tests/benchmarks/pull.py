@@ -141,9 +141,7 @@ def measure(records: int, names: list[str], s3_url: str) -> None:
 def measure_unusual(records: int, names: list[str], s3_url: str) -> None:
     with ExitStack() as stack:
         urls: list[str] = [
-            stack.enter_context(
-                process(serve_canned, records, LENGTH, [0.0], False, unusual)
-            ).recv()[0]
+            stack.enter_context(process(serve_canned, records, LENGTH, [0.0], False, unusual)).recv()[0]
             for unusual in (False, True)
         ]
         print(f"\n{records:,} records, round trip 0 ms, CPU s / 10,000")
