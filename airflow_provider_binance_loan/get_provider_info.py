@@ -90,8 +90,8 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "max_concurrency": {
                         "label": "Concurrent requests",
-                        "description": "Of one pull of many pages, from 1 to 32; 16 when empty.",
-                        "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 32},
+                        "description": "Of one pull of many pages, from 1 to 64; 16 when empty.",
+                        "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 64},
                     },
                     "proxies": {
                         "label": "Proxy",

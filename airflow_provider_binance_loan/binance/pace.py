@@ -1,32 +1,38 @@
-"""The pace of time slicing: how wide the slices of a round are, and how many it holds."""
+"""The pace of time slicing: how wide the slices are, and how many are under way at once."""
 
 from __future__ import annotations
 
-#: How many slices one round may hold.
-MAX_SLICES = 32
-# After each good round the number of slices doubles: to begin with many would waste requests past the end of
-# a burst.
-_GROWTH = 2
+#: How many slices may be under way at once.
+MAX_SLICES = 64
 
 
 class Pace:
-    """How wide to slice and how many slices to request in a round, learnt from one round to the next.
+    """How wide to slice and how many slices to ask for at once, learnt from one answer to the next.
+
+    To begin with many would waste requests past the end of a burst, so each good answer allows one more:
+    their number doubles in the time of a round trip.
 
     :param max_width_ms: the width of a slice when nothing is known.
-    :param slices: how many slices the first round holds.
+    :param slices: how many slices may be under way at first.
     """
 
     def __init__(self, max_width_ms: int, slices: int = 1) -> None:
         self.max_width_ms = max_width_ms
         self.width_ms = max_width_ms
         self.slices = slices
+        self._rows = self._read_ms = 0.0
 
-    def learn(self, rows: int, width_ms: int, fewest: int, target_rows: int) -> None:
-        """Take a round into account: about how many rows in how much time, and the fewest in one answer."""
-        self.width_ms = max(1, target_rows * width_ms // rows) if rows else self.max_width_ms
-        if fewest == 0:  # past the end of a burst
+    def learn(self, rows: int, width_ms: int, *, rows_aimed_at: int) -> None:
+        """Take an answer into account: about how many rows lie in how much time."""
+        # As many answers count as are under way; what is older fades.
+        kept = 1 - 1 / self.slices
+        self._rows = self._rows * kept + rows
+        self._read_ms = self._read_ms * kept + width_ms
+        density = self._rows / self._read_ms
+        self.width_ms = max(1, int(rows_aimed_at / density)) if density else self.max_width_ms
+        if rows == 0:  # past the end of a burst
             self.slices = 1
-        elif fewest < target_rows // 2:
-            self.slices = max(1, self.slices // 2)
+        elif rows < rows_aimed_at // 2:
+            self.slices = max(1, self.slices - 1)
         else:
-            self.slices = min(self.slices * _GROWTH, MAX_SLICES)
+            self.slices = min(self.slices + 1, MAX_SLICES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from airflow_provider_binance_loan.binance.messages import Request, Response
@@ -47,7 +48,15 @@ def interleave(plans: Iterable[Plan[Any]]) -> Plan[None]:
 
     A plan is started only when there is room for its first request, so that thousands may be given.
     """
-    waiting = iter(plans)
+    return interleave_while(partial(next, iter(plans), None))
+
+
+def interleave_while(next_plan: Callable[[], Plan[Any] | None]) -> Plan[None]:
+    """Run several plans at once, as :func:`interleave` does, of which each is made only when it is started.
+
+    :param next_plan: returns another plan, or None as long as there is none. It is asked again after each
+        answer, and the end is when there is none, and no request is under way.
+    """
     askable: deque[Plan[Any]] = deque()  # those that may have another request
     senders: dict[int, Plan[Any]] = {}  # the plan of each request that is under way
     response: Response | None = None
@@ -58,7 +67,7 @@ def interleave(plans: Iterable[Plan[Any]]) -> Plan[None]:
                 askable.remove(plan)
         elif askable:
             plan = askable.popleft()
-        elif started := next(waiting, None):
+        elif started := next_plan():
             plan = started
         elif senders:
             response = yield None

@@ -14,7 +14,7 @@ from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_binance_loan.binance.pace import Pace
-from airflow_provider_binance_loan.binance.plans import Plan, by_key, gather, paginate
+from airflow_provider_binance_loan.binance.plans import Plan, by_key, gather, interleave_while, paginate
 from airflow_provider_binance_loan.binance.time_range import TimeRange
 from airflow_provider_binance_loan.binance.windowed_dataset import ANY_KIND, Kind
 from airflow_provider_binance_loan.exceptions import TransientError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_binance_loan.binance.fields import Record
-    from airflow_provider_binance_loan.binance.messages import Request, Response
+    from airflow_provider_binance_loan.binance.messages import Request
     from airflow_provider_binance_loan.binance.parser import Page
     from airflow_provider_binance_loan.binance.part import Part, SpanLimit
     from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
@@ -143,38 +143,72 @@ def _read_once(
     edges = [span.start_ms, *(cut for cut in dict.fromkeys(cuts) if span.start_ms < cut < span.end_ms)]
     # The newest is last.
     todo = [_Slice(*edge, whole=bool(cuts)) for edge in pairwise([*edges, span.end_ms])]
-    began_ms = answers = fruitless = 0
-    while todo := _before(part.end_ms, todo):
-        slices = _take(todo, pace)
-        responses = yield from gather(query.request(time_slice) for time_slice in slices)
-        if _shorten_refused(query, part, slices, responses):
-            todo += reversed(slices)
-            continue
-        pages: list[Page] = [response.content for response in responses]
-        overfull = yield from _overfull(query, slices, pages)
-        began_ms = began_ms or min(response.sent_ms for response in responses)
-        answers += len(responses)
-        rows = width_ms = 0
-        for time_slice, page in reversed(list(zip(slices, pages, strict=True))):
-            if time_slice not in overfull:
-                part.add(by_key(query.dataset, page.rows))
-                rows, width_ms = rows + len(page.rows), width_ms + time_slice.width_ms
-            elif time_slice.width_ms == 1 or time_slice.dense or fruitless >= _MAX_FRUITLESS:
-                dense = by_key(query.dataset, (yield from _read_dense(query, time_slice)))
-                fruitless = fruitless + 1 if dense.keys() <= part.found.keys() else 0
-                part.add(dense)
-            elif (dense_ms := _dense_ms(query, time_slice, page)) is not None:
-                _isolate(todo, time_slice, dense_ms)
-                rows, width_ms = rows + query.target_rows, width_ms + time_slice.width_ms
-            else:
-                cut_ms = _cut(query, time_slice, page)
-                newer_ms = time_slice.end_ms - cut_ms
-                rows, width_ms = rows + query.target_rows, width_ms + newer_ms
-                if time_slice[:2] == part.time_range:
-                    part.expect(query.target_rows * time_slice.width_ms / newer_ms)
-                _put_back(todo, time_slice, cut_ms)
-        pace.learn(rows, width_ms, min(len(page.rows) for page in pages), query.target_rows)
-    return _Pass(began_ms, answers)
+    reading = _Reading(query, part, pace, todo)
+    yield from interleave_while(reading.next_plan)
+    return _Pass(reading.began_ms, reading.answers)
+
+
+class _Reading:
+    """Slices that are read at the same time: an answer is judged once it is in, and makes room for another.
+
+    :param query: the query.
+    :param part: the part that gets the records.
+    :param pace: how to slice.
+    :param todo: the slices that are still to be read, the newest last.
+    """
+
+    def __init__(self, query: Query, part: Part, pace: Pace, todo: list[_Slice]) -> None:
+        self._query = query
+        self._part = part
+        self._pace = pace
+        self._todo = todo
+        self._under_way = 0
+        self._fruitless = 0
+        self.began_ms = 0
+        self.answers = 0
+
+    def next_plan(self) -> Plan[None] | None:
+        """Return the plan that reads the next slice; None if none is left, or enough are under way."""
+        self._todo = _before(self._part.end_ms, self._todo)
+        if not self._todo or self._under_way >= self._pace.slices:
+            return None
+        self._under_way += 1
+        return self._read(_take(self._todo, self._pace))
+
+    def _read(self, time_slice: _Slice) -> Plan[None]:
+        query, part = self._query, self._part
+        (response,) = yield from gather([query.request(time_slice)])
+        if response.refusal:  # as too long
+            query.span_limit.halve(time_slice.width_ms, response.refusal)
+            part.end_at(part.start_ms + query.span_limit.ms)
+            self._todo.append(time_slice)
+        else:
+            self.began_ms = min(self.began_ms or response.sent_ms, response.sent_ms)
+            self.answers += 1
+            yield from self._judge(time_slice, response.content)
+        self._under_way -= 1
+
+    def _judge(self, time_slice: _Slice, page: Page) -> Plan[None]:
+        """Keep the rows of an answer that is complete, and put back the slice of any other."""
+        query, part = self._query, self._part
+        rows, width_ms = query.target_rows, time_slice.width_ms
+        if not (yield from _is_overfull(query, time_slice, page)):
+            rows = len(page.rows)
+            part.add(by_key(query.dataset, page.rows))
+        elif time_slice.width_ms == 1 or time_slice.dense or self._fruitless >= _MAX_FRUITLESS:
+            dense = by_key(query.dataset, (yield from _read_dense(query, time_slice)))
+            self._fruitless = self._fruitless + 1 if dense.keys() <= part.found.keys() else 0
+            part.add(dense)
+            return
+        elif (dense_ms := _dense_ms(query, time_slice, page)) is not None:
+            _isolate(self._todo, time_slice, dense_ms)
+        else:
+            cut_ms = _cut(query, time_slice, page)
+            width_ms = time_slice.end_ms - cut_ms
+            if time_slice[:2] == part.time_range:
+                part.expect(rows * time_slice.width_ms / width_ms)
+            _put_back(self._todo, time_slice, cut_ms)
+        self._pace.learn(rows, width_ms, rows_aimed_at=query.target_rows)
 
 
 def _before(end_ms: int, todo: list[_Slice]) -> list[_Slice]:
@@ -186,72 +220,36 @@ def _before(end_ms: int, todo: list[_Slice]) -> list[_Slice]:
     ]
 
 
-def _shorten_refused(
-    query: Query, part: Part, slices: Sequence[_Slice], responses: Sequence[Response]
-) -> bool:
-    """Return whether Binance has refused a slice as too long, and if so, shorten the part.
-
-    :raises RequestRefusedError: the slice was no longer than a day.
-    """
-    refused = False
-    for time_slice, response in zip(slices, responses, strict=True):
-        if response.refusal:
-            refused = True
-            query.span_limit.halve(time_slice.width_ms, response.refusal)
-            part.end_at(part.start_ms + query.span_limit.ms)
-    return refused
+def _take(todo: list[_Slice], pace: Pace) -> _Slice:
+    """Take the next slice, about as wide as the pace says, from the newest end."""
+    taken = todo.pop()
+    width_ms = ceil(taken.width_ms / ceil(taken.width_ms / pace.width_ms))  # even, without a remainder
+    if taken.dense or taken.whole or width_ms == taken.width_ms:
+        return taken
+    todo.append(_Slice(taken.start_ms, taken.end_ms - width_ms))
+    return taken._replace(start_ms=taken.end_ms - width_ms)
 
 
-def _take(todo: list[_Slice], pace: Pace) -> list[_Slice]:
-    """Take the slices of a round, each about as wide as the pace says, from the newest end."""
-    slices: list[_Slice] = []
-    while todo and len(slices) < pace.slices:
-        taken = todo.pop()
-        width_ms = ceil(taken.width_ms / ceil(taken.width_ms / pace.width_ms))  # even, without a remainder
-        if taken.dense or taken.whole:
-            width_ms = taken.width_ms
-        if width_ms < taken.width_ms:
-            todo.append(_Slice(taken.start_ms, taken.end_ms - width_ms))
-            taken = taken._replace(start_ms=taken.end_ms - width_ms)
-        slices.append(taken)
-    return slices
-
-
-def _overfull(query: Query, slices: list[_Slice], pages: list[Page]) -> Plan[set[_Slice]]:
-    """Return the slices that hold, or may hold, more rows than their page shows.
+def _is_overfull(query: Query, time_slice: _Slice, page: Page) -> Plan[bool]:
+    """Return whether a slice holds, or may hold, more rows than its page shows.
 
     A page that has as many rows as a server might cap it at is no proof, and neither is an empty second page:
     the list may have become shorter in between. A narrower slice has another number of rows.
     """
-    answers = list(zip(slices, pages, strict=True))
-    overfull = {
-        time_slice
-        for time_slice, page in answers
-        if len(page.rows) >= query.page_size or len(page.rows) in query.caps
-    }
+    rows = len(page.rows)
+    if rows >= query.page_size or rows in query.caps:
+        return True
+    if not rows or (page.total or 0) <= rows:
+        return False
     # A short page whose `total` speaks of more rows: as a rule it counts something else, but if the server
     # gives fewer rows than asked for, the second page shows it.
-    doubtful = [
-        (time_slice, page)
-        for time_slice, page in answers
-        if page.rows and _says_more(page) and time_slice not in overfull
-    ]
-    if doubtful:
-        responses = yield from gather(query.request(time_slice, 2) for time_slice, _ in doubtful)
-        for (time_slice, page), response in zip(doubtful, responses, strict=True):
-            second: Page = response.content
-            if second.rows:
-                query.caps.add(len(page.rows))
-            # When the second page is empty, and `total` by now speaks of no more rows than the first one has,
-            # the list moved in between, and nothing is proved.
-            if second.rows or (second.total or 0) <= len(page.rows):
-                overfull.add(time_slice)
-    return overfull
-
-
-def _says_more(page: Page) -> bool:
-    """Return whether the `total` of a page is larger than its number of rows."""
-    return (page.total or 0) > len(page.rows)
+    (response,) = yield from gather([query.request(time_slice, 2)])
+    second: Page = response.content
+    if second.rows:
+        query.caps.add(rows)
+    # When the second page is empty, and `total` by now speaks of no more rows than the first one has, the
+    # list moved in between, and nothing is proved.
+    return bool(second.rows) or (second.total or 0) <= rows
 
 
 def _dense_ms(query: Query, time_slice: _Slice, page: Page) -> int | None:

@@ -97,15 +97,6 @@ def open_session(settings: Settings, connections: Connections | None = None) -> 
     return session
 
 
-def connection_pool(session: requests.Session, request: requests.PreparedRequest) -> HTTPConnectionPool:
-    """Return the pool of connections to which the session would send a request."""
-    adapter: Any = session.get_adapter(request.url or "")
-    pool: HTTPConnectionPool = adapter.get_connection_with_tls_context(
-        request, session.verify, proxies=session.proxies
-    )
-    return pool
-
-
 class _Session(requests.Session):
     """A session that follows no redirect, which would send the API key elsewhere."""
 

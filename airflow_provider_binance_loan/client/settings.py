@@ -127,7 +127,7 @@ def _parse(connection: Connection, conn_id: str) -> Settings:
         max_wait=_parse_number(extra, "max_wait", 60, 0, 3600),
         proxy=_parse_proxies(extra.get("proxies"), base_url),
         verify=_parse_verify(extra.get("verify")),
-        max_concurrency=int(_parse_number(extra, "max_concurrency", 16, 1, 32, whole=True)),
+        max_concurrency=int(_parse_number(extra, "max_concurrency", 16, 1, 64, whole=True)),
         warnings=key_file_warnings(extra.get("private_key_file")),
     )
 

@@ -22,10 +22,12 @@ from airflow_provider_binance_loan.client.base import (
     Wait,
 )
 from airflow_provider_binance_loan.client.body import Body
-from airflow_provider_binance_loan.client.session import Connections, connection_pool, open_session
+from airflow_provider_binance_loan.client.session import Connections, open_session
 from airflow_provider_binance_loan.exceptions import BinanceLoanError, TransientError
 
 if TYPE_CHECKING:
+    from urllib3.connectionpool import HTTPConnectionPool
+
     from airflow_provider_binance_loan.binance.messages import Request, Response
     from airflow_provider_binance_loan.binance.plans import Plan
     from airflow_provider_binance_loan.client.settings import Settings
@@ -54,7 +56,7 @@ class SyncClient(BaseClient):
         prepared = self._session.prepare_request(requests.Request("GET", settings.base_url))
         self._headers = dict(prepared.headers)
         self._origin = settings.base_url.removesuffix(prepared.path_url.rstrip("/"))
-        self._http_pool = connection_pool(self._session, prepared)
+        self._http_pool = _connection_pool(self._session, prepared)
         timeout_s = min(settings.timeout, deadline_s)
         self._timeout = Timeout(connect=min(CONNECT_TIMEOUT_S, timeout_s), read=timeout_s)
         self._pool: ThreadPoolExecutor | None = None
@@ -188,6 +190,15 @@ class SyncClient(BaseClient):
         except (OSError, ValueError, HTTPError) as error:  # of urllib3, and what it lets through
             return self._unreachable(step.request, error)
         return self._response(content, step, answer.status, answer.headers)
+
+
+def _connection_pool(session: requests.Session, request: requests.PreparedRequest) -> HTTPConnectionPool:
+    """Return the pool of connections to which the session would send a request."""
+    adapter: Any = session.get_adapter(request.url or "")
+    pool: HTTPConnectionPool = adapter.get_connection_with_tls_context(
+        request, session.verify, proxies=session.proxies
+    )
+    return pool
 
 
 def _received(answers: SimpleQueue[Response | BaseException]) -> Response:

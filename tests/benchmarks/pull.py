@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 LENGTH = timedelta(days=99)
-ROUND_TRIPS_MS = (0, 20)
+ROUND_TRIPS_MS = (0, 20, 150)
 ROUNDS = 3
 WIDTHS = (30, 10, 15, 9, 9, 12, 9, 9)
 

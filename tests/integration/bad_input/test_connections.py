@@ -109,7 +109,7 @@ CASES = [
     *extras("recv_window", 0, 60000, 1.5, "soon", True, [], float("nan"), HUSH * 16),
     *extras("timeout", 0, 600.1, "nan", "\u0665", "5_0", "1e1", "9" * 400, "5s", [1], float("inf")),
     *extras("max_wait", -1, 3601, "1m", False),
-    *extras("max_concurrency", 0, 33, "2.5", {}, 10**400),
+    *extras("max_concurrency", 0, 65, "2.5", {}, 10**400),
     *extras("verify", "/no/such/file", "/", "v" * 300, "a\x00b", 1, "no", [], "http://u:hush@h:1"),
     *extras("verify", "{folder}/binary", host="https://127.0.0.1:9"),
     *extras("proxies", *NO_PROXIES),

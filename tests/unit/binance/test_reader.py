@@ -73,7 +73,7 @@ def test_sends_many_requests_at_once_where_records_are_dense() -> None:
     """A long read lets a driver have many requests under way, so that it takes few round trips."""
     ledger = Ledger(evenly(5000, NOW - 90 * DAY, NOW), max_concurrency=1000)
     ledger.read(NOW - 90 * DAY, NOW)
-    assert ledger.runner.most_under_way == 32
+    assert 32 < ledger.runner.most_under_way <= 64
 
 
 def test_reads_closed_units_that_lived_in_the_window() -> None:
