@@ -22,16 +22,28 @@ class Pace:
         self.slices = slices
         self._rows = self._read_ms = 0.0
 
-    def learn(self, rows: int, width_ms: int, *, rows_aimed_at: int) -> None:
-        """Take an answer into account: about how many rows lie in how much time."""
+    def forget(self) -> None:
+        """Forget how densely records lie."""
+        self.width_ms = self.max_width_ms
+        self.slices = 1
+        self._rows = self._read_ms = 0.0
+
+    def learn(self, rows: int, read_ms: int, rows_aimed_at: int, *, is_complete: bool) -> None:
+        """Take an answer into account: about how many rows lie in how much time.
+
+        :param rows_aimed_at: how many rows a slice should have.
+        :param is_complete: whether the answer held all rows of its slice.
+        """
+        if rows == 0:  # past the end of a burst
+            self.forget()
+            return
         # As many answers count as are under way; what is older fades.
         kept = 1 - 1 / self.slices
         self._rows = self._rows * kept + rows
-        self._read_ms = self._read_ms * kept + width_ms
-        density = self._rows / self._read_ms
-        self.width_ms = max(1, int(rows_aimed_at / density)) if density else self.max_width_ms
-        if rows == 0:  # past the end of a burst
-            self.slices = 1
+        self._read_ms = self._read_ms * kept + read_ms
+        self.width_ms = max(1, int(rows_aimed_at * self._read_ms / self._rows))
+        if not is_complete:
+            self.slices = max(1, self.slices // 2)
         elif rows < rows_aimed_at // 2:
             self.slices = max(1, self.slices - 1)
         else:

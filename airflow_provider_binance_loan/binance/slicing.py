@@ -10,11 +10,11 @@ counts, and in whatever order rows are sent: those make the guesses worse, never
 from __future__ import annotations
 
 from itertools import pairwise
-from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_binance_loan.binance.pace import Pace
 from airflow_provider_binance_loan.binance.plans import Plan, by_key, gather, interleave_while, paginate
+from airflow_provider_binance_loan.binance.slices import Slice, before, isolate, put_back, take
 from airflow_provider_binance_loan.binance.time_range import TimeRange
 from airflow_provider_binance_loan.binance.windowed_dataset import ANY_KIND, Kind
 from airflow_provider_binance_loan.exceptions import TransientError
@@ -69,7 +69,7 @@ class Query(NamedTuple):
         """How many rows a slice should have."""
         return int(self.page_size * _TARGET_SHARE)
 
-    def request(self, time_slice: _Slice, page: int = 1) -> Request:
+    def request(self, time_slice: Slice, page: int = 1) -> Request:
         """Return the request of a page of a slice.
 
         It starts a millisecond earlier: whether Binance includes the start of a span is not documented, and
@@ -78,26 +78,6 @@ class Query(NamedTuple):
         start_ms = max(time_slice.start_ms - 1, self.floor_ms)
         span = TimeRange(start_ms, time_slice.end_ms)
         return self.dataset.span_request(span, self.group_id, page, self.kind)
-
-
-class _Slice(NamedTuple):
-    """A slice of time that is still to be read.
-
-    :param halve: whether it is the newer part of a slice that was cut: if it is still full, the times of its
-        rows are no guide to cutting it, so it is halved.
-    :param dense: whether it holds more than a page of rows of one millisecond, so that cutting it is no use.
-    :param whole: whether it is asked for as it is, whatever the pace.
-    """
-
-    start_ms: int
-    end_ms: int
-    halve: bool = False
-    dense: bool = False
-    whole: bool = False
-
-    @property
-    def width_ms(self) -> int:
-        return self.end_ms - self.start_ms
 
 
 class _Pass(NamedTuple):
@@ -142,7 +122,7 @@ def _read_once(
     """Read a span of a part once, from its newest end."""
     edges = [span.start_ms, *(cut for cut in dict.fromkeys(cuts) if span.start_ms < cut < span.end_ms)]
     # The newest is last.
-    todo = [_Slice(*edge, whole=bool(cuts)) for edge in pairwise([*edges, span.end_ms])]
+    todo = [Slice(*edge, whole=bool(cuts)) for edge in pairwise([*edges, span.end_ms])]
     reading = _Reading(query, part, pace, todo)
     yield from interleave_while(reading.next_plan)
     return _Pass(reading.began_ms, reading.answers)
@@ -157,7 +137,7 @@ class _Reading:
     :param todo: the slices that are still to be read, the newest last.
     """
 
-    def __init__(self, query: Query, part: Part, pace: Pace, todo: list[_Slice]) -> None:
+    def __init__(self, query: Query, part: Part, pace: Pace, todo: list[Slice]) -> None:
         self._query = query
         self._part = part
         self._pace = pace
@@ -169,13 +149,13 @@ class _Reading:
 
     def next_plan(self) -> Plan[None] | None:
         """Return the plan that reads the next slice; None if none is left, or enough are under way."""
-        self._todo = _before(self._part.end_ms, self._todo)
+        self._todo = before(self._part.end_ms, self._todo)
         if not self._todo or self._under_way >= self._pace.slices:
             return None
         self._under_way += 1
-        return self._read(_take(self._todo, self._pace))
+        return self._read(take(self._todo, self._pace))
 
-    def _read(self, time_slice: _Slice) -> Plan[None]:
+    def _read(self, time_slice: Slice) -> Plan[None]:
         query, part = self._query, self._part
         (response,) = yield from gather([query.request(time_slice)])
         if response.refusal:  # as too long
@@ -188,49 +168,45 @@ class _Reading:
             yield from self._judge(time_slice, response.content)
         self._under_way -= 1
 
-    def _judge(self, time_slice: _Slice, page: Page) -> Plan[None]:
+    def _judge(self, time_slice: Slice, page: Page) -> Plan[None]:
         """Keep the rows of an answer that is complete, and put back the slice of any other."""
         query, part = self._query, self._part
-        rows, width_ms = query.target_rows, time_slice.width_ms
-        if not (yield from _is_overfull(query, time_slice, page)):
+        rows, start_ms = query.target_rows, time_slice.start_ms
+        is_complete = not (yield from _is_overfull(query, time_slice, page))
+        if is_complete:
             rows = len(page.rows)
             part.add(by_key(query.dataset, page.rows))
         elif time_slice.width_ms == 1 or time_slice.dense or self._fruitless >= _MAX_FRUITLESS:
             dense = by_key(query.dataset, (yield from _read_dense(query, time_slice)))
             self._fruitless = self._fruitless + 1 if dense.keys() <= part.found.keys() else 0
             part.add(dense)
+            self._pace.forget()  # read by page number, it says nothing about how wide to slice
             return
         elif (dense_ms := _dense_ms(query, time_slice, page)) is not None:
-            _isolate(self._todo, time_slice, dense_ms)
+            isolate(self._todo, time_slice, dense_ms)
         else:
-            cut_ms = _cut(query, time_slice, page)
-            width_ms = time_slice.end_ms - cut_ms
+            start_ms = _cut(query, time_slice, page)
             if time_slice[:2] == part.time_range:
-                part.expect(rows * time_slice.width_ms / width_ms)
-            _put_back(self._todo, time_slice, cut_ms)
-        self._pace.learn(rows, width_ms, rows_aimed_at=query.target_rows)
+                part.expect(rows * time_slice.width_ms / (time_slice.end_ms - start_ms))
+            put_back(self._todo, time_slice, start_ms)
+        # Without the time after the newest record: what comes next is at the other end.
+        filled_ms = max(1, _newest_ms(query, time_slice, page) - start_ms)
+        self._pace.learn(rows, filled_ms, query.target_rows, is_complete=is_complete)
 
 
-def _before(end_ms: int, todo: list[_Slice]) -> list[_Slice]:
-    """Return what of some slices lies before the end of a part, which may have moved back."""
-    return [
-        time_slice._replace(end_ms=min(time_slice.end_ms, end_ms))
-        for time_slice in todo
-        if time_slice.start_ms < end_ms
+def _newest_ms(query: Query, time_slice: Slice, page: Page) -> int:
+    """Return the time of the newest row of a slice; the slice's end where not all rows are of its time.
+
+    Binance may select by another time, and rows that are in many slices would seem to lie close together.
+    """
+    times = [query.dataset.time_ms(row) for row in page.rows]
+    known = [
+        time for time in times if time is not None and time_slice.start_ms - 1 <= time <= time_slice.end_ms
     ]
+    return max(known) if known and len(known) == len(times) else time_slice.end_ms
 
 
-def _take(todo: list[_Slice], pace: Pace) -> _Slice:
-    """Take the next slice, about as wide as the pace says, from the newest end."""
-    taken = todo.pop()
-    width_ms = ceil(taken.width_ms / ceil(taken.width_ms / pace.width_ms))  # even, without a remainder
-    if taken.dense or taken.whole or width_ms == taken.width_ms:
-        return taken
-    todo.append(_Slice(taken.start_ms, taken.end_ms - width_ms))
-    return taken._replace(start_ms=taken.end_ms - width_ms)
-
-
-def _is_overfull(query: Query, time_slice: _Slice, page: Page) -> Plan[bool]:
+def _is_overfull(query: Query, time_slice: Slice, page: Page) -> Plan[bool]:
     """Return whether a slice holds, or may hold, more rows than its page shows.
 
     A page that has as many rows as a server might cap it at is no proof, and neither is an empty second page:
@@ -252,7 +228,7 @@ def _is_overfull(query: Query, time_slice: _Slice, page: Page) -> Plan[bool]:
     return bool(second.rows) or (second.total or 0) <= rows
 
 
-def _dense_ms(query: Query, time_slice: _Slice, page: Page) -> int | None:
+def _dense_ms(query: Query, time_slice: Slice, page: Page) -> int | None:
     """Return the time that all rows of a full page share, if the slice's request covers it."""
     times = {query.dataset.time_ms(row) for row in page.rows}
     if len(page.rows) < query.page_size or len(times) > 1:
@@ -262,18 +238,7 @@ def _dense_ms(query: Query, time_slice: _Slice, page: Page) -> int | None:
     return time_ms if covers else None
 
 
-def _isolate(todo: list[_Slice], time_slice: _Slice, time_ms: int) -> None:
-    """Put a slice back as three, so that only the middle one's request covers a dense millisecond.
-
-    A request covers a millisecond before its slice, and Binance may include the end.
-    """
-    first_ms, last_ms = max(time_ms - 1, time_slice.start_ms), min(time_ms + 2, time_slice.end_ms)
-    before, after = _Slice(time_slice.start_ms, first_ms), _Slice(last_ms, time_slice.end_ms)
-    parts = (before, _Slice(first_ms, last_ms, dense=True), after)
-    todo += [part for part in parts if part.width_ms > 0]
-
-
-def _cut(query: Query, time_slice: _Slice, page: Page) -> int:
+def _cut(query: Query, time_slice: Slice, page: Page) -> int:
     """Return where the newest rows of a page begin within its slice, or the middle where they mislead."""
     times = [time_ms for row in page.rows if (time_ms := query.dataset.time_ms(row)) is not None]
     rows = query.target_rows if len(page.rows) >= query.page_size else len(page.rows) * _CAPPED_SHARE
@@ -283,14 +248,6 @@ def _cut(query: Query, time_slice: _Slice, page: Page) -> int:
     return (time_slice.start_ms + time_slice.end_ms) // 2
 
 
-def _put_back(todo: list[_Slice], time_slice: _Slice, cut_ms: int) -> None:
-    """Put a slice back as two, the older of which is joined with what lies before it."""
-    start_ms = time_slice.start_ms
-    if todo and todo[-1].end_ms == start_ms and not (todo[-1].halve or todo[-1].dense):
-        start_ms = todo.pop().start_ms
-    todo += [_Slice(start_ms, cut_ms), _Slice(cut_ms, time_slice.end_ms, halve=True)]
-
-
-def _read_dense(query: Query, time_slice: _Slice) -> Plan[list[Record]]:
+def _read_dense(query: Query, time_slice: Slice) -> Plan[list[Record]]:
     """Read by page number a slice that cannot be cut: more than a page of rows within one millisecond."""
     return paginate(query.dataset, lambda page: query.request(time_slice, page), query.caps)

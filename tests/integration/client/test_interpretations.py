@@ -202,4 +202,4 @@ def test_sends_no_more_requests_than_needed(
     assert len(pull(client)) == len(set(starts))
     paths = [request.path for request in exchange.requests[once:]]
     assert sum(path.endswith("/closed") for path in paths) == 1
-    assert len(paths) - 1 <= once + max(1, 1.25 * pages)
+    assert len(paths) - 1 <= once + max(1, 1.5 * pages)

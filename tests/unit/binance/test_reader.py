@@ -69,6 +69,33 @@ def test_many_records_at_one_time_all_come() -> None:
     assert Ledger(rows).read(NOW, NOW + DAY) == sorted(rows)
 
 
+class RunningLedger(Ledger):
+    """A ledger whose records run until now, and which returns all that overlap with the requested span."""
+
+    def answer(self, request: Request) -> Response:
+        asked: dict[str, Any] = dict(request.params)
+        if request.path == CLOSED_RISK_UNITS.path:
+            return super().answer(request)
+        self.requests.append(request)
+        rows = [
+            {"groupId": group, "liquidationStartTime": start}
+            for start, group in self.rows
+            if start <= asked["endTime"]
+        ]
+        first = (asked["current"] - 1) * asked["size"]
+        body = {"total": len(rows), "rows": rows[first : first + asked["size"]]}
+        return Response(request, 200, {}, json.dumps(body).encode(), LATER)
+
+
+@pytest.mark.parametrize("max_concurrency", [1, 16])
+def test_reads_wide_slices_where_cutting_is_no_use(max_concurrency: int) -> None:
+    """More than a page of records that are in every slice are soon read by page number, a year at once."""
+    rows = [(NOW - 60 * DAY + group, group) for group in range(1, 151)]
+    ledger = RunningLedger(rows, max_concurrency=max_concurrency)
+    assert ledger.read(NOW - 60 * DAY, NOW) == sorted(rows)
+    assert len(ledger.requests) < 500
+
+
 def test_sends_many_requests_at_once_where_records_are_dense() -> None:
     """A long read lets a driver have many requests under way, so that it takes few round trips."""
     ledger = Ledger(evenly(5000, NOW - 90 * DAY, NOW), max_concurrency=1000)
