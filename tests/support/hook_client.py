@@ -29,9 +29,14 @@ class HookClient:
         self.hook = BinanceLoanHook(**arguments)
 
     def pull(self, start: datetime, end: datetime, **arguments: Any) -> list[Any]:
+        """Return the liquidations of a window."""
+        return self.read("force_liquidations", start, end, **arguments)
+
+    def read(self, name: str, *window: datetime, **arguments: Any) -> list[Any]:
+        """Return what the hook's method `get_` or `aget_` of a name returns."""
         if self.kind == "sync":
-            return self.hook.get_force_liquidations(start, end, **arguments)
-        return asyncio.run(self.hook.aget_force_liquidations(start, end, **arguments))
+            return getattr(self.hook, f"get_{name}")(*window, **arguments)  # type: ignore[no-any-return]
+        return asyncio.run(getattr(self.hook, f"aget_{name}")(*window, **arguments))  # type: ignore[no-any-return]
 
 
 def run_plan(kind: str, plan: Plan[T], **arguments: Any) -> T:
