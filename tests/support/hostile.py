@@ -262,8 +262,8 @@ class Hostile:
                     event.end_ms = event.moved_ms = max(self.now_ms, event.start_ms)
         if count:
             self._note_figures()
-        self.always &= self._in_window()
-        self.ever |= self._may_be_returned()
+            self.always &= self._in_window()
+            self.ever |= self._may_be_returned()
 
     def _closed_rows(self) -> list[Record]:
         """Return the closed units; their times are half a day off."""
@@ -283,11 +283,13 @@ class Hostile:
 
     def _events(self, asked: dict[str, Any]) -> list[Event]:
         """Return the events that a request asks for, in the order of the answer."""
+        first_ms, end_ms = asked["startTime"] + (not self.start_inclusive), asked["endTime"]
+        active = {unit for unit in self.states if self._state(unit) == "active"}
         found = [
             event
             for event in self.rows
-            if self.described.is_asked_for(event, asked, is_active=self._state(event.unit) == "active")
-            and self._matches(event, asked["startTime"] + (not self.start_inclusive), asked["endTime"])
+            if self._matches(event, first_ms, end_ms)
+            and self.described.is_asked_for(event, asked, is_active=event.unit in active)
         ]
         if self.order == "random":
             self.dice.shuffle(found)
