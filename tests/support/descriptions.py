@@ -132,9 +132,9 @@ class Described:
         return self.dataset.path
 
     @property
-    def asks_time_first(self) -> bool:
-        """Whether Binance is asked for its time before anything else."""
-        return self.requests[0] == TIME.path
+    def data_requests(self) -> tuple[str, ...]:
+        """The requests of a read, without one for Binance's time that may come first."""
+        return self.requests[self.requests[0] == TIME.path :]
 
     def payload(self, *rows: Record) -> Any:
         """Return an answer with rows."""
@@ -155,7 +155,7 @@ class Described:
         )
 
     def shown(self, exchange: Exchange, *window_ms: int) -> list[Record]:
-        """Return what the sandbox shows: rows of all units from a first to a last millisecond."""
+        """Return the rows of all units that the sandbox shows by now, of a window if there is one."""
         return self._shown(exchange)
 
     def _shown(self, exchange: Exchange, **asked: Any) -> list[Record]:
@@ -176,8 +176,8 @@ class Windowed(Described):
     :param selections: the ways in which Binance may select events, by name.
     :param parts: how many parts a unit has in one millisecond.
     :param has_copies: whether different events may have rows of one key.
-    :param busy: how long a window is that holds several pages of rows of a busy quarter.
-    :param calm: how long a window is that holds some rows, and less than a page, of two liquidations.
+    :param busy: how long a window is that holds several pages of rows of the busy world.
+    :param calm: how long a window is that holds some rows, and less than a page, of the calm world.
     :param interpretations: settings of the sandbox that concern this dataset alone.
     """
 
@@ -215,7 +215,8 @@ class Windowed(Described):
     def shown(self, exchange: Exchange, *window_ms: int) -> list[Record]:
         names = ENDPOINTS[self.path].params
         start_ms, end_ms = window_ms
-        asked: dict[str, Any] = {"start_ms": start_ms, "end_ms": end_ms}
+        last_ms = end_ms - exchange.behaviour.end_inclusive
+        asked: dict[str, Any] = {"start_ms": start_ms, "end_ms": last_ms}
         units = [{"group_id": unit} for unit in exchange._units] if self.dataset.by_risk_unit else [{}]
         kinds = [{names[name]: value for name, value in kind.params} for kind in self.dataset.kinds]
         return [
@@ -301,7 +302,7 @@ INTEREST = Windowed(
     selections={"start": _started},
     parts=len(_ASSETS),
     busy=timedelta(hours=9),
-    calm=timedelta(hours=30),
+    calm=timedelta(hours=20),
 )
 
 # More than there are units: a liquidation's id says when it was and of which unit.
@@ -366,8 +367,8 @@ _TRADES = (BORROW_REPAY.path,) * 2
 TRANSACTIONS = Windowed(
     dataset=BORROW_REPAY,
     row=_transaction_row,
-    # Both types; the active risk units, which are asked for by name; the closed ones; and both types again.
-    requests=(*_TRADES, _LTVS, _CLOSED, *_TRADES, *_TRADES, *_TRADES),
+    # Both types; the active risk units; the closed ones; both types again; and both of each active one.
+    requests=(*_TRADES, TIME.path, _LTVS, _CLOSED, *_TRADES, *_TRADES, *_TRADES),
     identity=_transaction,
     figures=lambda record: [record["amount"]],
     selections={"start": _started, "update": _moved},

@@ -266,17 +266,17 @@ class Hostile:
             self.ever |= self._may_be_returned()
 
     def _closed_rows(self) -> list[Record]:
-        """Return the closed units; their times are half a day off."""
+        """Return the closed units; their times are half a day off, and nothing happened to one after it."""
         closed = []
         for unit in self.states:
             if self._state(unit) == "closed":
-                starts = [row.start_ms for row in self.rows if row.unit == unit] or [BASE_MS]
-                ends = [row.end_ms or row.start_ms for row in self.rows if row.unit == unit] or [BASE_MS]
+                mine = [row for row in self.rows if row.unit == unit] or [Event(BASE_MS, unit)]
+                last_ms = max(max(row.start_ms, row.end_ms or 0, row.moved_ms) for row in mine)
                 closed.append(
                     {
                         "groupId": unit,
-                        "createTime": min(starts) + HALF_A_DAY_MS,
-                        "closeTime": max([*starts, *ends]) - HALF_A_DAY_MS,
+                        "createTime": min(row.start_ms for row in mine) + HALF_A_DAY_MS,
+                        "closeTime": last_ms - HALF_A_DAY_MS,
                     }
                 )
         return closed

@@ -13,12 +13,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pytest
 
-from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.messages import TIME
 from airflow_provider_binance_loan.binance.reader import read_closed_units
@@ -38,8 +38,10 @@ from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sandbox.faults import Fault
 from tests.support.clock import HOUR, NOW, FakeClock
+from tests.support.descriptions import DESCRIBED, Described, Windowed
 from tests.support.hook_client import HookClient
 from tests.support.raw import EMPTY, answer, raw_server
+from tests.support.worlds import fill_calmly, use_account
 
 NOW_MS = int(NOW.timestamp() * 1000)
 
@@ -68,14 +70,14 @@ class Outcome(NamedTuple):
     :param message: a part of its message.
     :param status: the HTTP status that it states.
     :param code: Binance's code that it states.
-    :param path: the path that it states.
+    :param path: the path that it states; that of the request that met the first fault by default.
     """
 
     error: type[BinanceLoanError]
     message: str = ""
     status: int | None = None
     code: int | None = None
-    path: str = FORCE_LIQUIDATIONS.path
+    path: str = ""
 
 
 class Case(NamedTuple):
@@ -83,7 +85,8 @@ class Case(NamedTuple):
 
     :param faults: the faults; None lets a request pass.
     :param outcome: the error; None when the pull returns all records.
-    :param requests: how many requests are sent.
+    :param requests: how many requests are sent; for a pull that returns all records, besides those of an
+        undisturbed one. One for Binance's time that comes first is not counted.
     :param waits: the seconds of each wait, or the number of back-offs; None where it varies.
     """
 
@@ -103,34 +106,29 @@ def banned(message: str) -> Outcome:
 
 HUNG_UP = Outcome(TransientError, "hung up")
 
-# An undisturbed pull is three requests: the records, the list of closed units, and the records once more.
 CASES = {
-    "nothing": Case([], None, 3),
-    "busy": Case([BUSY], None, 4, 1),
-    "busy, twice": Case([BUSY, Fault("html", 502)], None, 5, 2),
-    "busy, later": Case([None, BUSY], None, 4, 1),
+    "nothing": Case([], None, 0),
+    "busy": Case([BUSY], None, 1, 1),
+    "busy, twice": Case([BUSY, Fault("html", 502)], None, 2, 2),
     "busy for ever": Case([BUSY] * 9, Outcome(TransientError, "Try again later", 503, -1008), 5, 4),
-    "busy for ever, later": Case(
-        [None, *[BUSY] * 9], Outcome(TransientError, "", 503, -1008, CLOSED_RISK_UNITS.path), 6, 4
-    ),
     **{
-        f"code {code}": Case([Fault("error", 400, code, "Busy.")], None, 4, 1)
+        f"code {code}": Case([Fault("error", 400, code, "Busy.")], None, 1, 1)
         for code in (-1000, -1001, -1004, -1006, -1007, -1008, -3000, -3044)
     },
-    "error as HTML": Case([Fault("html", 500)], None, 4, 1),
-    "error without a body": Case([Fault("empty", 503)], None, 4, 1),
-    "request timeout": Case([Fault("empty", 408)], None, 4, 1),
-    "data without a body": Case([Fault("empty", 200)], None, 4, 1),
-    "reset before the answer": Case([Fault("reset")], None, 4, 1),
-    "reset within the body": Case([Fault("reset_in_body")], None, 4, 1),
-    "truncated": Case([Fault("truncate")], None, 4, 1),
-    "cut off, without a length": Case([Fault("cut")], None, 4, 1),
-    "hung up on, kept alive": Case([Fault("hang_up")], None, 3, None),
-    "garbled": Case([Fault("garbled")], None, 4, 1),
+    "error as HTML": Case([Fault("html", 500)], None, 1, 1),
+    "error without a body": Case([Fault("empty", 503)], None, 1, 1),
+    "request timeout": Case([Fault("empty", 408)], None, 1, 1),
+    "data without a body": Case([Fault("empty", 200)], None, 1, 1),
+    "reset before the answer": Case([Fault("reset")], None, 1, 1),
+    "reset within the body": Case([Fault("reset_in_body")], None, 1, 1),
+    "truncated": Case([Fault("truncate")], None, 1, 1),
+    "cut off, without a length": Case([Fault("cut")], None, 1, 1),
+    "hung up on, kept alive": Case([Fault("hang_up")], None, 0, None),
+    "garbled": Case([Fault("garbled")], None, 1, 1),
     "reset for ever": Case([Fault("reset")] * 9, HUNG_UP, 5, 4),
     "truncated for ever": Case([Fault("truncate")] * 9, HUNG_UP, 5, 4),
     "cut off for ever": Case([Fault("cut")] * 9, Outcome(TransientError, "is cut off", 200), 5, 4),
-    "page as HTML": Case([Fault("html", 200)], None, 4, 1),
+    "page as HTML": Case([Fault("html", 200)], None, 1, 1),
     "page as HTML for ever": Case(
         [Fault("html", 200)] * 9, Outcome(BadResponseError, "is not JSON", 200), 5, 4
     ),
@@ -147,14 +145,11 @@ CASES = {
         f"code {code}": Case([refused(400, code)], Outcome(RequestRefusedError, "'No'", 400, code), 1)
         for code in (-3003, -3999, -1100, -1102, -1106, -1108, -1121, -1127, -1128, -1130, -1131, -3026)
     },
-    "refused later": Case(
-        [None, refused(401, -2015)], Outcome(AuthRefusedError, "", 401, -2015, CLOSED_RISK_UNITS.path), 2
-    ),
-    "limit": Case([limit(7)], None, 4, [7]),
-    "limit, twice": Case([limit(7), limit(60)], None, 5, [7, 60]),
+    "limit": Case([limit(7)], None, 1, [7]),
+    "limit, twice": Case([limit(7), limit(60)], None, 2, [7, 60]),
     "limit for ever": Case([limit(30)] * 9, limited("Wait until 2026-03-01T12:02:30"), 5, [30] * 4),
-    "limit without a time": Case([limit(None)], None, 4, [60]),
-    "limit without a wait": Case([LIMIT_WITHOUT_WAIT], None, 4, 1),
+    "limit without a time": Case([limit(None)], None, 1, [60]),
+    "limit without a wait": Case([LIMIT_WITHOUT_WAIT], None, 1, 1),
     "long limit": Case([limit(61)], limited("Wait until 2026-03-01T12:01:01"), 1),
     "limits past the deadline": Case([limit(60)] * 9, limited("Wait until 2026-03-01T12:04:00"), 4, [60] * 3),
     "ban": Case([ban(300)], banned("Wait until 2026-03-01T12:05:00"), 1),
@@ -163,57 +158,89 @@ CASES = {
     "ban with its end in the text": Case(
         [ban(None, f"IP banned until {NOW_MS + 3_600_000}.")], banned("Wait until 2026-03-01T13:00:00"), 1
     ),
-    "clock": Case([CLOCK_REFUSED], None, 5),
+    "clock": Case([CLOCK_REFUSED], None, 2),
     "clock, for ever": Case(
         [CLOCK_REFUSED, None, CLOCK_REFUSED],
         Outcome(ClockError, "also after a correction by its own time", 400, -1021),
         3,
     ),
-    "clock, time busy": Case([CLOCK_REFUSED, TIME_BUSY, CLOCK_REFUSED], None, 7, 1),
+    "clock, time busy": Case([CLOCK_REFUSED, TIME_BUSY, CLOCK_REFUSED], None, 4, 1),
     "clock, time busy for ever": Case(
         [CLOCK_REFUSED, TIME_BUSY] * 9,
         Outcome(TransientError, "Try again later", 503, -1008, TIME.path),
         10,
         4,
     ),
-    "clock, time as HTML": Case([CLOCK_REFUSED, Fault("html", 200, path="/time")], None, 5, 1),
+    "clock, time as HTML": Case([CLOCK_REFUSED, Fault("html", 200, path="/time")], None, 2, 1),
 }
+# Faults of the second request for data, for datasets whose read takes more than one.
+LATER = {
+    "busy": Case([None, BUSY], None, 1, 1),
+    "busy for ever": Case([None, *[BUSY] * 9], Outcome(TransientError, "", 503, -1008), 6, 4),
+    "refused": Case([None, refused(401, -2015)], Outcome(AuthRefusedError, "", 401, -2015), 2),
+}
+OF_ALL = [(described, case) for described in DESCRIBED for case in CASES.items()]
+OF_SEVERAL = [
+    (described, (f"{name}, later", case))
+    for described in DESCRIBED
+    if len(described.data_requests) > 1
+    for name, case in LATER.items()
+]
 
 
-def keys_of_all(exchange: Exchange) -> list[tuple[int, int]]:
-    return sorted((one.start_ms, one.group_id) for one in exchange.liquidations())
-
-
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    ("described", "case"),
+    [
+        pytest.param(described, case, id=f"{described}-{name}")
+        for described, (name, case) in [*OF_ALL, *OF_SEVERAL]
+    ],
+)
 def test_recovers_or_fails_as_a_whole(
-    client: HookClient, exchange: Exchange, clock: FakeClock, case: Case
+    client: HookClient, exchange: Exchange, connect: Any, clock: FakeClock, described: Described, case: Case
 ) -> None:
     """Each fault ends in all records or its error, with so many requests and waits and no more."""
-    for number in range(60):
-        exchange.add_liquidation(1 + number % 2, NOW_MS - 1000 - number, NOW_MS - 1)
-    exchange.fail(*case.faults)
+    connect(extra={"max_concurrency": 1})
+    use_account(exchange, described)
+    fill_calmly(exchange)
+    window = (NOW - described.calm, NOW) if isinstance(described, Windowed) else ()
+    time_requests = len(described.requests) - len(described.data_requests)
+    exchange.fail(*[None] * time_requests, *case.faults)
     if case.outcome:
         with pytest.raises(BinanceLoanError, match=re.escape(case.outcome.message) or None) as caught:
-            client.pull(NOW - HOUR, NOW)
+            described.read(client, *window)
         error = caught.value
+        before = next(number for number, fault in enumerate(case.faults) if fault)
         assert (type(error), error.status, error.code, error.path) == (
             case.outcome.error,
             case.outcome.status,
             case.outcome.code,
-            case.outcome.path,
+            case.outcome.path or described.data_requests[before],
         )
         assert error.conn_id == "binance_loan_default"
+        assert len(exchange.requests) == time_requests + case.requests
     else:
-        records = client.pull(NOW - HOUR, NOW)
-        assert [FORCE_LIQUIDATIONS.key(record) for record in records] == keys_of_all(exchange)
-    assert len(exchange.requests) == case.requests
+        records = described.read(client, *window)
+        # By now, since some figures are of the moment when they are asked for.
+        expected = described.shown(exchange, *map(ms, window))
+        assert described.contents(records) == described.contents(expected) != []
+        # A clock that was corrected by Binance's time needs no more of it.
+        spared = described.data_requests.count(TIME.path) if case.faults[-1:] == [CLOCK_REFUSED] else 0
+        assert len(exchange.requests) == len(described.requests) - spared + case.requests
+    if not any(case.faults):
+        assert [request.path for request in exchange.requests] == list(described.requests)
     if isinstance(case.waits, int):
         assert len(clock.waits) == case.waits
         assert all(0 <= wait_s <= 10 for wait_s in clock.waits)
     elif case.waits is not None:
         assert clock.waits == pytest.approx(case.waits, abs=0.01)
-    assert_no_query_twice(exchange)
+    # The clock stands still, so a request that was dated before is signed as before.
+    if not (time_requests and CLOCK_REFUSED in case.faults):
+        assert_signed_anew(exchange, case)
     assert_none_during_a_wait(exchange)
+
+
+def ms(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)
 
 
 def test_logs_what_it_waits_for(
@@ -229,11 +256,13 @@ def test_logs_what_it_waits_for(
     assert caught.value.attempts == 5
 
 
-def assert_no_query_twice(exchange: Exchange) -> None:
+def assert_signed_anew(exchange: Exchange, case: Case) -> None:
+    """A request that is sent again is signed anew; two equal ones of a read are not, if the clock stands."""
     signed = [request.query for request in exchange.requests if request.path.startswith("/sapi/")]
-    # The last request of a pull asks what its first one did, and is signed alike if the clock stands still.
-    before_last = signed[:-1]
-    assert len(set(before_last)) == len(before_last)
+    before = next((number for number, fault in enumerate(case.faults) if fault), 0)
+    faults = sum(fault is not None and fault.path is None for fault in case.faults)
+    attempts = signed[before:] if case.outcome else signed[before:][: 1 + min(faults, case.requests)]
+    assert len(set(attempts)) == len(attempts)
 
 
 def assert_none_during_a_wait(exchange: Exchange) -> None:
