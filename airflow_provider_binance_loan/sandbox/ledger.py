@@ -96,7 +96,7 @@ def repaid(timeline: Timeline, start_ms: int, end_ms: int) -> Iterator[Transacti
         if segment.liquidation:
             yield from _interest_paid_at_once(timeline, segment, start_ms)
         previous = segment
-    if previous and previous.end_ms == timeline.unit.close_ms:
+    if previous and previous.end_ms == timeline.unit.close_ms and previous.end_ms <= end_ms:
         yield from _paid_off(timeline, previous)
 
 

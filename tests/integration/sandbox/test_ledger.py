@@ -294,6 +294,8 @@ def test_only_queries_by_unit_include_closed_units(world: Exchange, clock: Clock
     assert CLOSED_UNIT not in {row["groupId"] for row in rows_of(world.interest_history, *window)}
     last = confirmed(rows_of(world.borrow_repay_records, *window, "REPAY", CLOSED_UNIT))[-1]
     assert (last["timestamp"], last["type"]) == (CLOSE_MS, "NORMAL_REPAY")
+    before = rows_of(world.borrow_repay_records, window[0], CLOSE_MS - 1, "REPAY", CLOSED_UNIT)
+    assert all(row["timestamp"] < CLOSE_MS for row in before)
     everything = {row["tranId"] for row in rows_of(world.borrow_repay_records, *window, "REPAY")}
     assert last["tranId"] not in everything
     ledger = Ledger(world, CLOSED_UNIT)
