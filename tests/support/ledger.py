@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS
-from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
+from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS
+from airflow_provider_binance_loan.binance.fields import Record
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.reader import ReadLimits, read_window
 from airflow_provider_binance_loan.binance.risk_units import RiskUnits
 from airflow_provider_binance_loan.binance.time_range import DAY_MS, TimeRange
 from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
 from airflow_provider_binance_loan.exceptions import RequestRefusedError
+from airflow_provider_binance_loan.sandbox.rows import write_json
+from tests.support.descriptions import LIQUIDATIONS, Event, Windowed
 from tests.support.plans import PlanRunner
 
 NOW = 1_772_366_400_000
@@ -27,7 +29,9 @@ LATER = NOW + 4000 * DAY_MS  # when the read takes place
 class Ledger:
     """Rows as (start, group), the closed units with their times, and every request that was made.
 
-    :param max_span_ms: the longest span of a request; a longer one is refused with `refusal`.
+    :param max_span_ms: the longest span of a request; a longer one is refused with `refusal`. By default a
+        millisecond more than the dataset declares, since a request begins one before its slice.
+    :param described: the dataset of the rows.
     """
 
     rows: list[tuple[int, int]]
@@ -36,10 +40,13 @@ class Ledger:
     max_concurrency: int = 1
     page_cap: int = 100
     total: str = "rows"
-    max_span_ms: int = FORCE_LIQUIDATIONS.max_span_ms + 1
+    max_span_ms: int = 0
     refusal: int = -1127
+    described: Windowed = LIQUIDATIONS
 
     def __post_init__(self) -> None:
+        self.longest_ms = self.described.dataset.max_span_ms + 1
+        self.max_span_ms = self.max_span_ms or self.longest_ms
         self.runner = PlanRunner(self.answer, self.max_concurrency)
 
     def read(
@@ -54,22 +61,20 @@ class Ledger:
         end: int,
         risk_units: RiskUnits = "all",
         *,
-        dataset: WindowedDataset = FORCE_LIQUIDATIONS,
+        dataset: WindowedDataset | None = None,
         rows_in_memory: int = 8000,
         **options: Any,
     ) -> list[list[tuple[int, int]]]:
         """Return the keys of the records, part by part."""
         plans = read_window(
-            dataset,
+            dataset or self.described.dataset,
             TimeRange(start, end),
             risk_units,
             limits=ReadLimits(rows_in_memory=rows_in_memory),
             **options,
         )
-        return [
-            [(record["liquidationStartTime"], record["groupId"]) for record in self.runner.run(plan)]
-            for plan in plans
-        ]
+        key = self.described.identity if dataset is None else _key_of_liquidation
+        return [[key(record)[:2] for record in self.runner.run(plan)] for plan in plans]
 
     def is_active(self, group: int) -> bool:
         """Return whether the query without `groupId` returns a unit's rows."""
@@ -85,24 +90,31 @@ class Ledger:
                 {"groupId": group, "createTime": created, "closeTime": closed}
                 for group, (created, closed) in self.closed.items()
             ]
+        elif request.path == RISK_UNIT_LTVS.path:
+            active = {group for _, group in self.rows if self.is_active(group)}
+            body = json.dumps([{"groupId": group, "ltv": "0.5"} for group in sorted(active)]).encode()
+            return Response(request, 200, {}, body, LATER)
         else:
-            assert request.path == FORCE_LIQUIDATIONS.path
-            assert 0 < asked["endTime"] - asked["startTime"] <= FORCE_LIQUIDATIONS.max_span_ms + 1
+            assert request.path == self.described.path
+            assert request.weight == self.described.dataset.weight
+            assert 0 < asked["endTime"] - asked["startTime"] <= self.longest_ms
             if asked["endTime"] - asked["startTime"] > self.max_span_ms:
                 return self.refuse(request)
-            wanted: Callable[[int], bool] = (
-                (lambda group: group == asked["groupId"]) if "groupId" in asked else self.is_active
-            )
-            rows = [
-                {"groupId": group, "liquidationStartTime": start}
+            events = [
+                Event(start, group)
                 for start, group in sorted(self.rows, reverse=True)
-                if wanted(group) and asked["startTime"] <= start <= asked["endTime"]
+                if asked["startTime"] <= start <= asked["endTime"]
+            ]
+            rows = [
+                self.described.row(event)
+                for event in events
+                if self.described.is_asked_for(event, asked, is_active=self.is_active(event.unit))
             ]
         size = min(asked["size"], self.page_cap)
         first = (asked["current"] - 1) * size
-        total = len(rows) if self.total == "rows" else len({row["groupId"] for row in rows})
+        total = len(rows) if self.total == "rows" else len({group for _, group in self.rows})
         body = {"total": total, "rows": rows[first : first + size]}
-        return Response(request, 200, {}, json.dumps(body).encode(), LATER)
+        return Response(request, 200, {}, write_json(body), LATER)
 
     def refuse(self, request: Request) -> Response:
         """Return the refusal of a span, as a client returns it for the codes that a plan handles."""
@@ -114,6 +126,11 @@ class Ledger:
         assert caught.value.code in request.handled_codes
         response.refusal = caught.value
         return response
+
+
+def _key_of_liquidation(record: Record) -> tuple[int, int]:
+    """Return the key of a record that a poll reads, which has few fields."""
+    return record["liquidationStartTime"], record["groupId"]
 
 
 def evenly(count: int, start: int, end: int, group: int = 1) -> list[tuple[int, int]]:

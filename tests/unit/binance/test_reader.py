@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import json
+from itertools import permutations
 from typing import Any
 
 import pytest
 
 from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
+from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.reader import read_closed_units, read_window
 from airflow_provider_binance_loan.binance.risk_units import RiskUnits, parse_risk_units
 from airflow_provider_binance_loan.binance.time_range import DAY_MS as DAY
 from airflow_provider_binance_loan.binance.time_range import TimeRange
 from airflow_provider_binance_loan.exceptions import BadResponseError
+from airflow_provider_binance_loan.sandbox.rows import write_json
+from tests.support.descriptions import BY_UNIT, LIQUIDATIONS, NAMING_UNIT, TIMED, WINDOWED, Event, Windowed
 from tests.support.ledger import LATER, NOW, Ledger, evenly
 from tests.support.plans import PlanRunner
 
-MAX_SPAN_MS = FORCE_LIQUIDATIONS.max_span_ms
 PAGE_SIZE = FORCE_LIQUIDATIONS.page_size
 
 
 @pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 250, 5000])
-def test_reads_any_number_of_records(count: int) -> None:
+@pytest.mark.parametrize("described", WINDOWED, ids=str)
+def test_reads_any_number_of_records(described: Windowed, count: int) -> None:
     """Every record of the window comes once, oldest first, whether it fits a page or not."""
     rows = evenly(count, NOW - 30 * DAY, NOW)
-    assert Ledger(rows).read(NOW - 30 * DAY, NOW) == sorted(rows)
+    assert Ledger(rows, described=described).read(NOW - 30 * DAY, NOW) == sorted(rows)
 
 
 def test_one_request_reads_a_page() -> None:
@@ -45,28 +49,33 @@ def test_one_request_reads_a_page() -> None:
     )
 
 
-def test_a_window_takes_its_start_and_leaves_its_end() -> None:
+@pytest.mark.parametrize("described", TIMED, ids=str)
+def test_a_window_takes_its_start_and_leaves_its_end(described: Windowed) -> None:
     """A record at the start belongs to the window, one at the end to the next, though Binance sends both."""
     rows = [(NOW - 1, 1), (NOW, 1), (NOW + 1, 1), (NOW + DAY - 1, 1), (NOW + DAY, 1), (NOW + DAY + 1, 1)]
-    assert Ledger(rows).read(NOW, NOW + DAY) == rows[1:4]
+    assert Ledger(rows, described=described).read(NOW, NOW + DAY) == rows[1:4]
 
 
-def test_a_record_between_two_spans_comes_once() -> None:
+@pytest.mark.parametrize("described", WINDOWED, ids=str)
+def test_a_record_between_two_spans_comes_once(described: Windowed) -> None:
     """A record where one span ends and the next begins is neither lost nor repeated."""
-    rows = [(NOW + edge, 1) for edge in (MAX_SPAN_MS - 1, MAX_SPAN_MS, MAX_SPAN_MS + 1)]
-    assert Ledger(rows).read(NOW, NOW + 3 * MAX_SPAN_MS) == rows
+    span_ms = described.dataset.max_span_ms
+    rows = [(NOW + edge, 1) for edge in (span_ms - 1, span_ms, span_ms + 1)]
+    assert Ledger(rows, described=described).read(NOW, NOW + 3 * span_ms) == rows
 
 
-def test_an_empty_span_does_not_end_the_read() -> None:
+@pytest.mark.parametrize("described", WINDOWED, ids=str)
+def test_an_empty_span_does_not_end_the_read(described: Windowed) -> None:
     """Years without a record before the only one do not hide it."""
     rows = [(NOW - 1, 1)]
-    assert Ledger(rows).read(NOW - 1000 * DAY, NOW) == rows
+    assert Ledger(rows, described=described).read(NOW - 1000 * DAY, NOW) == rows
 
 
-def test_many_records_at_one_time_all_come() -> None:
+@pytest.mark.parametrize("described", WINDOWED, ids=str)
+def test_many_records_at_one_time_all_come(described: Windowed) -> None:
     """More than a page of records within one millisecond is read by page number, completely."""
     rows = [(NOW + 5, group) for group in range(1, 351)] + evenly(50, NOW, NOW + DAY, 999)
-    assert Ledger(rows).read(NOW, NOW + DAY) == sorted(rows)
+    assert Ledger(rows, described=described).read(NOW, NOW + DAY) == sorted(rows)
 
 
 class RunningLedger(Ledger):
@@ -103,14 +112,17 @@ def test_sends_many_requests_at_once_where_records_are_dense() -> None:
     assert 32 < ledger.runner.most_under_way <= 64
 
 
-def test_reads_closed_units_that_lived_in_the_window() -> None:
+@pytest.mark.parametrize("described", BY_UNIT, ids=str)
+def test_reads_closed_units_that_lived_in_the_window(described: Windowed) -> None:
     """A closed unit's records come too; one whose life does not touch the window is not asked for."""
     ledger = Ledger(
         rows=[(NOW + 1, 1), (NOW + 2, 7), (NOW + 3, 8)],
         closed={7: (NOW - DAY, NOW + 10), 8: (0, NOW - DAY - 1), 9: (NOW + 2 * DAY, NOW + 3 * DAY)},
+        described=described,
     )
     assert ledger.read(NOW, NOW + DAY) == [(NOW + 1, 1), (NOW + 2, 7)]
-    assert [dict(request.params).get("groupId") for request in ledger.requests] == [None, None, None, 7]
+    named = {dict(request.params).get("groupId") for request in ledger.requests}
+    assert named - {1} == {None, 7}
 
 
 @pytest.mark.parametrize(
@@ -126,9 +138,12 @@ def test_reads_closed_units_that_lived_in_the_window() -> None:
         ((0, 0), True),
     ],
 )
-def test_asks_for_closed_units_whose_life_touches_the_window(life: Any, asked: bool) -> None:
+@pytest.mark.parametrize("described", BY_UNIT, ids=str)
+def test_asks_for_closed_units_whose_life_touches_the_window(
+    described: Windowed, life: Any, asked: bool
+) -> None:
     """Its times count give or take a day, and a missing time counts as unbounded."""
-    ledger = Ledger([(NOW, 7)], closed={7: life})
+    ledger = Ledger([(NOW, 7)], closed={7: life}, described=described)
     assert ledger.read(NOW, NOW + DAY) == ([(NOW, 7)] if asked else [])
 
 
@@ -136,11 +151,18 @@ def test_asks_for_closed_units_whose_life_touches_the_window(life: Any, asked: b
     ("risk_units", "keys"),
     [("active", [(NOW + 1, 1)]), ((7,), [(NOW + 2, 7)]), ((7, 1), [(NOW + 1, 1), (NOW + 2, 7)])],
 )
-def test_reads_the_units_that_are_named(risk_units: RiskUnits, keys: list[tuple[int, int]]) -> None:
-    """`active` is the plain query alone; ids are read one by one, and nothing else is asked for."""
-    ledger = Ledger([(NOW + 1, 1), (NOW + 2, 7)], closed={7: (0, NOW + 10)})
+@pytest.mark.parametrize("described", BY_UNIT, ids=str)
+def test_reads_the_units_that_are_named(
+    described: Windowed, risk_units: RiskUnits, keys: list[tuple[int, int]]
+) -> None:
+    """`active` does without closed units; ids are read one by one, and nothing else is asked for."""
+    ledger = Ledger([(NOW + 1, 1), (NOW + 2, 7)], closed={7: (0, NOW + 10)}, described=described)
     assert ledger.read(NOW, NOW + DAY, risk_units) == keys
-    assert {request.path for request in ledger.requests} == {FORCE_LIQUIDATIONS.path}
+    paths = {request.path for request in ledger.requests}
+    if risk_units == "active":
+        assert CLOSED_RISK_UNITS.path not in paths
+    else:
+        assert paths == {described.path}
 
 
 @pytest.mark.parametrize("max_concurrency", [1, 16])
@@ -162,20 +184,15 @@ def test_lists_more_than_a_page_of_closed_units() -> None:
     assert len(ledger.requests) == 8  # the last page has 50 rows, at which a server might cap it
 
 
-def test_refuses_records_that_cannot_be_told_apart() -> None:
+@pytest.mark.parametrize("described", [one for one in WINDOWED if not one.has_copies], ids=str)
+def test_refuses_records_that_cannot_be_told_apart(described: Windowed) -> None:
     """Two different records with one natural key in one answer are an error, as one would hide the other."""
-    rows = [{"groupId": 6, "liquidationStartTime": NOW, "endLtv": ltv} for ltv in ("1", "2")]
-
-    def pull(*rows: Any) -> Any:
-        plan = next(read_window(FORCE_LIQUIDATIONS, TimeRange(NOW, NOW + 1), "active"))
-        body = json.dumps({"rows": rows}).encode()
-        return PlanRunner(lambda request: Response(request, 200, {}, body, LATER)).run(plan)
-
-    with pytest.raises(
-        BadResponseError, match=f"two different records with liquidationStartTime {NOW}, groupId 6"
-    ):
-        pull(*rows)
-    assert len(pull(rows[0], rows[0])) == 1  # the same twice is the same
+    rows = [described.row(Event(NOW, 6, figure=figure, transfers_ms=[NOW])) for figure in ("1", "2")]
+    name, value = described.dataset.key_fields[0], described.dataset.key(rows[0])[0]
+    units: RiskUnits = "active" if described.dataset.by_risk_unit else "all"
+    with pytest.raises(BadResponseError, match=f"two different records with {name} {value}"):
+        ask([{"rows": rows}], units, described)
+    assert ask([{"rows": [rows[0], rows[0]]}], units, described) == [NOW]  # the same twice is the same
 
 
 def test_refuses_closed_units_that_cannot_be_told_apart() -> None:
@@ -203,17 +220,24 @@ def test_reads_a_list_again_that_got_shorter_meanwhile() -> None:
     assert [unit["groupId"] for unit in read] == [8]
 
 
-def ask(answers: list[dict[str, Any]], risk_units: RiskUnits = "active", **options: Any) -> list[Any]:
+def ask(
+    answers: list[Any], risk_units: RiskUnits = "active", described: Windowed = LIQUIDATIONS
+) -> list[Any]:
     """Return what a window gives whose requests are answered in turn, and the last one again and again."""
     remaining = iter(answers)
-    last: list[dict[str, Any]] = []
+    last: list[Any] = []
 
     def answer(request: Request) -> Response:
+        if request.path == RISK_UNIT_LTVS.path:
+            return Response(request, 200, {}, b"[]", LATER)
         last[:] = [next(remaining, *last)]
-        return Response(request, 200, {}, json.dumps(last[0]).encode(), LATER)
+        body = last[0]
+        if dict(request.params).get("type", "BORROW") != "BORROW":
+            body = {"rows": []}
+        return Response(request, 200, {}, write_json(body), LATER)
 
-    plans = read_window(FORCE_LIQUIDATIONS, TimeRange(NOW, NOW + 1000), risk_units, **options)
-    return [record["liquidationStartTime"] for plan in plans for record in PlanRunner(answer).run(plan)]
+    plans = read_window(described.dataset, TimeRange(NOW, NOW + 1000), risk_units)
+    return [described.identity(record)[0] for plan in plans for record in PlanRunner(answer).run(plan)]
 
 
 @pytest.mark.parametrize(
@@ -221,24 +245,34 @@ def ask(answers: list[dict[str, Any]], risk_units: RiskUnits = "active", **optio
     [NOW + 1001, NOW * 1000, NOW // 1000, 1_483_228_799_999, 0],
     ids=["after the end", "microseconds", "seconds", "before 2017", "zero"],
 )
-def test_refuses_a_row_that_no_interpretation_explains(start_ms: int) -> None:
+@pytest.mark.parametrize("described", TIMED, ids=str)
+def test_refuses_a_row_that_no_interpretation_explains(described: Windowed, start_ms: int) -> None:
     """A row that starts after the end that was sent, or before Binance opened, is not dropped in silence."""
-    rows = [{"groupId": 6, "liquidationStartTime": start} for start in (NOW + 5, start_ms)]
+    rows = [described.row(Event(start, 6)) for start in (NOW + 5, start_ms)]
     with pytest.raises(BadResponseError, match=rf"rows\[1\] starts at {start_ms}"):
-        ask([{"total": 2, "rows": rows}])
+        ask([described.payload(*rows)], described=described)
 
 
 @pytest.mark.parametrize("start_ms", [1_483_228_800_000, NOW - 1, NOW + 999])
-def test_keeps_a_row_that_starts_before_the_window(start_ms: int) -> None:
+@pytest.mark.parametrize("described", TIMED, ids=str)
+def test_keeps_a_row_that_starts_before_the_window(described: Windowed, start_ms: int) -> None:
     """Binance does not say by which time it selects, so an earlier start is no error."""
-    assert ask([{"rows": [{"groupId": 6, "liquidationStartTime": start_ms}]}]) == [start_ms]
+    assert ask([{"rows": [described.row(Event(start_ms, 6))]}], described=described) == [start_ms]
 
 
-def test_refuses_the_answer_to_another_question() -> None:
+@pytest.mark.parametrize("described", NAMING_UNIT, ids=str)
+def test_refuses_the_answer_to_another_question(described: Windowed) -> None:
     """Rows of another risk unit than was asked for were meant for another request."""
-    rows = [{"groupId": group, "liquidationStartTime": NOW} for group in (9, 6)]
+    rows = [described.row(Event(NOW, group)) for group in (9, 6)]
     with pytest.raises(BadResponseError, match=r"rows\[1\] is of risk unit 6, and 9 was asked for"):
-        ask([{"rows": rows}], (9,))
+        ask([{"rows": rows}], (9,), described)
+
+
+@pytest.mark.parametrize(("described", "other"), list(permutations(WINDOWED, 2)), ids=str)
+def test_refuses_the_answer_of_another_endpoint(described: Windowed, other: Windowed) -> None:
+    """The rows of one dataset lack what identifies those of another."""
+    with pytest.raises(BadResponseError, match=r"rows\[0\]\.\w+ is absent"):
+        ask([other.payload(other.row(Event(NOW, 9)))], "all", described)
 
 
 def test_refuses_liquidations_in_place_of_closed_units() -> None:
@@ -250,10 +284,11 @@ def test_refuses_liquidations_in_place_of_closed_units() -> None:
 
 @pytest.mark.parametrize("cap", [10, 20, 25, 50, 33])
 @pytest.mark.parametrize("count", [49, 50, 75, 100, 480])
-def test_reads_capped_pages_whatever_total_counts(count: int, cap: int) -> None:
+@pytest.mark.parametrize("described", WINDOWED, ids=str)
+def test_reads_capped_pages_whatever_total_counts(described: Windowed, count: int, cap: int) -> None:
     """A server that caps its pages, at a usual size or once noticed at any, loses no row."""
     rows = evenly(count, NOW, NOW + DAY)
-    ledger = Ledger(rows, page_cap=cap, total="units" if cap != 33 else "rows")
+    ledger = Ledger(rows, page_cap=cap, total="units" if cap != 33 else "rows", described=described)
     assert ledger.read(NOW, NOW + DAY) == sorted(rows)
 
 

@@ -11,6 +11,7 @@ from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLO
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.time_range import DAY_MS as DAY
+from tests.support.descriptions import BY_UNIT, LIQUIDATIONS, Windowed
 from tests.support.ledger import NOW, Ledger
 
 UNIT = 7
@@ -24,10 +25,16 @@ class MovingLedger(Ledger):
     """A ledger with one unit that is in another list at each request."""
 
     history: tuple[str, ...] = field(kw_only=True)
+    is_poll: bool = False
 
     def answer(self, request: Request) -> Response:
         if "groupId" not in dict(request.params):
-            state = self.history[min(len(self.requests), len(self.history) - 1)]
+            # The closed units are listed once, after the active ones, which are asked for by kind.
+            paths = [one.path for one in self.requests]
+            step = 1 if request.path == CLOSED_RISK_UNITS.path else 2 * (CLOSED_RISK_UNITS.path in paths)
+            if self.is_poll:
+                step = len(self.requests)
+            state = self.history[min(step, len(self.history) - 1)]
             self.closed = {UNIT: (NOW - DAY, NOW)} if state == "closed" else {}
             self.hidden = state == "neither"
         return super().answer(request)
@@ -42,17 +49,18 @@ def is_found(history: tuple[str, ...]) -> bool:
 
 
 @pytest.mark.parametrize("history", HISTORIES, ids="-".join)
-def test_a_unit_that_moves_is_read(history: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("described", BY_UNIT, ids=str)
+def test_a_unit_that_moves_is_read(described: Windowed, history: tuple[str, ...]) -> None:
     """A pull asks for the active units once more after the closed ones, so a unit hides from one at most."""
-    ledger = MovingLedger([ROW], history=history)
+    ledger = MovingLedger([ROW], described=described, history=history)
     assert ledger.read(NOW, NOW + DAY) == ([ROW] if is_found(history) else [])
-    if history[1] != "closed":
+    if history[1] != "closed" and described is LIQUIDATIONS:
         assert len(ledger.requests) == 3
 
 
 def test_a_poll_leaves_it_to_the_next_one() -> None:
     """A poll comes again, so it makes one request less."""
-    ledger = MovingLedger([ROW], history=("neither", "neither", "active"))
+    ledger = MovingLedger([ROW], history=("neither", "neither", "active"), is_poll=True)
     assert ledger.read(NOW, NOW + DAY, dataset=FORCE_LIQUIDATIONS.for_polls) == []
     assert ledger.read(NOW, NOW + DAY, dataset=FORCE_LIQUIDATIONS.for_polls) == [ROW]
     assert [request.path == CLOSED_RISK_UNITS.path for request in ledger.requests] == [False, True] * 2
