@@ -1,6 +1,6 @@
 """A Binance with prepared answers, so that the client is measured, and not the server.
 
-It checks each signature, and answers the documented pages of the records of a time range. An answer is
+It checks each signature, and answers the documented pages of the rows of a time range. An answer is
 written and compressed at its first request, and then kept: measure from the second pull on. Weight is not
 limited, as the limit would be all that is measured.
 """
@@ -11,17 +11,18 @@ import asyncio
 import gzip
 import hmac
 import json
+import time
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from decimal import Decimal
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs
 
 from tests.benchmarks.stage import UNITS, filled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import timedelta
     from multiprocessing.connection import Connection
 
@@ -32,46 +33,65 @@ _HEAD = (
 )
 
 
-def canned(records: int, length: timedelta, closed: bool, unusual: bool) -> Callable[[str, str], bytes]:
+class CannedRow(NamedTuple):
+    """A row, as it is sent, and what selects it.
+
+    :param group_id: its risk unit.
+    :param at_ms: its time.
+    :param kind: the parameter `type` that asks for it; empty where there is none.
+    """
+
+    group_id: int
+    at_ms: int
+    body: bytes
+    kind: str = ""
+
+
+def canned(rows: Iterable[CannedRow], closed: bool) -> Callable[[str, str], bytes]:
     """Return the function that answers a path and a signed query; all risk units are active, or closed.
 
-    With `unusual` each object of a row has its fields in another order, numbers as texts, a null and a field
-    that is not documented.
+    :param rows: the rows, oldest first.
     """
-    from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET, write_json
+    from airflow_provider_binance_loan.sandbox.exchange import SANDBOX_API_SECRET
 
-    exchange = filled(records, length)
-    # By risk unit, and under 0 all of them.
-    all_starts: defaultdict[int, list[int]] = defaultdict(list)
-    all_rows: defaultdict[int, list[bytes]] = defaultdict(list)
-    for one in exchange.liquidations():
-        row = write_json(_unusual(exchange.row(one)) if unusual else exchange.row(one))
+    # By kind and risk unit, and under 0 those of all units.
+    all_times: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+    all_rows: defaultdict[tuple[str, int], list[bytes]] = defaultdict(list)
+    for one in rows:
         for group_id in (one.group_id,) if closed else (0, one.group_id):
-            all_starts[group_id].append(one.start_ms)
-            all_rows[group_id].append(row)
+            all_times[one.kind, group_id].append(one.at_ms)
+            all_rows[one.kind, group_id].append(one.body)
 
     @cache
-    def page(group_id: int, start_ms: int, end_ms: int, current: int, size: int) -> bytes:
-        starts, rows = all_starts[group_id], all_rows[group_id]
-        first, end = bisect_left(starts, start_ms), bisect_right(starts, end_ms)
+    def page(kind: str, group_id: int, start_ms: int, end_ms: int, current: int, size: int) -> bytes:
+        times, bodies = all_times[kind, group_id], all_rows[kind, group_id]
+        first, end = bisect_left(times, start_ms), bisect_right(times, end_ms)
         end = max(first, end - (current - 1) * size)
-        newest_first = reversed(rows[max(first, end - size) : end])
+        newest_first = reversed(bodies[max(first, end - size) : end])
         return _answer(b'{"total":%d,"rows":[%s]}' % (UNITS, b",".join(newest_first)))
 
     units = ",".join(f'{{"groupId":{number},"closeTime":null}}' for number in range(1, UNITS + 1) if closed)
     closed_units = _answer(f'{{"total":{UNITS if closed else 0},"rows":[{units}]}}'.encode())
     no_more_units = _answer(b'{"total":%d,"rows":[]}' % (UNITS if closed else 0))
+    # To the key of a credit account, its own risk unit.
+    ltvs = _answer(b"[]" if closed else b'[{"groupId":1,"ltv":"0.5"}]')
 
     def answer(path: str, query: str) -> bytes:
+        if path.endswith("/time"):
+            return _answer(b'{"serverTime":%d}' % (time.time_ns() // 1_000_000))
         payload, _, signature = query.rpartition("&signature=")
         signed = hmac.digest(SANDBOX_API_SECRET.encode(), payload.encode(), "sha256").hex()
         if not hmac.compare_digest(signature, signed):
             raise ValueError(query)
-        params = {name: int(value) for name, (value,) in parse_qs(payload).items()}
+        params = {name: value for name, (value,) in parse_qs(payload).items()}
+        if path.endswith("/ltv-details"):
+            return ltvs
         if path.endswith("/closed"):
-            return closed_units if params["current"] == 1 else no_more_units
-        group_id = params.get("groupId", 0)
-        return page(group_id, params["startTime"], params["endTime"], params["current"], params["size"])
+            return closed_units if params["current"] == "1" else no_more_units
+        numbers = (
+            int(params.get(name, "0")) for name in ("groupId", "startTime", "endTime", "current", "size")
+        )
+        return page(params.get("type", ""), *numbers)
 
     return answer
 
@@ -84,6 +104,20 @@ def _unusual(value: Any) -> Any:
     fields = {name: _unusual(value[name]) for name in reversed(value)}
     texts = {name: str(item) if isinstance(item, int | Decimal) else item for name, item in fields.items()}
     return texts | {"newField": 1} | dict.fromkeys(texts.keys() & {"endLtv", "walletType", "interest"})
+
+
+def liquidations(records: int, length: timedelta, *, unusual: bool) -> Iterator[CannedRow]:
+    """Yield liquidations that are drawn at random.
+
+    With `unusual` each object of a row has its fields in another order, numbers as texts, a null and a field
+    that is not documented.
+    """
+    from airflow_provider_binance_loan.sandbox.exchange import write_json
+
+    exchange = filled(records, length)
+    for one in exchange.liquidations():
+        row = _unusual(exchange.row(one)) if unusual else exchange.row(one)
+        yield CannedRow(one.group_id, one.start_ms, write_json(row))
 
 
 def _answer(body: bytes) -> bytes:
@@ -131,10 +165,17 @@ def serve_canned(
     closed: bool = False,
     unusual: bool = False,
 ) -> None:
-    """Serve the records under a URL for each round trip, and send the URLs."""
+    """Serve liquidations under a URL for each round trip, and send the URLs."""
+    serve_rows(ready, liquidations(records, length, unusual=unusual), round_trips_s, closed)
+
+
+def serve_rows(
+    ready: Connection, rows: Iterable[CannedRow], round_trips_s: list[float], closed: bool = False
+) -> None:
+    """Serve rows under a URL for each round trip, and send the URLs."""
 
     async def serve() -> None:
-        answer, loop = canned(records, length, closed, unusual), asyncio.get_running_loop()
+        answer, loop = canned(rows, closed), asyncio.get_running_loop()
         urls = []
         for round_trip_s in round_trips_s:
             counts = {"requests": 0, "connections": 0}

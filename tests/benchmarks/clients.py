@@ -171,14 +171,20 @@ def async_client(url: str) -> Pull:
     )
 
 
-def landing(suffix: str, *, flatten: bool = False, risk_units: Any = "all") -> Callable[[str], Pull]:
+def landing(
+    suffix: str,
+    *,
+    flatten: bool = False,
+    risk_units: Any = "all",
+    operator_name: str = "BinanceLoanForceLiquidationOperator",
+) -> Callable[[str], Pull]:
     """Return the client that lands records in S3, as a task does."""
 
     def client(url: str) -> Pull:
-        from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
+        from airflow_provider_binance_loan import operators
 
         def pull(start_ms: int, end_ms: int) -> int:
-            operator = BinanceLoanForceLiquidationOperator(
+            operator = getattr(operators, operator_name)(
                 task_id="pull",
                 start=instant(start_ms),
                 end=instant(end_ms),
@@ -186,7 +192,7 @@ def landing(suffix: str, *, flatten: bool = False, risk_units: Any = "all") -> C
                 flatten=flatten,
                 risk_units=risk_units,
             )
-            manifest: Any = operator.execute({})  # type: ignore[typeddict-item]
+            manifest = operator.execute({})
             return int(manifest["records"])
 
         return pull
@@ -203,6 +209,16 @@ LANDINGS: dict[str, Callable[[str], Pull]] = {
     "ours, to three .jsonl.gz in S3": landing(".jsonl.gz", flatten=True),
     "ours, to three .parquet in S3": landing(".parquet", flatten=True),
     "ours, named units, to .jsonl in S3": landing(".jsonl", risk_units=range(1, UNITS + 1)),
+}
+# The windowed datasets to Parquet.
+DATASETS: dict[str, Callable[[str], Pull]] = {
+    name: landing(".parquet", operator_name=operator_name)
+    for name, operator_name in {
+        "force_liquidations": "BinanceLoanForceLiquidationOperator",
+        "interest_history": "BinanceLoanInterestOperator",
+        "liquidation_transfers": "BinanceLoanLiquidationTransferOperator",
+        "borrow_repay": "BinanceLoanBorrowRepayOperator",
+    }.items()
 }
 CLIENTS: dict[str, Callable[[str], Pull]] = {
     PLAIN: requests_loop,

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.request import urlopen
 
 from tests.benchmarks.canned import COUNTS_PATH, serve_canned
-from tests.benchmarks.clients import ASYNC, CLIENTS, HTTPX, LANDINGS, NESTED, PLAIN, SYNC
+from tests.benchmarks.clients import ASYNC, CLIENTS, DATASETS, HTTPX, LANDINGS, NESTED, PLAIN, SYNC
 from tests.benchmarks.stage import END, local_s3, peak_mb, process, row, set_up_airflow
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run(ready: Connection, name: str, urls: list[str], length: timedelta, s3_url
     set_up_airflow(urls[0], s3_url)
     import airflow.sdk  # noqa: F401 - every client runs in a task
 
-    client = {**CLIENTS, **LANDINGS}[name]
+    client = {**CLIENTS, **LANDINGS, **DATASETS}[name]
     client(urls[0])(end_ms - 60_000, end_ms)  # imports, and the first connections
     idle_mb = peak_mb()
     ready.send("ready")
