@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.client.base import RetryPolicy
 from airflow_provider_binance_loan.exceptions import (
     AuthRefusedError,
@@ -18,10 +17,12 @@ from airflow_provider_binance_loan.exceptions import (
     TransientError,
 )
 from tests.support.clock import HOUR, NOW, FakeClock
+from tests.support.descriptions import DESCRIBED, Described, Windowed
 from tests.support.errors import assert_no_secret
 from tests.support.hook_client import HookClient
 from tests.support.raw import EMPTY, answer, error, raw_server
 
+NOW_MS = int(NOW.timestamp() * 1000)
 CREDIT_ACCOUNT = "Use the key of a credit account"
 BUSY = answer("503 Service Unavailable", error(-1008))
 TRUNCATED = EMPTY.replace(b"Length: 21", b"Length: 99\r\nConnection: close")
@@ -160,7 +161,7 @@ CASES = {
     "cut off JSON": Case(
         answer("200 OK", '{"total":0,"rows":['), TransientError, "is cut off or damaged", 200, requests=5
     ),
-    "no rows": Case(answer("200 OK", "{}"), BadResponseError, "rows is absent", 200),
+    "no rows": Case(answer("200 OK", "{}"), BadResponseError, "and should be a list", 200),
     "ban": Case(
         ban("Text.", "Retry-After: 120"),
         RateLimitedError,
@@ -214,28 +215,41 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_raises_the_error_that_an_answer_means(client: HookClient, connect: Any, case: Case) -> None:
+@pytest.mark.parametrize("described", DESCRIBED, ids=str)
+def test_raises_the_error_that_an_answer_means(
+    client: HookClient, connect: Any, described: Described, case: Case
+) -> None:
     """Each answer has its error; only a fault that may pass is met with another request, signed anew."""
-    with raw_server([case.answer] * case.requests) as (url, lines):
-        connect(host=url)
+    before = described.requests[: -len(described.data_requests)]
+    time_answers = [answer("200 OK", f'{{"serverTime":{NOW_MS}}}') for _ in before]
+    with raw_server([*time_answers, *[case.answer] * case.requests]) as (url, lines):
+        connect(host=url, extra={"max_concurrency": 1})
         with pytest.raises(BinanceLoanError) as caught:
-            client.pull(NOW - HOUR, NOW)
+            read(client, described)
     error = caught.value
     assert case.message in error.message
     assert (type(error), error.status, error.code) == (case.error, case.status, case.code)
-    assert (error.path, error.conn_id) == (FORCE_LIQUIDATIONS.path, "binance_loan_default")
+    assert (error.path, error.conn_id) == (described.path, "binance_loan_default")
     if isinstance(error, RateLimitedError):
         assert error.banned == (case.status == 418)
-    assert len(lines) == len(set(lines)) == case.requests
+    assert len(lines) == len(set(lines)) == len(before) + case.requests
     assert_no_secret(error)
 
 
-def test_raises_an_error_when_nobody_listens(client: HookClient, connect: Any, clock: FakeClock) -> None:
+def read(client: HookClient, described: Described) -> list[Any]:
+    window = described.window(described.calm) if isinstance(described, Windowed) else ()
+    return described.read(client, *window)
+
+
+@pytest.mark.parametrize("described", DESCRIBED, ids=str)
+def test_raises_an_error_when_nobody_listens(
+    client: HookClient, connect: Any, clock: FakeClock, described: Described
+) -> None:
     """A host that cannot be reached is a transient error after the last attempt."""
-    connect(host="http://127.0.0.1:9")
+    connect(host="http://127.0.0.1:9", extra={"max_concurrency": 1})
     with pytest.raises(TransientError, match="could not be reached") as caught:
-        client.pull(NOW - HOUR, NOW)
-    assert caught.value.path == FORCE_LIQUIDATIONS.path
+        read(client, described)
+    assert caught.value.path == described.requests[0]
     assert len(clock.waits) == 4
     assert_no_secret(caught.value)
 

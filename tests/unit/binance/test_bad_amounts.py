@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from typing import Any
 
 import pytest
 
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
+from airflow_provider_binance_loan.binance.fields import FieldType
+from airflow_provider_binance_loan.binance.own_columns import OWN_COLUMNS
 from airflow_provider_binance_loan.exceptions import BadResponseError
+from tests.support.descriptions import DESCRIBED
 from tests.support.ledger import NOW
+from tests.support.places import Place, good_row, places
 
 KEPT = FORCE_LIQUIDATIONS.with_bad_amounts("keep")
 POLLED = FORCE_LIQUIDATIONS.for_polls
@@ -80,3 +85,43 @@ def test_a_poll_needs_keys_and_times(name: str, value: Any) -> None:
     """What it goes by must be as documented."""
     with pytest.raises(BadResponseError, match=rf"rows\[1\]\.{name}"):
         POLLED.parse(page(**{name: value}))
+
+
+AMOUNTS = [
+    place
+    for described in DESCRIBED
+    for place in places(described)
+    if place.field.type in {FieldType.AMOUNT, FieldType.RATIO, FieldType.RATIO_OR_EMPTY}
+]
+
+
+def parse(dataset: Any, place: Place, value: Any) -> list[Any]:
+    """Return the records of an answer with a good row and one with a value at a place, in this order."""
+    page = dataset.parse(place.described.payload(place.row(value), good_row(place.described)))
+    return page if isinstance(page, list) else page.rows  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("text", ["INF", "n/a"])
+@pytest.mark.parametrize("place", AMOUNTS, ids=str)
+def test_any_amount_of_any_dataset_may_be_a_text(place: Place, text: str) -> None:
+    """It is an error that names the field and says how to keep the text; kept, nothing else differs."""
+    dataset = place.described.dataset
+    with pytest.raises(BadResponseError, match=re.escape(f"{place.path} is {text!r}")) as caught:
+        parse(dataset, place, text)
+    assert caught.value.message.startswith("Set on_bad_amount='keep', or check")
+    kept, good = parse(dataset.with_bad_amounts("keep"), place, text)
+    (plain, _) = parse(dataset, place, "0")
+    assert place.value(kept) == text
+    assert json.dumps(kept).replace(json.dumps(text), '"0"') == json.dumps(plain)
+    assert good == parse(dataset, place, "0")[1]
+
+
+@pytest.mark.parametrize("value", ["INF", True, [1]])
+@pytest.mark.parametrize("place", AMOUNTS, ids=str)
+def test_a_poll_of_any_dataset_is_stopped_by_no_amount(place: Place, value: Any) -> None:
+    """Whoever waits for records reads their keys all the same."""
+    dataset = place.described.dataset
+    names = [name for name in dataset.key_fields if name not in OWN_COLUMNS]
+    polled = parse(dataset.for_polls, place, value)
+    good = good_row(place.described)
+    assert [[record[name] for name in names] for record in polled] == [[good[name] for name in names]] * 2
