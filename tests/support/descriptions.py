@@ -7,9 +7,9 @@ some datasets alone is parametrised with the list of those, at the end; what dif
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDatas
 from airflow_provider_binance_loan.sandbox.endpoints import ENDPOINTS
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sandbox.rows import number, write_json
+from tests.support.clock import NOW
 from tests.support.hook_client import HookClient
 
 Identity = tuple[int, int, int, int]
@@ -154,7 +155,7 @@ class Described:
             for row in rows
         )
 
-    def shown(self, exchange: Exchange, *window_ms: int) -> list[Record]:
+    def shown(self, exchange: Exchange, *window: datetime) -> list[Record]:
         """Return the rows of all units that the sandbox shows by now, of a window if there is one."""
         return self._shown(exchange)
 
@@ -176,8 +177,10 @@ class Windowed(Described):
     :param selections: the ways in which Binance may select events, by name.
     :param parts: how many parts a unit has in one millisecond.
     :param has_copies: whether different events may have rows of one key.
+    :param longest: the longest span that a request may have, but for the millisecond before it.
     :param busy: how long a window is that holds several pages of rows of the busy world.
     :param calm: how long a window is that holds some rows, and less than a page, of the calm world.
+    :param before_now: how long before now these windows end.
     :param interpretations: settings of the sandbox that concern this dataset alone.
     """
 
@@ -187,9 +190,15 @@ class Windowed(Described):
     selections: Mapping[str, Selection]
     parts: int = 1
     has_copies: bool = False
+    longest: timedelta = timedelta(days=99)
     busy: timedelta = timedelta(days=99)
     calm: timedelta = timedelta(hours=1)
+    before_now: timedelta = timedelta(0)
     interpretations: tuple[dict[str, Any], ...] = ()
+
+    def window(self, length: timedelta) -> tuple[datetime, datetime]:
+        """Return a window of a length that ends now, or a little before."""
+        return NOW - self.before_now - length, NOW - self.before_now
 
     @property
     def has_time(self) -> bool:
@@ -212,15 +221,23 @@ class Windowed(Described):
             wanted &= (self.row(event)["type"] == "BORROW") == (asked["type"] == "BORROW")
         return wanted
 
-    def shown(self, exchange: Exchange, *window_ms: int) -> list[Record]:
+    def shown(
+        self, exchange: Exchange, *window: datetime, units: Collection[int] | None = None
+    ) -> list[Record]:
+        """Return the rows of a window, of some units or of all, that the sandbox shows by now."""
         names = ENDPOINTS[self.path].params
-        start_ms, end_ms = window_ms
+        start_ms, end_ms = (int(instant.timestamp() * 1000) for instant in window)
         last_ms = end_ms - exchange.behaviour.end_inclusive
         asked: dict[str, Any] = {"start_ms": start_ms, "end_ms": last_ms}
-        units = [{"group_id": unit} for unit in exchange._units] if self.dataset.by_risk_unit else [{}]
+        groups: list[dict[str, Any]] = [{}]
+        if self.dataset.by_risk_unit:
+            groups = [{"group_id": unit} for unit in (exchange._units if units is None else units)]
         kinds = [{names[name]: value for name, value in kind.params} for kind in self.dataset.kinds]
         return [
-            row for unit in units for kind in kinds for row in self._shown(exchange, **asked, **unit, **kind)
+            row
+            for group in groups
+            for kind in kinds
+            for row in self._shown(exchange, **asked, **group, **kind)
         ]
 
 
@@ -301,8 +318,10 @@ INTEREST = Windowed(
     figures=lambda record: [record["principal"], record["interest"]],
     selections={"start": _started},
     parts=len(_ASSETS),
-    busy=timedelta(hours=9),
-    calm=timedelta(hours=20),
+    busy=timedelta(hours=4),
+    calm=timedelta(hours=19),
+    # Now is a full hour, at which all rows have one time: what is newest would stay more than a page.
+    before_now=timedelta(minutes=1),
 )
 
 # More than there are units: a liquidation's id says when it was and of which unit.
@@ -331,6 +350,7 @@ TRANSFERS = Windowed(
         "latest": _by_transfers(lambda times: times[-1:]),
         "any": _by_transfers(list),
     },
+    busy=timedelta(days=41),
     interpretations=(
         *({"transfer_filter": name} for name in ("first", "any", "liquidation")),
         {"end_inclusive": False, "transfer_filter": "first", "order": "oldest", "total": "zero"},
@@ -374,7 +394,8 @@ TRANSACTIONS = Windowed(
     selections={"start": _started, "update": _moved},
     parts=len(_TYPES),
     has_copies=True,
-    busy=timedelta(days=60),
+    longest=timedelta(days=6),
+    busy=timedelta(days=41),
 )
 
 

@@ -30,7 +30,7 @@ class Ledger:
     """Rows as (start, group), the closed units with their times, and every request that was made.
 
     :param max_span_ms: the longest span of a request; a longer one is refused with `refusal`. By default a
-        millisecond more than the dataset declares, since a request begins one before its slice.
+        millisecond more than the dataset allows, since a request begins one before its slice.
     :param described: the dataset of the rows.
     """
 
@@ -45,7 +45,7 @@ class Ledger:
     described: Windowed = LIQUIDATIONS
 
     def __post_init__(self) -> None:
-        self.longest_ms = self.described.dataset.max_span_ms + 1
+        self.longest_ms = int(self.described.longest.total_seconds() * 1000) + 1
         self.max_span_ms = self.max_span_ms or self.longest_ms
         self.runner = PlanRunner(self.answer, self.max_concurrency)
 

@@ -32,14 +32,16 @@ def fill_calmly(exchange: Exchange) -> None:
         exchange.add_liquidation(1 + number % 2, HALF_AN_HOUR_AGO_MS - number, HALF_AN_HOUR_AGO_MS + 1000)
 
 
-def fill_busily(exchange: Exchange, units: int = 150) -> None:
+def fill_busily(exchange: Exchange, units: int = 105) -> None:
     """Fill a quarter with a dense millisecond, a burst, a spread, a closed unit, and what is new."""
+    # `ltv-details` shows one of them, as to the key of a credit account.
+    exchange.keys.update({name: replace(key, group_id=1) for name, key in exchange.keys.items()})
     dice = random.Random(3)
     for unit in range(3, units + 1):
         exchange.add_unit(unit)
         exchange.add_liquidation(unit, MILLISECOND_MS, MILLISECOND_MS + 5000)
-    starts = [BURST_MS + dice.randrange(3_600_000) for _ in range(250)]
-    starts += [QUARTER_MS + dice.randrange(99 * DAY_MS - 10_000) for _ in range(150)]
+    starts = [BURST_MS + dice.randrange(3_600_000) for _ in range(130)]
+    starts += [QUARTER_MS + dice.randrange(99 * DAY_MS - 10_000) for _ in range(70)]
     for start_ms in sorted(set(starts)):
         exchange.add_liquidation(dice.choice([1, 2]), start_ms, start_ms + 5000)
     closed = exchange.add_unit(units + 1).group_id

@@ -13,7 +13,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -202,7 +201,7 @@ def test_recovers_or_fails_as_a_whole(
     connect(extra={"max_concurrency": 1})
     use_account(exchange, described)
     fill_calmly(exchange)
-    window = (NOW - described.calm, NOW) if isinstance(described, Windowed) else ()
+    window = described.window(described.calm) if isinstance(described, Windowed) else ()
     time_requests = len(described.requests) - len(described.data_requests)
     exchange.fail(*[None] * time_requests, *case.faults)
     if case.outcome:
@@ -221,7 +220,7 @@ def test_recovers_or_fails_as_a_whole(
     else:
         records = described.read(client, *window)
         # By now, since some figures are of the moment when they are asked for.
-        expected = described.shown(exchange, *map(ms, window))
+        expected = described.shown(exchange, *window)
         assert described.contents(records) == described.contents(expected) != []
         # A clock that was corrected by Binance's time needs no more of it.
         spared = described.data_requests.count(TIME.path) if case.faults[-1:] == [CLOCK_REFUSED] else 0
@@ -237,10 +236,6 @@ def test_recovers_or_fails_as_a_whole(
     if not (time_requests and CLOCK_REFUSED in case.faults):
         assert_signed_anew(exchange, case)
     assert_none_during_a_wait(exchange)
-
-
-def ms(instant: datetime) -> int:
-    return int(instant.timestamp() * 1000)
 
 
 def test_logs_what_it_waits_for(

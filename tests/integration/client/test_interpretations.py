@@ -10,81 +10,87 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
+from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS
+from airflow_provider_binance_loan.binance.messages import TIME
 from airflow_provider_binance_loan.exceptions import RequestRefusedError
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from airflow_provider_binance_loan.sandbox.faults import Fault
-from tests.support.clock import NOW
+from tests.support.descriptions import BY_UNIT, LIQUIDATIONS, LTVS, WINDOWED, Windowed
 from tests.support.hook_client import HookClient
+from tests.support.worlds import BURST_MS, NOW_MS, fill_busily, fill_calmly, use_account
 
 DAY_MS = 24 * 60 * 60 * 1000
-NOW_MS = int(NOW.timestamp() * 1000)
 QUARTER = timedelta(days=99)
 START_MS = NOW_MS - 99 * DAY_MS
-
-Key = tuple[int, int]
-
-
-@pytest.fixture
-def busy(exchange: Exchange) -> Exchange:
-    """A quarter with a dense millisecond, a burst, a spread and a closed unit."""
-    dice = random.Random(3)
-    for group in range(3, 151):
-        exchange.add_unit(group)
-        exchange.add_liquidation(group, START_MS + 50 * DAY_MS, START_MS + 50 * DAY_MS + 5000)
-    starts = [START_MS + 60 * DAY_MS + dice.randrange(3_600_000) for _ in range(250)]
-    starts += [START_MS + dice.randrange(99 * DAY_MS - 10_000) for _ in range(150)]
-    for start_ms in sorted(set(starts)):
-        exchange.add_liquidation(dice.choice([1, 2]), start_ms, start_ms + 5000)
-    exchange.add_unit(151)
-    exchange.add_liquidation(151, START_MS + 70 * DAY_MS, START_MS + 70 * DAY_MS + 1)
-    exchange.close(151)
-    return exchange
+# Of every dataset; each has others in its description.
+INTERPRETATIONS: list[dict[str, Any]] = [
+    {},
+    *({"total": total} for total in ("units", "string", "zero", "absent")),
+    *({"order": order} for order in ("oldest", "random")),
+    {"end_inclusive": False},
+    {"page_cap": 40},
+]
 
 
-def keys_of_all(exchange: Exchange) -> list[Key]:
-    return [(one.start_ms, one.group_id) for one in exchange.liquidations()]
-
-
-def pull(client: HookClient, **arguments: Any) -> list[Key]:
-    keys = [FORCE_LIQUIDATIONS.key(record) for record in client.pull(NOW - QUARTER, NOW, **arguments)]
+def read(client: HookClient, described: Windowed, length: timedelta, **arguments: Any) -> list[Any]:
+    """Return the records of a window of a length, which come in the order of their keys."""
+    records = described.read(client, *described.window(length), **arguments)
+    keys = [described.dataset.key(record) for record in records]
     assert keys == sorted(keys)
-    return [tuple(key) for key in keys]  # type: ignore[misc]
+    return records
+
+
+def pull(client: HookClient, **arguments: Any) -> list[tuple[int, int]]:
+    """Return the keys of the liquidations of a quarter."""
+    return [key_of(record) for record in read(client, LIQUIDATIONS, QUARTER, **arguments)]
+
+
+def key_of(record: Any) -> tuple[int, int]:
+    return record["liquidationStartTime"], record["groupId"]
+
+
+def shown(described: Windowed, exchange: Exchange, length: timedelta) -> list[Any]:
+    """Return the contents of a window of a length, as the sandbox shows them."""
+    return described.contents(described.shown(exchange, *described.window(length)))
 
 
 @pytest.mark.parametrize(
-    "knobs",
+    ("described", "knobs"),
     [
-        {},
-        *({"total": total} for total in ("units", "string", "zero", "absent")),
-        *({"filter_field": field} for field in ("end", "overlap", "update")),
-        *({"order": order} for order in ("oldest", "random")),
-        {"end_inclusive": False},
-        {"page_cap": 40},
-        {"max_days": 30},
-        {"max_days": 7},
-        {"snapshot_shape": "list", "liabilities_shape": "object"},
-        {"snapshot_shape": "null"},
-        {"liabilities_shape": "list", "running_end": "zero"},
-        {"liabilities_shape": "null", "running_end": "absent"},
-        {"end_inclusive": False, "filter_field": "end", "order": "oldest", "total": "zero"},
+        pytest.param(
+            described,
+            knobs,
+            id=f"{described}-{','.join(f'{name}={value}' for name, value in knobs.items()) or 'as is'}",
+        )
+        for described in WINDOWED
+        for knobs in (*INTERPRETATIONS, *described.interpretations)
     ],
-    ids=lambda knobs: ",".join(f"{name}={value}" for name, value in knobs.items()) or "as is",
 )
 def test_reads_the_same_under_every_interpretation(
-    client: HookClient, busy: Exchange, knobs: dict[str, Any]
+    client: HookClient, exchange: Exchange, described: Windowed, knobs: dict[str, Any]
 ) -> None:
     """The records are the same whatever Binance counts, filters on, includes and sorts by."""
-    busy.behaviour = replace(busy.behaviour, **knobs)
-    assert pull(client) == keys_of_all(busy)
+    fill_busily(exchange)
+    shapes = {name: value for name, value in knobs.items() if name.endswith(("_shape", "_end"))}
+    exchange.behaviour = replace(exchange.behaviour, **shapes)
+    expected = shown(described, exchange, described.busy)
+    assert len(expected) > 100
+    exchange.behaviour = replace(exchange.behaviour, **knobs)
+    assert described.contents(read(client, described, described.busy)) == expected
+
+
+def add_unit(exchange: Exchange, start_ms: int) -> None:
+    """Let a risk unit appear that was liquidated."""
+    unit = exchange.add_unit(max(exchange._units) + 1).group_id
+    exchange.add_liquidation(unit, start_ms, start_ms + 5)
 
 
 def insert_newest(exchange: Exchange) -> None:
-    exchange.add_liquidation(1, NOW_MS - 7)
+    add_unit(exchange, NOW_MS - 7)
 
 
 def insert_between(exchange: Exchange) -> None:
-    exchange.add_liquidation(2, START_MS + 60 * DAY_MS + 3_700_000)
+    add_unit(exchange, BURST_MS + 3_700_000)
 
 
 def close_one(exchange: Exchange) -> None:
@@ -92,6 +98,7 @@ def close_one(exchange: Exchange) -> None:
 
 
 def change_one(exchange: Exchange) -> None:
+    """Change a figure of a liquidation that has ended; the other datasets do not show it."""
     exchange.liquidations()[20].fields["endLtv"] = "0.5"
 
 
@@ -100,34 +107,70 @@ def all_at_once(exchange: Exchange) -> None:
         change(exchange)
 
 
-@pytest.mark.parametrize("at", [1, 2, 3, 5, 8])
-@pytest.mark.parametrize("change", [insert_newest, insert_between, close_one, change_one, all_at_once])
+MOVEMENTS: list[tuple[Windowed, Callable[[Exchange], None], int]] = [
+    *(
+        (LIQUIDATIONS, change, at)
+        for change in (insert_newest, insert_between, close_one, change_one, all_at_once)
+        for at in (1, 2, 3, 5, 8)
+    ),
+    # The same code reads the others, which do not show a change of a liquidation's figures.
+    *(
+        (described, change, at)
+        for described in WINDOWED
+        if described is not LIQUIDATIONS
+        for change in (insert_between, close_one, all_at_once)
+        for at in (1, 3, 8)
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("described", "change", "at"),
+    [
+        pytest.param(described, change, at, id=f"{described}-{change.__name__}-{at}")
+        for described, change, at in MOVEMENTS
+    ],
+)
 def test_reads_a_list_that_changes(
-    client: HookClient, busy: Exchange, change: Callable[[Exchange], None], at: int
+    client: HookClient, exchange: Exchange, described: Windowed, change: Callable[[Exchange], None], at: int
 ) -> None:
     """Whatever changes between two requests, every record that existed throughout is returned, each once."""
-    before = set(keys_of_all(busy))
-    busy.schedule(at, change)
-    keys = pull(client)
+    fill_busily(exchange)
+    before = {key for key, _ in shown(described, exchange, described.busy)}
+    exchange._data_requests = 0
+    exchange.schedule(at, change)
+    keys = [key for key, _ in described.contents(read(client, described, described.busy))]
+    assert not exchange._scheduled
     assert len(keys) == len(set(keys))
-    assert before <= set(keys) <= set(keys_of_all(busy))
+    assert before <= set(keys) <= {key for key, _ in shown(described, exchange, described.busy)}
 
 
-def test_a_hook_remembers_the_span_that_is_accepted(client: HookClient, busy: Exchange) -> None:
-    """Once refused, a span is not asked for again by the same hook."""
-    busy.behaviour.max_days = 30
-    assert pull(client) == keys_of_all(busy)
-    assert any(request.status == 400 for request in busy.requests)
-    first = len(busy.requests)
-    assert pull(client) == keys_of_all(busy)
-    assert not any(request.status == 400 for request in busy.requests[first:])
+@pytest.mark.parametrize("max_days", [30, 7, 2])
+@pytest.mark.parametrize("described", WINDOWED, ids=str)
+def test_reads_spans_as_short_as_binance_wants_them(
+    client: HookClient, exchange: Exchange, described: Windowed, max_days: int
+) -> None:
+    """A span that is refused is halved; the same hook does not ask for it again."""
+    fill_calmly(exchange)
+    expected = shown(described, exchange, QUARTER)
+    exchange.behaviour.max_days = max_days
+    assert described.contents(read(client, described, QUARTER)) == expected
+    is_shorter = max_days * DAY_MS < described.dataset.max_span_ms
+    assert any(request.status == 400 for request in exchange.requests) == is_shorter
+    first = len(exchange.requests)
+    assert described.contents(read(client, described, QUARTER)) == expected
+    assert not any(request.status == 400 for request in exchange.requests[first:])
 
 
-def test_a_span_that_is_always_refused_is_an_error(client: HookClient, busy: Exchange) -> None:
+@pytest.mark.parametrize("described", WINDOWED, ids=str)
+def test_a_span_that_is_always_refused_is_an_error(
+    client: HookClient, exchange: Exchange, connect: Any, described: Windowed
+) -> None:
     """It is Binance's first refusal, also when the code means something else than a long span."""
-    busy.fail(*[Fault("error", 400, code, f"Refusal {code}.") for code in (-6021, *[-4047] * 9)])
+    connect(extra={"max_concurrency": 1})
+    exchange.fail(*[Fault("error", 400, code, f"Refusal {code}.") for code in (-6021, *[-4047] * 40)])
     with pytest.raises(RequestRefusedError, match=r"Refusal -6021.*'binance_loan_default'.*code -6021"):
-        pull(client)
+        read(client, described, QUARTER)
 
 
 def hide(exchange: Exchange, *, close: bool) -> None:
@@ -143,13 +186,45 @@ def show(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize("close", [True, False], ids=["closed", "in neither list"])
-def test_reads_a_unit_that_opens_again_meanwhile(client: HookClient, exchange: Exchange, close: bool) -> None:
+@pytest.mark.parametrize("described", BY_UNIT, ids=str)
+def test_reads_a_unit_that_opens_again_meanwhile(
+    client: HookClient, exchange: Exchange, connect: Any, described: Windowed, close: bool
+) -> None:
     """A unit that is not active at first, and is again before the closed ones are listed, is read."""
-    exchange.add_liquidation(2, NOW_MS - DAY_MS, NOW_MS - 5)
+    connect(extra={"max_concurrency": 1})
+    fill_calmly(exchange)
+    expected = shown(described, exchange, described.calm)
     hide(exchange, close=close)
-    exchange.schedule(2, show)
-    assert pull(client) == [(NOW_MS - DAY_MS, 2)]
-    assert len(exchange.requests) == 3
+    exchange._data_requests = 0
+    data_requests = [path for path in described.requests if path != TIME.path]
+    exchange.schedule(1 + data_requests.index(CLOSED_RISK_UNITS.path), show)
+    assert described.contents(read(client, described, described.calm)) == expected
+    assert expected
+    assert len(exchange.requests) <= len(described.requests)
+
+
+@pytest.mark.parametrize("described", BY_UNIT, ids=str)
+def test_reads_the_risk_units_that_are_chosen(
+    client: HookClient, exchange: Exchange, described: Windowed
+) -> None:
+    """A unit that is closed by now is read too, unless only active ones are asked for, or others named."""
+    fill_calmly(exchange)
+    exchange.close(2)
+    window = described.window(described.calm)
+    for risk_units, units in (("all", {1, 2}), ("active", {1}), ([2], {2}), ("1,2", {1, 2})):
+        expected = described.contents(described.shown(exchange, *window, units=units))
+        assert expected
+        assert described.contents(read(client, described, described.calm, risk_units=risk_units)) == expected
+
+
+@pytest.mark.parametrize("described", WINDOWED, ids=str)
+def test_the_key_of_a_parent_account_is_refused(
+    client: HookClient, exchange: Exchange, described: Windowed
+) -> None:
+    """The endpoints are for credit accounts, and the error says so."""
+    use_account(exchange, LTVS)
+    with pytest.raises(RequestRefusedError, match="Use the key of a credit account"):
+        read(client, described, described.calm)
 
 
 def evenly(count: int) -> list[int]:

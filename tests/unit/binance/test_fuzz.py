@@ -6,7 +6,7 @@ import copy
 import json
 import pickle
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_binance_loan import exceptions
+from airflow_provider_binance_loan.binance import declaration
 from airflow_provider_binance_loan.binance.datasets.api_key_permissions import read_key_warnings
 from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS, ClosedRiskUnit
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import (
@@ -25,11 +26,17 @@ from airflow_provider_binance_loan.binance.datasets.force_liquidations import (
     LiquidationSnapshot,
     Snapshot,
 )
+from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS
+from airflow_provider_binance_loan.binance.fields import Field, FieldType
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.plans import Plan
 from airflow_provider_binance_loan.binance.reader import read_closed_units, read_window
+from airflow_provider_binance_loan.binance.snapshots import read_listing, read_snapshot
 from airflow_provider_binance_loan.binance.time_range import TimeRange
 from airflow_provider_binance_loan.exceptions import BinanceLoanError
+from tests.support.descriptions import DESCRIBED, Described, Windowed
+from tests.support.places import START_MS as ROW_MS
+from tests.support.places import good_row
 from tests.support.plans import PlanRunner
 
 EXAMPLE = json.loads((Path(__file__).parents[2] / "data" / "documented-example.json").read_text())
@@ -340,3 +347,62 @@ def test_any_field_may_hold_anything(odd: Any) -> None:
             holder, key = list(places(page))[number]
             holder[key] = odd
             check(kind, paged({path: [(200, {}, written(page).encode())]}))
+
+
+def plans_of(described: Described) -> Iterable[Plan[Any]]:
+    """Return the plans that read a dataset, or its window around the time of its row."""
+    if isinstance(described, Windowed):
+        return read_window(described.dataset, TimeRange(ROW_MS - 1000, ROW_MS + 1000))
+    if isinstance(described.dataset, declaration.Listing):
+        return [read_listing(described.dataset)]
+    assert isinstance(described.dataset, declaration.Snapshot)
+    return [read_snapshot(described.dataset)]
+
+
+def check_types(fields: Sequence[Field], row: dict[str, Any]) -> None:
+    """Check that the declared fields come first, in their order, and hold what they are declared to hold."""
+    assert list(row)[: len(fields)] == [field.name for field in fields]
+    for field in fields:
+        value = row[field.name]
+        if field.fields:
+            for inner in [value] if field.type is FieldType.OBJECT else value:
+                check_types(field.fields, inner)
+        elif value is None:
+            assert not field.required
+        elif field.type in {FieldType.INTEGER, FieldType.TIME}:
+            assert type(value) is int
+        elif field.type is FieldType.FLAG:
+            assert type(value) is bool
+        else:
+            assert type(value) is str
+            assert field.type is FieldType.TEXT or PLAIN.fullmatch(value)
+
+
+@pytest.mark.parametrize("described", DESCRIBED, ids=str)
+@settings(RIGOROUS, max_examples=100)
+@given(st.data())
+def test_any_page_of_any_dataset_gives_its_records_or_an_error(described: Described, data: Any) -> None:
+    """What is nearly a row gives records of the declared types, or an error that says what is wrong."""
+    page = data.draw(mutated(described.payload(good_row(described))))
+    body = written(page).encode()
+
+    def answer(request: Request) -> Response:
+        asked = {"startTime": 0, "endTime": ROW_MS, "current": 1, **dict(request.params)}
+        is_shown = asked["startTime"] <= ROW_MS <= asked["endTime"] and asked["current"] == 1
+        empty = b"[]" if isinstance(described.dataset, declaration.Snapshot) else EMPTY[2]
+        if request.path != described.path:
+            empty, is_shown = b"[]" if request.path == RISK_UNIT_LTVS.path else EMPTY[2], False
+        return Response(request, 200, {}, body if is_shown else empty, ROW_MS)
+
+    try:
+        results = [PlanRunner(answer).run(plan) for plan in plans_of(described)]
+    except BinanceLoanError as error:
+        check_error(error)
+        event(type(error).__name__)
+        return
+    found = [record for result in results for record in getattr(result, "records", result)]
+    for record in found:
+        check_types(described.dataset.fields, record)
+    text = json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+    assert json.loads(text, parse_float=no_float) == found
+    event("records" if found else "nothing")
