@@ -28,6 +28,10 @@ class Pace:
         self.slices = 1
         self._rows = self._read_ms = 0.0
 
+    def widen(self) -> None:
+        """Make slices twice as wide."""
+        self.width_ms = min(2 * self.width_ms, self.max_width_ms)
+
     def learn(self, rows: int, read_ms: int, rows_aimed_at: int, *, is_complete: bool) -> None:
         """Take an answer into account: about how many rows lie in how much time.
 

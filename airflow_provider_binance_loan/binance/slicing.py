@@ -189,21 +189,21 @@ class _Reading:
             if time_slice[:2] == part.time_range:
                 part.expect(rows * time_slice.width_ms / (time_slice.end_ms - start_ms))
             put_back(self._todo, time_slice, start_ms)
-        # Without the time after the newest record: what comes next is at the other end.
-        filled_ms = max(1, _newest_ms(query, time_slice, page) - start_ms)
-        self._pace.learn(rows, filled_ms, query.target_rows, is_complete=is_complete)
+        times = _times_within(query, time_slice, page)
+        if is_complete and rows and not times:
+            self._pace.widen()  # they are in other slices, too, and say nothing about how wide to slice
+            return
+        # Without the time after the newest record, since what comes next is at the other end.
+        newest_ms = max(times) if 0 < len(times) == len(page.rows) else time_slice.end_ms
+        self._pace.learn(rows, max(1, newest_ms - start_ms), query.target_rows, is_complete=is_complete)
 
 
-def _newest_ms(query: Query, time_slice: Slice, page: Page) -> int:
-    """Return the time of the newest row of a slice; the slice's end where not all rows are of its time.
-
-    Binance may select by another time, and rows that are in many slices would seem to lie close together.
-    """
-    times = [query.dataset.time_ms(row) for row in page.rows]
-    known = [
+def _times_within(query: Query, time_slice: Slice, page: Page) -> list[int]:
+    """Return the times of the rows that are of a slice's own time; Binance may select by another one."""
+    times = map(query.dataset.time_ms, page.rows)
+    return [
         time for time in times if time is not None and time_slice.start_ms - 1 <= time <= time_slice.end_ms
     ]
-    return max(known) if known and len(known) == len(times) else time_slice.end_ms
 
 
 def _is_overfull(query: Query, time_slice: Slice, page: Page) -> Plan[bool]:

@@ -106,7 +106,7 @@ def _unusual(value: Any) -> Any:
     return texts | {"newField": 1} | dict.fromkeys(texts.keys() & {"endLtv", "walletType", "interest"})
 
 
-def liquidations(records: int, length: timedelta, *, unusual: bool) -> Iterator[CannedRow]:
+def liquidations(records: int, length: timedelta, *, unusual: bool = False) -> Iterator[CannedRow]:
     """Yield liquidations that are drawn at random.
 
     With `unusual` each object of a row has its fields in another order, numbers as texts, a null and a field
