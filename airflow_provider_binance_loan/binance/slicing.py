@@ -102,8 +102,8 @@ def read_part(query: Query, part: Part, pace: Pace, cuts: Sequence[int] = ()) ->
     :raises RequestRefusedError: Binance refuses even the span of a day.
     """
     done = yield from _read_once(query, part.time_range, part, pace, cuts)
-    # If Binance filters on a time that changes, a record may have moved, between two answers, from a slice not
-    # yet read to the present, which was read before. So what lies after the beginning is read again until one
+    # If Binance filters on a time that changes, a record may move, between two answers, from a slice that
+    # was not read yet to the present, which was. So what lies after the beginning is read again until one
     # answer shows all of it; a span that ended before holds no present.
     for _ in range(_MAX_PASSES):
         late = TimeRange(max(part.start_ms, done.began_ms - query.clock_slack_ms), part.end_ms)

@@ -13,7 +13,7 @@ from airflow_provider_binance_loan.binance.messages import TIME
 from airflow_provider_binance_loan.client.throttle import shared_throttle
 from airflow_provider_binance_loan.exceptions import BadResponseError, ClockError, RateLimitedError
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
-from tests.integration.client.test_faults import CLOCK_REFUSED, assert_no_query_twice
+from tests.integration.client.test_faults import CLOCK_REFUSED
 from tests.support.clock import HOUR, NOW, FakeClock
 from tests.support.hook_client import HookClient
 from tests.support.raw import EMPTY, answer, error, raw_server
@@ -68,7 +68,9 @@ def test_a_jump_amid_concurrent_requests_costs_one_correction(
     assert len(client.pull(NOW - HOUR, NOW)) == 1500
     assert sum(request.path == TIME.path for request in exchange.requests) == 1
     assert 1 <= sum(request.status == 400 for request in exchange.requests) <= 8
-    assert_no_query_twice(exchange)
+    signed = [request.query for request in exchange.requests if request.path.startswith("/sapi/")]
+    # The last request of a pull asks what its first one did, and is signed alike if the clock stands still.
+    assert len(set(signed[:-1])) == len(signed) - 1
 
 
 def test_takes_the_time_as_that_of_the_middle_of_the_round_trip(
