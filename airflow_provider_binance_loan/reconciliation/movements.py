@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_binance_loan.binance.time_range import utc_text
 from airflow_provider_binance_loan.reconciliation.check import (
@@ -23,16 +23,49 @@ if TYPE_CHECKING:
     from airflow_provider_binance_loan.reconciliation.check import Check
     from airflow_provider_binance_loan.reconciliation.ledger import Transaction
 
+# A rounding is small if this many times it is no more than the figure itself.
+_SMALL = Decimal(100)
+
+
+class _Charge(NamedTuple):
+    """The interest of an hour, whose amounts are all known."""
+
+    loan: str
+    at_ms: int
+    principal: Decimal
+    rate: Decimal
+    interest: Decimal
+
+    @property
+    def expected(self) -> Decimal:
+        return EXACT.multiply(self.principal, self.rate)
+
+    @property
+    def error(self) -> Decimal:
+        return EXACT.subtract(self.interest, self.expected).copy_abs()
+
+    def rounding(self, decimals: int) -> Decimal:
+        """Return how far its interest may be from the product where its rate has so many decimals."""
+        lost = EXACT.multiply(self.principal.copy_abs(), last_unit(decimals))
+        return total((lost, last_unit(max(decimals_of(self.interest), decimals_of(self.principal)))))
+
+    def agrees(self, decimals: int) -> bool:
+        """Return whether its interest is the product, or off by a rounding that is small against it."""
+        rounding = self.rounding(decimals)
+        is_small = EXACT.multiply(rounding, _SMALL) <= self.expected.copy_abs()
+        return not self.error or (self.error <= rounding and is_small)
+
 
 def check_interest_rates(records: Iterable[Mapping[str, Any]]) -> Iterator[Check]:
     """Yield a row `interest_rate` for each loan, and one for each hour whose interest differs.
 
     Interest is principal times rate, within the rounding of the rate. In Binance's example, 851340.57601652
     at 0.00000833 gives 7.09447643: that is not the product, 7.0917, but within what the rate may have lost
-    after its last decimal.
+    after its last decimal. One that may have lost more than a hundredth of the interest is not compared,
+    unless other rates show by their decimals that it only lacks zeros at its end, as JSON numbers do.
     """
     check = "interest_rate"
-    agreeing: defaultdict[str, list[tuple[Decimal, Decimal]]] = defaultdict(list)
+    charges: list[_Charge] = []
     unknown: Counter[str] = Counter()
     for record in records:
         loan = f"risk unit {record['groupId']}, {record['assetName']}"
@@ -42,20 +75,27 @@ def check_interest_rates(records: Iterable[Mapping[str, Any]]) -> Iterator[Check
         if principal is None or rate is None or interest is None:
             unknown[loan] += 1
             continue
-        expected = EXACT.multiply(principal, rate)
-        lost = EXACT.multiply(principal.copy_abs(), last_unit(decimals_of(rate)))
-        allowed = total((lost, last_unit(max(decimals_of(interest), decimals_of(principal)))))
-        if EXACT.subtract(interest, expected).copy_abs() <= allowed:
-            agreeing[loan].append((expected, interest))
-            continue
-        subject = f"{loan}, {utc_text(record['interestTimestamp'])}"
-        yield build(check, subject, "different", None, expected, interest)
-    for loan, pairs in sorted(agreeing.items()):
-        expected, found = (total(one[place] for one in pairs) for place in (0, 1))
-        note = f"sums of {len(pairs)} records, each within the rounding of its rate"
+        charges.append(_Charge(loan, record["interestTimestamp"], principal, rate, interest))
+    agreeing: defaultdict[str, list[_Charge]] = defaultdict(list)
+    too_coarse: Counter[str] = Counter()
+    most = max((decimals_of(one.rate) for one in charges), default=0)
+    for one in charges:
+        if one.agrees(decimals_of(one.rate)) or one.agrees(most):
+            agreeing[one.loan].append(one)
+        elif one.error <= one.rounding(decimals_of(one.rate)):
+            too_coarse[one.loan] += 1
+        else:
+            subject = f"{one.loan}, {utc_text(one.at_ms)}"
+            yield build(check, subject, "different", None, one.expected, one.interest)
+    for loan, equal in sorted(agreeing.items()):
+        expected, found = total(one.expected for one in equal), total(one.interest for one in equal)
+        note = f"sums of {len(equal)} records, each within the rounding of its rate"
         yield build(check, loan, "equal", note, expected, found)
     for loan, count in sorted(unknown.items()):
         note = f"records that lack an amount: {count}"
+        yield build(check, loan, "not_compared", note)
+    for loan, count in sorted(too_coarse.items()):
+        note = f"records with too few decimals to compare their interest: {count}"
         yield build(check, loan, "not_compared", note)
 
 
