@@ -165,7 +165,9 @@ class _DatasetReader:
             transactions=self._records_if_allowed(BORROW_REPAY, self._risk_units),
             transfers=self._records_if_allowed(LIQUIDATION_TRANSFERS, "all"),
             risk_unit_ltvs=self._sample(RISK_UNIT_LTVS, read_ltvs(RISK_UNIT_LTVS.with_bad_amounts("keep"))),
-            closed_risk_units=self._sample(CLOSED_RISK_UNITS, read_listing(CLOSED_RISK_UNITS)),
+            closed_risk_units=()  # where all are asked for, none could be missing
+            if self._risk_units == "all"
+            else self._sample(CLOSED_RISK_UNITS, read_listing(CLOSED_RISK_UNITS)),
         )
 
     def _records(self, dataset: WindowedDataset, risk_units: RiskUnits) -> Iterator[Record]:
