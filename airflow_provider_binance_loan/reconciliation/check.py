@@ -82,12 +82,16 @@ def build(
     return {
         "check": check,
         "subject": subject,
-        "expected": None if expected is None else f"{expected:f}",
-        "found": None if found is None else f"{found:f}",
-        "difference": f"{EXACT.subtract(found, expected):f}" if known else None,  # type: ignore[arg-type]
+        "expected": None if expected is None else _text(expected),
+        "found": None if found is None else _text(found),
+        "difference": _text(EXACT.subtract(found, expected)) if known else None,  # type: ignore[arg-type]
         "outcome": outcome,
         "note": note,
     }
+
+
+def _text(number: Decimal) -> str:
+    return f"{EXACT.plus(number):f}"  # without the sign of a zero
 
 
 def judge_roundings(checks: Iterable[Check]) -> list[Check]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from airflow_provider_binance_loan.reconciliation.check import Check
 
 
+IN_FIRST_MS = "counting repayments in its first millisecond"
 REPEATED = "counting again what Binance sent twice"
 
 

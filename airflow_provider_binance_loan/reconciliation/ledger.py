@@ -126,8 +126,8 @@ class Ledger:
             of_loan += [one._replace(kind=None) for one in self._between(key, start_ms, end_ms)]
         return of_loan
 
-    def forced_times(self, group_id: int, window: TimeRange) -> list[int]:
-        """Return when a risk unit repaid by force in a window."""
+    def forced_times(self, group_id: int | None, window: TimeRange) -> list[int]:
+        """Return when a risk unit repaid by force in a window; None for what may be of any unit."""
         return [
             one.at_ms
             for (unit, _), movements in self._movements.items()

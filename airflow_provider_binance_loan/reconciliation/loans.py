@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_binance_loan.binance.time_range import utc_text
 from airflow_provider_binance_loan.reconciliation.check import ZERO, amount, build, rounding_of, total
 from airflow_provider_binance_loan.reconciliation.interpretations import (
+    IN_FIRST_MS,
     REPEATED,
     Option,
     compare_interpretations,
@@ -76,6 +77,9 @@ def check_forced_repayment_times(
         if early := len(times) - len(later):
             note = f"repayments by force before the first liquidation of the window: {early}"
             yield build(check, subject, "not_compared", note)
+    if unknown := len(ledger.forced_times(None, window)):
+        note = f"repayments by force whose risk unit is unknown: {unknown}"
+        yield build(check, "an unknown risk unit", "not_compared", note)
 
 
 def _check_forced(part: Part, asset: str, period: Period, movements: list[Movement]) -> Check:
@@ -105,7 +109,7 @@ def _check_forced(part: Part, asset: str, period: Period, movements: list[Moveme
         Option(
             ZERO,
             _repaid(part, (one for one in forced if one.at_ms == start_ms)),
-            "counting repayments in its first millisecond",
+            IN_FIRST_MS,
             counts=False,
         ),
         Option(ZERO, _repaid(part, (one for one in movements if one.is_repeat)), REPEATED, counts=False),

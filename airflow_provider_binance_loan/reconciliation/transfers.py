@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from decimal import Decimal
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_binance_loan.binance.time_range import utc_text
@@ -20,6 +21,7 @@ from airflow_provider_binance_loan.reconciliation.check import (
     known_total,
     total,
 )
+from airflow_provider_binance_loan.reconciliation.interpretations import IN_FIRST_MS, REPEATED
 from airflow_provider_binance_loan.reconciliation.ledger import (
     FORCE_REPAY,
     UNKNOWN_MOVEMENT,
@@ -31,20 +33,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from airflow_provider_binance_loan.binance.time_range import TimeRange
-    from airflow_provider_binance_loan.reconciliation.check import Check
+    from airflow_provider_binance_loan.reconciliation.check import Check, Outcome
     from airflow_provider_binance_loan.reconciliation.ledger import Ledger
     from airflow_provider_binance_loan.reconciliation.periods import Period
 
 _CONFIRMED, _FAILED = "CONFIRM", "FAILED"
+_CREDIT = "CREDIT"
+# Of several interpretations, one that agrees wins over one that leaves a question.
+_BY_PREFERENCE: tuple[Outcome, ...] = ("equal", "not_compared", "different")
+_MEMBER_TYPES = frozenset({_CREDIT, "COLLATERAL"})
 
 
 class _Record(NamedTuple):
-    """A record of transfers, with the times of those that did not fail, and the accounts that received."""
+    """The transfers of a record that did not fail, with the times that they have, and who received."""
 
     liquidation_id: int
     transfers: list[Mapping[str, Any]]
     times: list[int]
     accounts: frozenset[int]
+
+    @property
+    def lacks_a_time(self) -> bool:
+        return len(self.times) < len(self.transfers)
 
     @property
     def subject(self) -> str:
@@ -63,7 +73,7 @@ def check_transfers(
 
     :param all_units: whether the liquidations are those of all risk units, as the transfers are.
     """
-    parsed = [record for record in map(_parse, records) if record.times]
+    parsed = [record for record in map(_parse, records) if record.transfers]
     candidates = {record.liquidation_id: _candidates(record, periods) for record in parsed}
     units = _units_of_accounts(parsed, candidates, all_units=all_units)
     of_period: defaultdict[tuple[int, int], list[_Record]] = defaultdict(list)
@@ -97,7 +107,9 @@ def _key(period: Period) -> tuple[int, int]:
 
 
 def _candidates(record: _Record, periods: Mapping[int, list[Period]]) -> list[Period]:
-    """Return the liquidations in whose time all transfers of a record lie."""
+    """Return the liquidations in whose time all transfers of a record lie, by the times they have."""
+    if not record.times:
+        return [period for of_unit in periods.values() for period in of_unit]
     first_ms, last_ms = record.times[0], record.times[-1]
     return [
         period
@@ -119,6 +131,8 @@ def _units_of_accounts(
     counts: defaultdict[int, Counter[int]] = defaultdict(Counter)
     totals: Counter[int] = Counter()
     for record in records:
+        if not record.times:
+            continue
         units = {period.group_id for period in candidates[record.liquidation_id]}
         totals.update(record.accounts)
         for account in record.accounts:
@@ -150,6 +164,8 @@ def _check_time(
 ) -> tuple[Check, Period | None]:
     """Return the row of the times of a record, and the liquidation that it is of, if that is certain."""
     check, subject = "transfer_time", record.subject
+    if record.lacks_a_time:
+        return build(check, subject, "not_compared", "a transfer has no transferTime"), None
     first_ms = record.times[0]
     if group_id is None:
         note = f"whose it is is not certain: liquidations that ran at that time: {len(candidates)}"
@@ -194,39 +210,50 @@ def _check_amount(
     found = known_total(amount(one["amount"]) for one in moved)
     if found is None or any(one.kind in {None, UNSPECIFIC_REPAY} for one in movements):
         return build(check, subject, "not_compared", UNKNOWN_MOVEMENT, None, found)
-    forced = (one for one in movements if one.kind == FORCE_REPAY and not one.is_repeat)
-    expected = total(
-        part for one in forced if one.at_ms > start_ms for part in (one.principal, one.interest)
-    ).copy_negate()
-    return _compare(period, expected, found)
+    forced = [one for one in movements if one.kind == FORCE_REPAY]
+    rows = []
+    for with_first, with_repeats in product((False, True), repeat=2):
+        repaid = total(
+            part
+            for one in forced
+            if (with_first or one.at_ms > start_ms) and (with_repeats or not one.is_repeat)
+            for part in (one.principal, one.interest)
+        ).copy_negate()
+        words = [IN_FIRST_MS] * with_first + [REPEATED] * with_repeats
+        rows.append(_compare(period, repaid, found, words))
+    return min(rows, key=lambda row: _BY_PREFERENCE.index(row["outcome"]))  # the first of several
 
 
-def _compare(period: Period, expected: Decimal, found: Decimal) -> Check:
+def _compare(period: Period, expected: Decimal, found: Decimal, words: list[str]) -> Check:
     """Return the row that compares what was transferred with what was repaid by force.
 
     The credit account may have paid the rest from its own wallets, if they held so much at the start.
+
+    :param words: which interpretation the figures are of; none for the default.
     """
-    check, subject = "transfers", period.subject()
-    rest = EXACT.subtract(expected, found)
-    if rest <= 0:
-        note = "more was transferred than repaid" if rest else None
-        return compare(check, subject, expected, found, note)
-    own = _own_equity(period)
-    if own is None:
-        note = "how much the credit account held itself is unknown"
-        return build(check, subject, "not_compared", note, expected, found)
-    if rest <= own:
+    rest, own = EXACT.subtract(expected, found), _own_equity(period)
+    outcome: Outcome
+    if not rest:
+        outcome, note = "equal", ""
+    elif rest < 0:
+        outcome, note = "different", "more was transferred than repaid"
+    elif own is None:
+        outcome, note = "not_compared", "how much the credit account held itself is unknown"
+    elif rest <= own:
+        outcome = "not_compared"
         note = f"the credit account may have paid the rest itself, from the {own:f} that it held"
-        return build(check, subject, "not_compared", note, expected, found)
-    note = f"the credit account cannot have paid the rest itself: it held {own:f}"
-    return build(check, subject, "different", note, expected, found)
+    else:
+        outcome = "different"
+        note = f"the credit account cannot have paid the rest itself: it held {own:f}"
+    notes = "; ".join(filter(None, (*words, note))) or None
+    return build("transfers", period.subject(), outcome, notes, expected, found)
 
 
 def _own_equity(period: Period) -> Decimal | None:
     """Return the net equity of the credit account's own wallets at the start; None where it is unknown."""
     wallets = period.record["liquidationSnapshot"]["snapshots"]
-    if not wallets or any(wallet["memberType"] is None for wallet in wallets):
+    if not wallets or any(wallet["memberType"] not in _MEMBER_TYPES for wallet in wallets):
         return None
-    own = [amount(wallet["netEquity"]) for wallet in wallets if wallet["memberType"] == "CREDIT"]
+    own = [amount(wallet["netEquity"]) for wallet in wallets if wallet["memberType"] == _CREDIT]
     known = [max(one, ZERO) for one in own if one is not None]
     return total(known) if len(known) == len(own) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ START = 1_772_323_200_000  # 2026-03-01T00:00Z
 WINDOW = TimeRange(START, START + 24 * HOUR)
 
 Row = dict[str, Any]
+LOANS = [{"assetName": "USDT", "principal": "100", "interest": "1"}]
 
 
 def liquidation(at: float, end: float | None, *, principal: str = "100", **fields: Any) -> Row:
@@ -51,9 +53,22 @@ def transaction(at: float, kind: str = "FORCE_REPAY", principal: str = "100", **
     }
 
 
-def rows(check: str, liquidations: list[Row], transactions: list[Row]) -> list[tuple[str, str | None]]:
+def transfer(at: float | None, amount: str = "101") -> Row:
+    """Return a record of one transfer."""
+    moved = {
+        "transferTime": None if at is None else START + int(at * HOUR),
+        "toUid": 7,
+        "status": "CONFIRM",
+        "assets": [{"assetName": "USDT", "amount": amount}],
+    }
+    return {"liquidationId": 3, "liquidationTransferRecord": [moved]}
+
+
+def rows(
+    check: str, liquidations: list[Row], transactions: list[Row], transfers: Iterable[Row] = ()
+) -> list[tuple[str, str | None]]:
     """Return the outcome and the note of each row of a check."""
-    pulled = Pulled(liquidations, [], transactions, [], [], [])
+    pulled = Pulled(liquidations, [], transactions, transfers, [], [])
     table = check_datasets(pulled, WINDOW, "all")
     return [(row["outcome"], row["note"]) for row in table if row["check"] == check]
 
@@ -118,6 +133,58 @@ def test_a_repayment_without_a_liquidation_is_a_difference() -> None:
     assert [outcome for outcome, _ in early] == ["equal", "not_compared"]
     late = rows("forced_repayment_time", [liquidation(1, 2)], [transaction(2), transaction(4)])
     assert late == [("different", "the first without a liquidation was at 2026-03-01T04:00:00Z")]
+
+
+def test_a_repayment_of_an_unknown_unit_is_counted() -> None:
+    """Where Binance does not say whose a repayment is, its time is not compared."""
+    found = rows("forced_repayment_time", [liquidation(1, 2)], [transaction(4, asked_group_id=None)])
+    assert found == [("not_compared", "repayments by force whose risk unit is unknown: 1")]
+
+
+@pytest.mark.parametrize(
+    ("member_type", "outcome"),
+    [("COLLATERAL", "different"), ("CREDIT", "not_compared"), (None, "not_compared"), ("A", "not_compared")],
+)
+def test_what_the_credit_account_paid_itself(member_type: str | None, outcome: str) -> None:
+    """Only where the record says that it held too little, a transfer that is too small is a difference."""
+    held = [{"memberType": member_type, "netEquity": "110.75", "maintainMargin": "0"}]
+    one = liquidation(1, 2, liquidationSnapshot={"snapshots": held, "liabilities": LOANS})
+    assert [found for found, _ in rows("transfers", [one], [transaction(2)])] == [outcome]
+
+
+def test_a_transfer_without_a_time_is_not_compared() -> None:
+    """It may be of any liquidation, so the row of one that lacks a transfer says that."""
+    one = liquidation(1, 2, liquidationSnapshot=wallets("0") | {"liabilities": LOANS})
+    given = [one], [transaction(2)], [transfer(None)]
+    assert rows("transfer_time", *given) == [("not_compared", "a transfer has no transferTime")]
+    assert rows("transfers", *given) == [
+        ("not_compared", "which record of transfers is of it is not certain")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("repaid_at", "amount", "outcome", "note"),
+    [
+        (1, "101", "equal", "counting repayments in its first millisecond"),
+        (2, "101", "equal", None),
+        (2, "102", "different", "more was transferred than repaid"),
+    ],
+)
+def test_a_repayment_in_the_first_millisecond_may_be_of_it(
+    repaid_at: float, amount: str, outcome: str, note: str | None
+) -> None:
+    """The transfers are compared with and without it, as what it repaid is."""
+    one = liquidation(1, 2, liquidationSnapshot=wallets("0") | {"liabilities": LOANS})
+    given = [one], [transaction(repaid_at)], [transfer(1.5, amount)]
+    assert rows("transfers", *given) == [(outcome, note)]
+
+
+def test_a_zero_has_no_sign() -> None:
+    """What was not repaid is 0."""
+    table = check_datasets(Pulled([liquidation(1, 2)], [], [], [], [], []), WINDOW, "all")
+    figures = {row[name] for row in table for name in ("expected", "found", "difference")}  # type: ignore[literal-required]
+    assert "0" in figures
+    assert [figure for figure in figures if figure and figure.startswith("-0") and not float(figure)] == []
 
 
 def test_a_key_that_comes_twice_is_named() -> None:
