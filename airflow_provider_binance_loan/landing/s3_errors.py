@@ -98,8 +98,27 @@ def explain_bucket_errors(bucket: str, aws_conn_id: str | None) -> Iterator[None
     A write-only role lacks s3:ListBucket, so a refusal is ignored here; the upload will show whether it may
     write.
     """
+    from botocore.exceptions import ClientError
+
+    try:
+        with explain_unsent_requests(bucket, aws_conn_id):
+            yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _NO_BUCKET:
+            raise _no_bucket(bucket) from None
+
+
+@contextmanager
+def explain_unsent_requests(
+    bucket: str, aws_conn_id: str | None, arguments: str = "s3_bucket or s3_key"
+) -> Iterator[None]:
+    """Raise what keeps boto3 from sending a request: a name that no bucket can have, or no credentials.
+
+    :param bucket: the bucket.
+    :param aws_conn_id: the connection.
+    :param arguments: the arguments that name the bucket.
+    """
     from botocore.exceptions import (
-        ClientError,
         EndpointProviderError,
         NoCredentialsError,
         ParamValidationError,
@@ -112,16 +131,13 @@ def explain_bucket_errors(bucket: str, aws_conn_id: str | None) -> Iterator[None
         raise _no_client(error, aws_conn_id) from None
     except ParamValidationError:
         raise ConfigurationError(
-            f"Correct s3_bucket or s3_key: {shown(bucket)} is not a valid name of a bucket."
+            f"Correct {arguments}: {shown(bucket)} is not a valid name of a bucket."
         ) from None
     except NoCredentialsError:  # transient: the machine's role may provide them a moment later
         raise TransientError(
             "Add a key to the AWS connection, or a role to the machine: there are no AWS credentials.",
             conn_id=aws_conn_id,
         ) from None
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _NO_BUCKET:
-            raise _no_bucket(bucket) from None
 
 
 @contextmanager

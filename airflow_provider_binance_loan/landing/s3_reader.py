@@ -10,7 +10,11 @@ from airflow.sdk.lineage import get_hook_lineage_collector
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.landing.s3_arguments import S3Location, parse_s3_location
-from airflow_provider_binance_loan.landing.s3_errors import explain_client_errors, explain_refusals
+from airflow_provider_binance_loan.landing.s3_errors import (
+    explain_client_errors,
+    explain_refusals,
+    explain_unsent_requests,
+)
 from airflow_provider_binance_loan.landing.s3_hook import open_s3_hook
 from airflow_provider_binance_loan.reconciliation.landings import StoredObject
 from airflow_provider_binance_loan.validation import shown
@@ -75,7 +79,7 @@ class S3Reader:
         from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
         bucket, key = _parse_address(uri)
-        with self._explain(uri):
+        with self._explain(uri), explain_unsent_requests(bucket, self._aws_conn_id, "manifests"):
             try:
                 answer = self._client.get_object(Bucket=bucket, Key=key)
             except ClientError as error:
