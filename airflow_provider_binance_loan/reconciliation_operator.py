@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_binance_loan.binance.account import OTHER_ACCOUNT_CODES
 from airflow_provider_binance_loan.binance.datasets.borrow_repay import BORROW_REPAY
 from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLOSED_RISK_UNITS
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
@@ -100,8 +101,9 @@ class BinanceLoanReconciliationOperator(BinanceLoanWindowOperator):
         self.log.info("Window %s.", resolved)
         # What was landed first of all, so that a wrong manifest costs no pull.
         stored = S3Reader(aws_conn_id=self.aws_conn_id, verify=self.verify)
-        manifests = parse_manifests(self.manifests, stored.read_text)
-        table = [*check_windows(manifests, window)]
+        given = parse_manifests(self.manifests, stored.read_text)
+        table = [*check_windows(given, window)]
+        manifests = [manifest for manifest in given if manifest is not None]
         for landed in landed_objects(manifests):
             table += check_object(landed, stored.examine(landed["uri"]))
         datasets = _DatasetReader(self.hook, window, risk_units)
@@ -112,10 +114,11 @@ class BinanceLoanReconciliationOperator(BinanceLoanWindowOperator):
     def _report(self, table: list[Check], context: Context) -> list[Any]:
         differences = [row for row in table if row["outcome"] == "different"]
         self._log_table(table, differences)
-        if len(table) > self.max_xcom_records:
+        if self.do_xcom_push and len(table) > self.max_xcom_records:
+            first = f" The first that is different is {_described(differences[0])}." if differences else ""
             raise ConfigurationError(
                 f"Raise max_xcom_records, or check a shorter window: the table has {len(table)} rows, "
-                f"{len(differences)} of them different, and max_xcom_records={self.max_xcom_records}."
+                f"{len(differences)} of them different, and max_xcom_records={self.max_xcom_records}.{first}"
             )
         if differences and self.on_difference == "fail":
             if self.do_xcom_push:  # Airflow keeps what a failed task has pushed, and pushes nothing for it
@@ -186,7 +189,7 @@ class _DatasetReader:
         try:
             first = next(records, None)
         except RequestRefusedError as error:
-            missing = _refused(error)
+            missing = _missing(error)
             self.counted[dataset.name] = Counted((), missing.reason)
             return missing
         return chain(() if first is None else (first,), records)
@@ -195,13 +198,19 @@ class _DatasetReader:
         try:
             sample = self._hook.sample(plan)
         except RequestRefusedError as error:
-            return _refused(error)
+            return _missing(error)
         add_input(self._hook, dataset, {"asked_at": utc_datetime(sample.asked_at_ms).isoformat()})
         # Of the closed risk units also those that were not asked for: they are what is looked for.
         return sample.of(self._risk_units) if dataset is RISK_UNIT_LTVS else sample.records
 
 
-def _refused(error: RequestRefusedError) -> Missing:
+def _missing(error: RequestRefusedError) -> Missing:
+    """Return why a dataset is missing, where it is not for the account of the key.
+
+    :raises RequestRefusedError: it is refused for another reason, such as a key that was revoked.
+    """
+    if error.code not in OTHER_ACCOUNT_CODES:
+        raise error
     return Missing(f"Binance refused it: {error}")
 
 

@@ -7,8 +7,9 @@ from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import read_l
 from airflow_provider_binance_loan.binance.plans import Plan, gather
 from airflow_provider_binance_loan.exceptions import TransientError
 
-# Without -2015, which is about the key itself: more requests with it invite a ban.
-_NOT_CREDIT_CODES = frozenset({-3003, -3999})
+#: How Binance refuses what the account of a key may not read. Without -2015, which is about the key itself:
+#: more requests with it invite a ban.
+OTHER_ACCOUNT_CODES = frozenset({-3003, -3999})
 _CREDIT = "Binance accepts the key for the institutional loan records of its account."
 _PARENT = (
     "Binance accepts the key for the LTVs of its risk units alone, as a parent account's: liquidations need "
@@ -22,7 +23,7 @@ def read_account() -> Plan[str]:
     :raises RequestRefusedError: it reads neither the records of a credit account nor the LTVs that a parent
         account sees; the error is that of the records.
     """
-    request = CLOSED_RISK_UNITS.page_request(1)._replace(handled_codes=_NOT_CREDIT_CODES)
+    request = CLOSED_RISK_UNITS.page_request(1)._replace(handled_codes=OTHER_ACCOUNT_CODES)
     (closed,) = yield from gather([request])
     if closed.refusal is None:
         return _CREDIT

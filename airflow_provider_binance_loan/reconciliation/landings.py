@@ -43,14 +43,16 @@ class Counted(NamedTuple):
     missing: str | None = None
 
 
-def parse_manifests(value: Any, read: Callable[[str], str]) -> list[Manifest]:
-    """Return the manifests of an argument, each once.
+def parse_manifests(value: Any, read: Callable[[str], str]) -> list[Manifest | None]:
+    """Return the manifests of an argument, each once, and None if a list holds that.
 
-    :param value: a manifest, its address in S3, or any nesting of lists of them; None is left out.
+    :param value: a manifest, its address in S3, or any nesting of lists of them; None for none.
     :param read: returns the text of the object at an address.
     :raises ConfigurationError: it holds something else, or a manifest lacks a field.
     """
-    found: list[Manifest] = []
+    found: list[Manifest | None] = []
+    if value is None:
+        return found
     for manifest in _manifests(value, read):
         if manifest not in found:
             found.append(manifest)
@@ -90,8 +92,10 @@ def check_object(landed: Manifest, now: StoredObject | None) -> Iterator[Check]:
         yield compare("landed_count", uri, count, Decimal(now.records), note)
 
 
-def check_windows(manifests: Iterable[Manifest], window: TimeRange) -> Iterator[Check]:
+def check_windows(manifests: Iterable[Manifest | None], window: TimeRange) -> Iterator[Check]:
     """Yield the rows `landed_window`: for each dataset one for each gap, or one without, and each overlap.
+
+    A manifest that is None has a row, as what its task should have landed is unknown.
 
     The figures are seconds. Windows that overlap as those with `lookback` do, each a bit later than the one
     before, are not compared, as that may be meant.
@@ -99,6 +103,10 @@ def check_windows(manifests: Iterable[Manifest], window: TimeRange) -> Iterator[
     check = "landed_window"
     of_dataset: defaultdict[str, list[TimeRange]] = defaultdict(list)
     for manifest in manifests:
+        if manifest is None:
+            note = "a manifest is None, as where its task was skipped or landed nothing"
+            yield build(check, "manifests", "not_compared", note)
+            continue
         landed, dataset = _window(manifest), manifest.get("dataset")
         if landed is None:
             yield build(check, manifest["uri"], "not_compared", "the manifest is not of a window")
@@ -140,10 +148,10 @@ def check_records(
             yield build(check, subject, "not_compared", note, then)
 
 
-def _manifests(value: Any, read: Callable[[str], str]) -> Iterator[Manifest]:
+def _manifests(value: Any, read: Callable[[str], str]) -> Iterator[Manifest | None]:
     if value is None:
-        return
-    if isinstance(value, Mapping):
+        yield None
+    elif isinstance(value, Mapping):
         for described in (value, *_tables(value)):
             _require_object(described)
         yield value
@@ -176,9 +184,19 @@ def _require_object(described: Any) -> None:
     for name, kind in _OBJECT_FIELDS.items():
         value = described.get(name) if isinstance(described, Mapping) else None
         if type(value) is not kind:
+            # Records are shown without their values, which may be e-mail addresses.
+            flaw = "missing" if value is None else f"of type {type(value).__name__}"
             raise ConfigurationError(
-                f"Give manifests that landing tasks returned: {name} of {shown(described)} is {shown(value)}."
+                "Give manifests that landing tasks returned, and set s3_key on those tasks: "
+                f"{name} is {flaw} in {_outline(described)}."
             )
+
+
+def _outline(described: Any) -> str:
+    """Return a value by its type and its keys alone."""
+    if not isinstance(described, Mapping):
+        return f"an object of type {type(described).__name__}"
+    return f"an object with the keys {shown(', '.join(map(str, described)))}" if described else "{}"
 
 
 def _window(manifest: Manifest) -> TimeRange | None:

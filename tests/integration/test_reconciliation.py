@@ -13,6 +13,8 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_binance_loan.exceptions import TransientError
+from airflow_provider_binance_loan.landing.s3_reader import S3Reader
 from airflow_provider_binance_loan.operators import (
     BinanceLoanBorrowRepayOperator,
     BinanceLoanForceLiquidationOperator,
@@ -115,6 +117,7 @@ def test_what_was_landed_agrees(world: Exchange, s3: Any) -> None:
     counts = Counter((row["check"], row["outcome"]) for row in table)
     assert counts == {
         ("landed_window", "equal"): 4,
+        ("landed_window", "not_compared"): 1,  # the None
         ("landed_object", "equal"): 2 * (3 + 1 + 1 + 3),
         ("landed_count", "equal"): 2 * (3 + 1 + 1 + 3),
         ("landed_records", "equal"): 6,
@@ -217,6 +220,46 @@ def test_windows_that_overlap_by_lookback_are_not_compared(world: Exchange, s3: 
     ]
 
 
+@pytest.mark.parametrize(("manifests", "notes"), [(None, 0), ([], 0), ([None], 1), ([None, [None]], 1)])
+def test_a_manifest_that_is_none_is_not_compared(world: Exchange, manifests: Any, notes: int) -> None:
+    """A task that was skipped returns none, so that nothing is known of its landing."""
+    table = [row for row in reconcile(manifests=manifests) if row["check"].startswith("landed_")]
+    assert [(row["check"], row["outcome"]) for row in table] == [("landed_window", "not_compared")] * notes
+    assert all("a manifest is None" in str(row["note"]) for row in table)
+
+
+def test_an_error_about_records_shows_none_of_their_values(world: Exchange) -> None:
+    """Where a task without s3_key returned records, the error names their keys and s3_key."""
+    records = [{"asked_at": 1_772_323_200_000, "parentEmail": "parent@example.com"}]
+    with pytest.raises(
+        AirflowFailException, match=r"set s3_key .*: uri is missing in .*parentEmail"
+    ) as error:
+        BinanceLoanReconciliationOperator(task_id="reconcile", manifests=records).execute(
+            run_context(START, NOW)
+        )
+    assert "example.com" not in str(error.value)
+    assert "1772323200000" not in str(error.value)
+
+
+def test_a_bucket_that_cannot_be_is_explained(world: Exchange, s3: Any) -> None:
+    """What keeps boto3 from asking S3 is an error that names the argument, and is no retry."""
+    with pytest.raises(AirflowFailException, match=r"Correct manifests: 'La ke' is not a valid name"):
+        BinanceLoanReconciliationOperator(task_id="reconcile", manifests=["s3://La ke/a.json"]).execute(
+            run_context(START, NOW)
+        )
+
+
+def test_missing_credentials_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader without credentials says so, and that a role or a key is missing."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    with pytest.raises(TransientError, match="there are no AWS credentials"):
+        S3Reader(aws_conn_id=None, verify=None).read_text("s3://lake/a.json")
+
+
 def test_a_snapshot_is_of_no_window(world: Exchange, s3: Any) -> None:
     """A manifest of LTVs has no window, but an object and a number of records."""
     manifest = BinanceLoanLtvOperator(task_id="sample", s3_key="s3://lake/{asked_at}.jsonl").execute({})
@@ -257,6 +300,29 @@ def test_a_difference_fails_the_task(world: Exchange) -> None:
         AirflowFailException, match=r"^Look into .*: 2 of \d+ rows, and the first is net_equity"
     ):
         reconcile()
+
+
+@pytest.mark.parametrize("on_difference", ["fail", "warn"])
+def test_a_table_that_xcom_cannot_hold_names_the_first_difference(
+    world: Exchange, on_difference: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The task fails, and neither its error nor its log hides what differs."""
+    wrong_equity(world)
+    operator = BinanceLoanReconciliationOperator(
+        task_id="reconcile",
+        max_xcom_records=5,
+        on_difference=on_difference,  # type: ignore[arg-type]
+    )
+    with pytest.raises(
+        AirflowFailException, match=r"^Raise max_xcom_records.* The first .* is net_equity of"
+    ):
+        operator.execute(run_context(START, NOW))
+    assert "Different: net_equity of risk unit " in capsys.readouterr().out
+
+
+def test_a_table_that_is_not_pushed_may_be_long(world: Exchange) -> None:
+    """Without XCom, its limit does not apply."""
+    assert len(reconcile(max_xcom_records=5, do_xcom_push=False)) > 5
 
 
 def test_a_difference_may_be_a_warning(world: Exchange, capsys: pytest.CaptureFixture[str]) -> None:
@@ -300,6 +366,18 @@ def test_a_dataset_that_is_refused_is_not_compared(
     assert [row for row in table if row["check"] == "net_equity" and row["outcome"] == "equal"]
     records = [row for row in table if row["check"] == "landed_records"]
     assert sum("Binance refused it" in str(row["note"]) for row in records) == 2
+
+
+@pytest.mark.parametrize("path", ["/interest-history", "/borrow-repay", "/ltv-details"])
+@pytest.mark.parametrize(("status", "code"), [(401, -2015), (401, -2014), (400, -1022), (400, -1102)])
+def test_a_key_that_is_refused_later_fails_the_task(
+    world: Exchange, path: str, status: int, code: int
+) -> None:
+    """Only what the account may not read is not compared; a key that was revoked is an error."""
+    fault = Fault("error", status, code, "No.", path=path)
+    world.fail(fault, fault)  # reading the risk units handles that the LTVs are refused
+    with pytest.raises(AirflowFailException, match=str(code)):
+        BinanceLoanReconciliationOperator(task_id="reconcile").execute(run_context(START, NOW))
 
 
 def test_whoever_may_not_read_liquidations_cannot_reconcile(world: Exchange) -> None:

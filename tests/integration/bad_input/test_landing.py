@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,7 +31,7 @@ from airflow_provider_binance_loan.landing.s3_reader import S3Reader
 from airflow_provider_binance_loan.landing.sink import Sink
 from airflow_provider_binance_loan.landing.xcom import collect_for_xcom
 from airflow_provider_binance_loan.operators import BinanceLoanReconciliationOperator
-from airflow_provider_binance_loan.reconciliation.check import build
+from airflow_provider_binance_loan.reconciliation.check import Outcome, build
 from airflow_provider_binance_loan.reconciliation.landings import parse_manifests
 from tests.support.bad_input import Case, Environment
 
@@ -107,11 +108,13 @@ def manifest(*chunks: bytes, uri: str = "s3://lake/a.json") -> Any:
     return parse_manifests(uri, Reader(*chunks).read_text)
 
 
-def table(rows: int) -> Any:
+def table(*outcomes: Outcome) -> Any:
     """Return a table of a reconciliation that XCom cannot hold."""
-    row = build("ltv", "risk unit 6", "equal")
+    rows = [
+        build("ltv", "risk unit 6", outcome, None, Decimal("0.5"), Decimal("0.9")) for outcome in outcomes
+    ]
     operator = BinanceLoanReconciliationOperator(task_id="reconcile", max_xcom_records=1)
-    return operator._report([row] * rows, {})
+    return operator._report(rows, {})
 
 
 def landed(case_id: str, field: str, run: Any, kind: str = "ConfigurationError") -> Case:
@@ -149,7 +152,8 @@ CASES = [
     landed("a manifest of bytes", "manifests", lambda: manifest(b"\xff")),
     landed("a manifest of no JSON", "manifests", lambda: manifest(b"{")),
     landed("a manifest of text", "manifests", lambda: manifest(b'"s3://lake/a.json"')),
-    landed("2 rows of a table", "max_xcom_records", lambda: table(2)),
+    landed("2 rows of a table", "max_xcom_records", lambda: table("equal", "equal")),
+    landed("2 rows, one different", "max_xcom_records", lambda: table("equal", "different")),
     landed("2 records", "s3_key", lambda: collect_for_xcom([RECORD, RECORD], 1)),
     landed("AWS connection", "AWS connection", lambda: client_error(ValueError("Invalid endpoint: x"))),
     landed(

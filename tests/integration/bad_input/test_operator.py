@@ -73,6 +73,7 @@ OTHERS = [
             ("manifests of text", "[{'uri': 's3://lake/a'}]"),
             ("a manifest without a key", ["s3://lake/"]),
             ("a manifest without fields", [{}]),
+            ("records, not a manifest", [{"asked_at": 1, "parentEmail": "a@example.com"}]),
             ("a manifest without a hash", [LANDED | {"sha256": None}]),
             ("a manifest with records=True", [LANDED | {"records": True}]),
             ("a manifest of another store", [LANDED | {"uri": "gs://lake/a"}]),
