@@ -67,8 +67,8 @@ class BinanceLoanReconciliationOperator(BinanceLoanWindowOperator):
 
     XCom gets a table, a list of rows with `check`, `subject`, `expected`, `found`, `difference`, `outcome`
     and `note`. An outcome is `"equal"`, `"different"`, or `"not_compared"` for what cannot be compared, such
-    as amounts of several currencies, or a dataset that the key may not read. If the task fails because of a
-    difference, XCom has the table as well.
+    as amounts of several currencies, or a dataset that is not for the key's account. If the task fails for a
+    difference, XCom has the table as well; with more rows than `max_xcom_records` it fails without a table.
 
     `risk_units` is `"all"`, also those that are closed by now; `"active"`, those that are active now; or ids.
     A window has no repayments of a liquidation that ends after it: with `lookback`, a later run has both.

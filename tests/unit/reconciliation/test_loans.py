@@ -152,10 +152,13 @@ def test_what_the_credit_account_paid_itself(member_type: str | None, outcome: s
     assert [found for found, _ in rows("transfers", [one], [transaction(2)])] == [outcome]
 
 
-def test_a_transfer_without_a_time_is_not_compared() -> None:
+@pytest.mark.parametrize("others", [[], transfer(1.5, "1")["liquidationTransferRecord"]])
+def test_a_transfer_without_a_time_is_not_compared(others: list[Row]) -> None:
     """It may be of any liquidation, so the row of one that lacks a transfer says that."""
     one = liquidation(1, 2, liquidationSnapshot=wallets("0") | {"liabilities": LOANS})
-    given = [one], [transaction(2)], [transfer(None)]
+    record = transfer(None)
+    record["liquidationTransferRecord"] += others
+    given = [one], [transaction(2)], [record]
     assert rows("transfer_time", *given) == [("not_compared", "a transfer has no transferTime")]
     assert rows("transfers", *given) == [
         ("not_compared", "which record of transfers is of it is not certain")
