@@ -26,7 +26,7 @@ EQUAL_SHARES = {
     "maintenance_margin": 1,
     "ltv": 1,
     "liabilities": 0.78,
-    "interest_rate": 1,
+    "interest_rate": 0.95,  # the interest of 0.06 USDT has too few digits
     "repayment_parts": 1,
     "forced_principal": 0.24,
     "forced_interest": 0.24,
