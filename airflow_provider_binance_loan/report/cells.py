@@ -107,6 +107,11 @@ def duration_text(ms: int) -> str:
     return " ".join(f"{count} {unit}" for count, unit in parts if count) or "less than 1 s"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words, such as `2 records`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def visible(text: str) -> str:
     """Return a text with each character that is not seen, or that changes how others are, as an escape."""
     return "".join(

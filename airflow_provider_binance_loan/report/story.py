@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow_provider_binance_loan.binance.datasets.borrow_repay import REPAYMENTS
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import started_ms
 from airflow_provider_binance_loan.binance.loan_to_value import known_ltv
 from airflow_provider_binance_loan.report import chart, tables
@@ -13,6 +14,7 @@ from airflow_provider_binance_loan.report.cells import (
     Cell,
     add_up,
     amount_cell,
+    counted,
     duration_text,
     is_time,
     text_cell,
@@ -94,7 +96,7 @@ class Story:
             "before": self._sample(before),
             "after": self._sample(after),
             "has_ltvs": self._records["ltvs"] is not None,
-            "repaid": self._repaid(),
+            **self._repayments(),
             "verdict": self._verdict(),
         }
 
@@ -118,15 +120,17 @@ class Story:
         moved = self._records["transfers"]
         made = [one for record in moved or () for one in tables.transfers_of(record)]
         changed = self._records["transactions"]
+        repaid, borrowed, others = (
+            None if changed is None else [one for one in changed if is_of_kind(one)]
+            for is_of_kind in (_is_repayment, _is_borrowing, _is_of_another_type)
+        )
         events: list[tuple[str, str, list[Record] | None]] = [
             ("Transfers", "transferTime", None if moved is None else made),
-            (
-                "Repaid",
-                "timestamp",
-                None if changed is None else [c for c in changed if not _is_borrowing(c)],
-            ),
-            ("Borrowed", "timestamp", None if changed is None else [c for c in changed if _is_borrowing(c)]),
+            ("Repaid", "timestamp", repaid),
+            ("Borrowed", "timestamp", borrowed),
         ]
+        if others:
+            events.append(("Of another type", "timestamp", others))
         lanes = []
         for number, (name, field, found) in enumerate(events):
             timed = [
@@ -175,27 +179,40 @@ class Story:
             return None
         return amount_cell(self._ltvs[index]["ltv"]), time_cell(self._ltvs[index]["asked_at"])
 
-    def _repaid(self) -> list[Repaid] | None:
-        """Return what was repaid while the liquidation ran, for each asset; None if that was not read."""
+    def _repayments(self) -> dict[str, Any]:
+        """Return what was repaid while the liquidation ran, for each asset, and what is not known of it.
+
+        That nothing was repaid is known only where the page covers the whole liquidation.
+        """
         transactions = self._records["transactions"]
         if transactions is None:
-            return None
-        by_asset: dict[Any, list[Record]] = {}
-        for one in transactions:
-            at_ms = one.get("timestamp")
-            done = one.get("status") == _DONE and not _is_borrowing(one)
-            if done and is_time(at_ms) and self._start_ms <= one["timestamp"] <= self._last_ms:
-                by_asset.setdefault(one.get("assetName"), []).append(one)
-        return [
-            Repaid(
-                text_cell(asset),
-                *(
-                    _sum_cell(one.get(field) for one in found)
-                    for field in ("amount", "principal", "interest")
-                ),
-            )
-            for asset, found in sorted(by_asset.items(), key=lambda item: str(item[0]))
-        ]
+            return {"repaid": None, "unconfirmed": 0, "nothing_repaid": False, "repaid_notes": []}
+        found = [one for one in transactions if not _is_borrowing(one) and self._may_be_during(one)]
+        repayments = [one for one in found if _is_repayment(one) and is_time(one.get("timestamp"))]
+        done = [one for one in repayments if one.get("status") == _DONE]
+        unclear = sum(not is_time(one.get("timestamp")) or _is_of_another_type(one) for one in found)
+        ended = self._end_ms is not None
+        covered = self._scale.start_ms <= self._start_ms <= self._last_ms < self._scale.end_ms
+        notes = {
+            f"{counted(len(repayments) - len(done), 'repayment')} not confirmed.": len(repayments)
+            > len(done),
+            f"{counted(unclear, 'record')} of another type or without a time, not counted.": unclear,
+            "The liquidation had not ended.": not ended,
+            "The page does not cover the whole liquidation: what was repaid at other times is not counted.": (
+                ended and not covered
+            ),
+        }
+        return {
+            "repaid": _added_up(done),
+            "unconfirmed": len(repayments) - len(done),
+            "nothing_repaid": ended and covered and not found,
+            "repaid_notes": [note for note, holds in notes.items() if holds],
+        }
+
+    def _may_be_during(self, transaction: Record) -> bool:
+        """Return whether a transaction was made while the liquidation ran, or at a time not stated."""
+        at_ms = transaction.get("timestamp")
+        return not is_time(at_ms) or self._start_ms <= transaction["timestamp"] <= self._last_ms
 
     def _verdict(self) -> dict[str, Any] | None:
         """Return how many checks had which outcome, and the outcome that colours the sentence."""
@@ -232,6 +249,29 @@ def _during(transfers: Records | None, start_ms: int, end_ms: int) -> Records | 
 
 def _is_borrowing(transaction: Record) -> bool:
     return transaction.get("type") == _BORROWED
+
+
+def _is_repayment(transaction: Record) -> bool:
+    """Return whether it is a repayment, and not a repeat of one in the same answer."""
+    return transaction.get("type") in REPAYMENTS and not transaction.get("occurrence")
+
+
+def _is_of_another_type(transaction: Record) -> bool:
+    return transaction.get("type") not in {_BORROWED, *REPAYMENTS}
+
+
+def _added_up(repayments: Records) -> list[Repaid]:
+    """Return the sums of repayments, for each asset."""
+    by_asset: dict[Any, list[Record]] = {}
+    for one in repayments:
+        by_asset.setdefault(one.get("assetName"), []).append(one)
+    return [
+        Repaid(
+            text_cell(asset),
+            *(_sum_cell(one.get(field) for one in found) for field in ("amount", "principal", "interest")),
+        )
+        for asset, found in sorted(by_asset.items(), key=lambda item: str(item[0]))
+    ]
 
 
 def _drawn_ltv(sample: Record) -> float | None:

@@ -9,6 +9,7 @@ from airflow_provider_binance_loan.report.cells import (
     Cell,
     Kind,
     amount_cell,
+    counted,
     exact_time_cell,
     instant_cell,
     text_cell,
@@ -103,7 +104,7 @@ def build_transfers(transfers: Records | None, left_out: int) -> Table:
         note += ": of more than one record with transfers during this liquidation, some may be of others"
     note += "."
     if left_out:
-        note += f" Left out: {_counted(left_out, 'record')} without a transfer during this liquidation."
+        note += f" Left out: {counted(left_out, 'record')} without a transfer during this liquidation."
     return _table(
         "transfers",
         "Transfers of collateral",
@@ -215,10 +216,6 @@ def _table(
 
 def _cell(column: Column, value: Any) -> Cell:
     return Cell(column.none, "absent") if value is None else _CELLS[column.kind](value)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _assets_of(transfer: Record) -> list[Record]:

@@ -15,6 +15,9 @@ from airflow_provider_binance_loan.binance.windowed_dataset import Kind, Windowe
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: The types of repayments.
+REPAYMENTS = frozenset({"REPAY", "NORMAL_REPAY", "FORCE_REPAY"})
+
 
 class BorrowRepayRecord(TypedDict):
     """One attempt to borrow or to repay. Amounts are decimal strings, in units of the asset.
@@ -49,7 +52,7 @@ def created_ms(record: Mapping[str, Any]) -> int:
 
 
 def _may_be_borrowed(record: Mapping[str, Any]) -> bool:
-    return record["type"] not in {"REPAY", "NORMAL_REPAY", "FORCE_REPAY"}
+    return record["type"] not in REPAYMENTS
 
 
 def _may_be_repaid(record: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_binance_loan.binance.time_range import utc_datetime
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.report.liquidation_page import render_liquidation_page
 from tests.support.pages import Page
@@ -202,6 +203,65 @@ def test_lists_the_objects_with_their_hashes(told: Story) -> None:
     ]
     assert rows[2][0] == "risk_unit_ltvs: liabilities"
     assert rows[2][3:] == ["2026-03-01 00:00:00", "–", flat["uri"], flat["sha256"]]  # noqa: RUF001
+
+
+def repayment(told: Story, **changes: Any) -> dict[str, Any]:
+    """A repayment that was made while the liquidation ran."""
+    first = next(one for one in told["transactions"] if one["type"] != "BORROW")
+    at_ms = told["liquidation"]["liquidationStartTime"] + 1000
+    return {**first, "status": "CONFIRM", "timestamp": at_ms, "occurrence": 0, **changes}
+
+
+@pytest.mark.parametrize(
+    ("transactions", "changes", "nothing", "says"),
+    [
+        ([], {}, True, "Nothing was repaid in this time."),
+        ([], {"start": 1}, False, "The page does not cover the whole liquidation"),
+        ([], {"end": -1}, False, "The page does not cover the whole liquidation"),
+        ([], {"end": 0}, False, "The page does not cover the whole liquidation"),
+        ([], {"end": 1}, True, "Nothing was repaid in this time."),
+        ([], {"ended": None}, False, "The liquidation had not ended."),
+        ([{"status": "PENDING"}], {}, False, "and 1 repayment is not confirmed."),
+        ([{"status": "FAILED"}, {"status": None}], {}, False, "2 repayments not confirmed."),
+        ([{"timestamp": None}], {}, False, "1 record of another type or without a time, not counted."),
+        ([{"type": None}], {}, False, "1 record of another type or without a time, not counted."),
+        ([{"type": "BORROW"}], {}, True, "Nothing was repaid in this time."),
+        ([{"timestamp": 1}], {}, True, "Nothing was repaid in this time."),
+    ],
+)
+def test_says_that_nothing_was_repaid_only_where_that_is_known(
+    told: Story, transactions: list[Story], changes: Story, nothing: bool, says: str
+) -> None:
+    """The page covers the whole liquidation, and no repayment lies in it, whatever its status."""
+    told["transactions"] = [repayment(told, **one) for one in transactions]
+    record = told["liquidation"]
+    if "ended" in changes:
+        record["liquidationEndTime"] = None
+    for name, edge in (("start", "Start"), ("end", "End")):
+        if name in changes:
+            told[name] = utc_datetime(record[f"liquidation{edge}Time"] + changes[name])
+    text = rendered(told).text
+    assert (", and nothing was repaid." in text, "Nothing was repaid in this time." in text) == (
+        nothing,
+        nothing,
+    )
+    assert says in text
+
+
+def test_adds_up_each_repayment_once(told: Story) -> None:
+    """Repeats and records of types that are not known are in the table, and in no sum."""
+    told["transactions"] = [
+        repayment(told, amount="1.5"),
+        repayment(told, amount="1.5", occurrence=1),
+        *(repayment(told, amount="1.5", type=name) for name in ("NORMAL_REPAY", "FORCE_REPAY", "REPAY")),
+        *(repayment(told, amount="9", type=name) for name in (None, "COLLATERAL_TOP_UP")),
+    ]
+    page = rendered(told)
+    assert "and 6.0 USDT was repaid." in page.text
+    assert "2 records of another type or without a time, not counted." in page.text
+    assert "Repaid: 4" in page.text
+    assert "Of another type: 2" in page.text
+    assert len(page.tables["Repayments and borrowings"]) == 1 + 7
 
 
 def test_leaves_out_other_risk_units(told: Story) -> None:
