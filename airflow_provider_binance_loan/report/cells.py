@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from decimal import Context, Decimal, Inexact
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -17,8 +18,15 @@ if TYPE_CHECKING:
 
 Kind = Literal["text", "amount", "time", "instant", "outcome", "absent"]
 
-# Controls, formats such as the one that turns the direction of a text, halves of characters, line ends.
-_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+# Controls, formats such as the one that turns the direction of a text, halves of characters, line ends, and
+# spaces other than the common one.
+_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"}
+# Characters of other categories that no reader sees: those that Unicode lets programs ignore, and blanks.
+# https://www.unicode.org/Public/UCD/latest/ucd/DerivedCoreProperties.txt, Default_Ignorable_Code_Point
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U0001d159\U000e0000-\U000e0fff]"
+)
 # No amount is longer; a sum of some million of them has a few digits more.
 _MAX_DIGITS = 200
 _EXACT = Context(prec=3 * _MAX_DIGITS, traps=[Inexact])
@@ -113,11 +121,20 @@ def counted(number: int, noun: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return a text with each character that is not seen, or that changes how others are, as an escape."""
+    """Return a text with each character that is not seen, or that changes how others are, as an escape.
+
+    A backslash is two, so that no text looks like the escape of another.
+    """
     return "".join(
-        character.encode("unicode_escape").decode() if category(character) in _UNSEEN else character
+        character.encode("unicode_escape").decode() if _needs_escape(character) else character
         for character in text
     )
+
+
+def _needs_escape(character: str) -> bool:
+    if character in {" ", "\\"}:
+        return character == "\\"
+    return category(character) in _UNSEEN or _BLANK.match(character) is not None
 
 
 def add_up(amounts: Iterable[Any]) -> str | None:

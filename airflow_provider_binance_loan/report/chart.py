@@ -74,7 +74,8 @@ class LtvChart(NamedTuple):
     """The LTV over time: pixels down, percentages across.
 
     `lines` are the points of polylines, through `drawn` of the `known` samples. `too_high` of the samples are
-    above the upper edge, and drawn at it.
+    above the upper edge, and drawn at it. `sampled` counts all samples of the time, also those without an
+    LTV.
     """
 
     grid: list[Label]
@@ -83,6 +84,7 @@ class LtvChart(NamedTuple):
     lines: list[str]
     dots: list[tuple[float, float]]
     stated: list[Label]
+    sampled: int
     known: int
     drawn: int
     too_high: int
@@ -135,6 +137,7 @@ def build_ltv_chart(
             for at_ms, ltv, text in stated
             if scale.holds(at_ms)
         ],
+        sampled=len(inside),
         known=len(known),
         drawn=sum(map(len, stretches)),
         too_high=sum(ltv > HIGHEST_LTV for ltv in known),

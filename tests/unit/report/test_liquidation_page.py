@@ -326,6 +326,28 @@ def test_says_what_is_missing(told: Story, missing: Story, says: list[str]) -> N
     assert [part for part in says if part not in text] == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"asked_at": 1772000000000}, "None of the LTV samples lies within the drawn time."),
+        ({"ltv": None}, "Binance stated no LTV in any of the samples of this time."),
+    ],
+    ids=["outside", "unknown"],
+)
+def test_says_why_no_ltv_is_drawn(told: Story, changes: Story, says: str) -> None:
+    """Samples of another time do not lack an LTV, and those that lack one are of this time."""
+    told["ltvs"] = [told["ltvs"][80] | changes]
+    text = rendered(told).text
+    assert says in text
+    assert ("Binance stated no LTV" in text) == ("Binance" in says)
+
+
+def test_promises_the_digits_of_records_alone(told: Story) -> None:
+    """Samples may have been read from a column that has one number of decimals."""
+    assert "Amounts of the records are written digit for digit" in rendered(told).text
+    assert "LTV samples may have been stored with other trailing zeros" in rendered(told).text
+
+
 def test_says_that_a_liquidation_is_running(running: Story) -> None:
     """Without an end there is no duration, no LTV at the end and nothing after it, and the page says why."""
     page = rendered(running)
@@ -408,6 +430,10 @@ def test_escapes_every_text(told: Story, text: str) -> None:
         ("half \ud83d of one", r"half \ud83d of one"),
         ("a\nb\u2028c", r"a\nb\u2028c"),
         ("中文 ümlaut €", "中文 ümlaut €"),
+        (r"USD\u202e", r"USD\\u202e"),
+        ("a\u00a0b\u3000c d", r"a\xa0b\u3000c d"),
+        ("\u3164\u2800\u115f\u1160\u034f\ufe0f", r"\u3164\u2800\u115f\u1160\u034f\ufe0f"),
+        ("\u17b5\u180b\uffa0\ufff0\U000e0101", r"\u17b5\u180b\uffa0\ufff0\U000e0101"),
         ("", "empty"),
     ],
 )
