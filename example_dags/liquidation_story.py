@@ -12,9 +12,9 @@ There must be a connection `binance_loan_default` with the credit account's API 
 `aws_default`, the bucket, the package's extra `s3`, and a triggerer. The LTVs are those that `ltv_history.py`
 has landed in the same bucket, read with the extra `parquet`; where there are none, the page says so. A column
 of Parquet has one number of decimals, so the zeros at the end of these LTVs are left out, also those that
-Binance sent; the other amounts of the page are digit for digit those of the records. For the mail there must be
-a connection `smtp_default`; without it the task `mail` is skipped and says why. Switch the DAG on: a new DAG is
-paused.
+Binance sent; the other amounts of the page are digit for digit those of the records. For the mail there must
+be a connection `smtp_default`; without it the task `mail` is skipped and says why. Switch the DAG on: a new
+DAG is paused.
 
 A run that is started by hand tells of the latest liquidation of the last week that finished an hour ago or
 earlier. The variable `minutes_around_liquidation` makes the hour longer or shorter.

@@ -27,11 +27,13 @@ class S3Location(NamedTuple):
     key: str
 
 
-def parse_s3_location(bucket: str | None, key: str) -> S3Location:
+def parse_s3_location(bucket: str | None, key: str | None) -> S3Location:
     """Return where an object is, from a bucket and a key in it, or from a whole `s3://` URL.
 
     :raises ConfigurationError: it is neither, or both.
     """
+    if key is None:
+        raise ConfigurationError("Give s3_key as the key of an object, or as s3://bucket/key: it is not set.")
     for name, value in (("s3_bucket", bucket), ("s3_key", key)):
         if value == "None":
             raise ConfigurationError(f"Check the template of {name}: it rendered the text None.")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_binance_loan.binance.loan_to_value import level_text, parse_level
 from airflow_provider_binance_loan.binance.time_range import parse_window
+from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.report import chart
+from airflow_provider_binance_loan.report.cells import is_time
 from airflow_provider_binance_loan.report.story import Story
+from airflow_provider_binance_loan.validation import TOO_LARGE, described, is_number, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from decimal import Decimal
 
@@ -30,13 +33,14 @@ def render_liquidation_page(
     interest: Iterable[Mapping[str, Any]] | None = None,
     checks: Iterable[Mapping[str, Any]] | None = None,
     manifests: Iterable[Mapping[str, Any]] | None = None,
-    levels: Iterable[Decimal | float | str] = (),
+    levels: Iterable[Decimal | float | str] | Decimal | float | str | None = (),
 ) -> str:
     """Return the page of a liquidation: one HTML document that needs no other file, no script and no network.
 
     Records are dicts as the hook returns them, with times in epoch milliseconds and amounts as decimal texts.
     Amounts are written digit for digit, times in UTC to the second. Every text is escaped. None says that
-    records were not read, and an empty list that there are none: the page says which.
+    records were not read, and an empty list that there are none: the page says which. A None in a list, as a
+    task leaves it that was skipped, is ignored.
 
     The same arguments give the same text. It is UTF-8, and may be written to a file or an object as it is.
 
@@ -51,11 +55,12 @@ def render_liquidation_page(
     :param checks: dicts of the texts `check`, `subject`, `expected`, `found`, `difference`, `outcome` and
         `note`; the outcome is `"equal"`, `"different"` or `"not_compared"`.
     :param manifests: what operators returned that landed the data; `dataset` may say what it is.
-    :param levels: the levels of the LTV to draw, such as `0.8` or `"0.80"`.
-    :raises ConfigurationError: a level, `start` or `end` is wrong.
+    :param levels: the levels of the LTV to draw, such as `[0.8, "0.85"]`, or one level.
+    :raises ConfigurationError: an argument is wrong: a level, `start`, `end`, or what should be records.
     """
-    parsed = [level_text(parse_level(level, "levels")) for level in levels]
-    records: dict[str, Iterable[Mapping[str, Any]] | None] = {
+    parsed = _parse_levels(levels)
+    _require_liquidation(liquidation)
+    given: dict[str, Iterable[Mapping[str, Any]] | None] = {
         "ltvs": ltvs,
         "transfers": transfers,
         "transactions": transactions,
@@ -63,6 +68,7 @@ def render_liquidation_page(
         "checks": checks,
         "manifests": manifests,
     }
+    records = {name: _parse_records(found, name) for name, found in given.items()}
     story = Story(liquidation, parse_window(start, end), records)
     return _template().render(
         **story.heading(),
@@ -75,6 +81,50 @@ def render_liquidation_page(
         band=story.band(),
         tables=story.tables(),
     )
+
+
+def _parse_levels(levels: Any) -> list[str]:
+    if levels is None:
+        return []
+    given = levels if isinstance(levels, Iterable) and not isinstance(levels, str) else [levels]
+    return [level_text(parse_level(level, "levels")) for level in given]
+
+
+def _require_liquidation(liquidation: Any) -> None:
+    if not isinstance(liquidation, Mapping):
+        raise ConfigurationError(
+            f"Give liquidation as one record of get_force_liquidations: it is {described(liquidation)}."
+        )
+    group_id, start = (liquidation.get(name) for name in ("groupId", "liquidationStartTime"))
+    if not is_number(group_id, 0, TOO_LARGE - 1, whole=True):
+        raise ConfigurationError(
+            "Give groupId of the liquidation as a whole number, as get_force_liquidations returns it: it is "
+            f"{described(group_id)}."
+        )
+    if not is_time(start):
+        raise ConfigurationError(
+            "Give liquidationStartTime of the liquidation in epoch milliseconds, as get_force_liquidations "
+            f"returns it: it is {described(start)}."
+        )
+
+
+def _parse_records(records: Any, name: str) -> list[Mapping[str, Any]] | None:
+    """Return records without the None among them; None where they were not read."""
+    if records is None:
+        return None
+    if isinstance(records, str | bytes | Mapping) or not isinstance(records, Iterable):
+        raise ConfigurationError(
+            f"Give {name} as a list of records, or as None where they were not read: it is "
+            f"{described(records)}."
+        )
+    found = [one for one in records if one is not None]
+    for one in found:
+        if not isinstance(one, Mapping):
+            raise ConfigurationError(
+                f"Give {name} as a list of dicts, as the hook or an operator returns them: one of them is "
+                f"{shown(one)}."
+            )
+    return found
 
 
 @cache

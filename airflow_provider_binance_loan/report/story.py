@@ -51,9 +51,7 @@ class Story:
     :param records: the other records, by the names of the page's arguments; None for those not read.
     """
 
-    def __init__(
-        self, liquidation: Record, window: TimeRange, records: Mapping[str, Iterable[Record] | None]
-    ) -> None:
+    def __init__(self, liquidation: Record, window: TimeRange, records: Mapping[str, Records | None]) -> None:
         group_id = liquidation["groupId"]
         self._liquidation = liquidation
         self._scale = chart.Scale(window.start_ms, window.end_ms)
@@ -62,9 +60,7 @@ class Story:
         end_ms = liquidation.get("liquidationEndTime")
         self._end_ms: int | None = end_ms if is_time(end_ms) else None
         self._last_ms = window.end_ms if self._end_ms is None else self._end_ms
-        self._records: dict[str, Records | None] = {
-            name: None if found is None else list(found) for name, found in records.items()
-        }
+        self._records = dict(records)
         for name, field in (("ltvs", "groupId"), ("transactions", "asked_group_id"), ("interest", "groupId")):
             self._records[name] = _of_unit(self._records[name], field, group_id)
         transfers = self._records["transfers"] or []

@@ -66,7 +66,7 @@ def build_record(liquidation: Record) -> Table:
 
 def build_wallets(liquidation: Record) -> Table:
     """Return the table of the wallets when the liquidation started."""
-    rows = (liquidation.get("liquidationSnapshot") or {}).get("snapshots") or []
+    rows = _stated((liquidation.get("liquidationSnapshot") or {}).get("snapshots"))
     return _table(
         "wallets",
         "Wallets when it started",
@@ -78,7 +78,7 @@ def build_wallets(liquidation: Record) -> Table:
 
 def build_loans(liquidation: Record) -> Table:
     """Return the table of the loans when the liquidation started."""
-    rows = (liquidation.get("liquidationSnapshot") or {}).get("liabilities") or []
+    rows = _stated((liquidation.get("liquidationSnapshot") or {}).get("liabilities"))
     return _table(
         "loans",
         "Loans when it started",
@@ -119,7 +119,7 @@ def build_transfers(transfers: Records | None, left_out: int) -> Table:
 
 def transfers_of(record: Record) -> list[Record]:
     """Return the transfers of a record."""
-    return record.get("liquidationTransferRecord") or []
+    return _stated(record.get("liquidationTransferRecord"))
 
 
 def build_transactions(transactions: Records | None, between: str) -> Table:
@@ -220,7 +220,12 @@ def _cell(column: Column, value: Any) -> Cell:
 
 def _assets_of(transfer: Record) -> list[Record]:
     """Return what a transfer moved; one entry without values where that is not stated."""
-    return transfer.get("assets") or [{}]
+    return _stated(transfer.get("assets")) or [{}]
+
+
+def _stated(items: Iterable[Record | None] | None) -> list[Record]:
+    """Return the objects of a list, without the nulls in it."""
+    return [one for one in items or () if one is not None]
 
 
 def _dataset(manifest: Record, table: str) -> str | None:

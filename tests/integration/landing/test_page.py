@@ -40,6 +40,9 @@ def test_replaces_the_page_of_an_earlier_run(s3: Any) -> None:
     [
         ({"s3_key": f"s3://nowhere/{KEY}"}, "Create the bucket 'nowhere'"),
         ({"s3_key": KEY}, "s3_bucket"),
+        ({"s3_key": None}, "s3_key .*not set"),
+        ({"s3_key": None, "s3_bucket": "lake"}, "s3_key .*not set"),
+        ({"s3_key": f"s3://lake/{KEY}", "s3_extra_args": "x"}, "s3_extra_args as a dict.*'x'"),
         ({"s3_key": "s3://lake/" + "a" * 1025}, r"s3_key .*1024 bytes"),
         ({"s3_key": f"s3://lake/{KEY}", "s3_extra_args": {"NoSuch": 1}}, "s3_extra_args"),
     ],

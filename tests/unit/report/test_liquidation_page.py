@@ -593,12 +593,65 @@ def test_the_same_story_is_the_same_page(told: Story) -> None:
         ({"levels": [-1]}, "levels"),
         ({"start": datetime(2026, 3, 1)}, "start"),
         ({"end": datetime(2020, 3, 1, tzinfo=UTC)}, "end"),
+        ({"levels": ["0.8", None]}, "levels .*not set"),
+        ({"levels": "0.7, 0.8"}, "levels .*'0.7, 0.8'"),
+        ({"liquidation": None}, "liquidation .*not set"),
+        ({"liquidation": [{}]}, "liquidation .*one record"),
+        ({"manifests": MANIFEST}, "manifests .*list of records"),
+        ({"ltvs": "none"}, "ltvs .*'none'"),
+        ({"checks": 5}, "checks .*5"),
+        ({"transfers": ["a"]}, "transfers .*'a'"),
     ],
 )
 def test_says_which_argument_is_wrong(told: Story, wrong: Story, says: str) -> None:
     """Levels are LTVs, and the time is one with a time zone."""
     with pytest.raises(ConfigurationError, match=says):
         render_liquidation_page(**told | wrong)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("groupId", None, "Give groupId of the liquidation as a whole number.*not set"),
+        ("groupId", "6", "groupId.*'6'"),
+        ("groupId", True, "groupId.*True"),
+        ("liquidationStartTime", None, "Give liquidationStartTime .* in epoch milliseconds.*not set"),
+        ("liquidationStartTime", "soon", "liquidationStartTime.*'soon'"),
+        ("liquidationStartTime", datetime(2026, 3, 1, tzinfo=UTC), "liquidationStartTime.*datetime"),
+        ("liquidationStartTime", 1.5, "liquidationStartTime.*1.5"),
+        ("liquidationStartTime", 10**20, "liquidationStartTime.*100000"),
+    ],
+)
+def test_says_which_field_of_the_liquidation_is_wrong(told: Story, field: str, value: Any, says: str) -> None:
+    """Without a risk unit and a start there is no page, and the field and what it holds are named."""
+    told["liquidation"][field] = value
+    with pytest.raises(ConfigurationError, match=says):
+        render_liquidation_page(**told)
+    if value is None:
+        del told["liquidation"][field]
+        with pytest.raises(ConfigurationError, match=says):
+            render_liquidation_page(**told)
+
+
+def test_ignores_what_a_skipped_task_leaves(told: Story) -> None:
+    """A None among the records is as if it were not there, and so is a null in the lists of a record."""
+    page = render_liquidation_page(**told)
+    snapshot = told["liquidation"]["liquidationSnapshot"]
+    transfers = told["transfers"][0]["liquidationTransferRecord"]
+    nested = [snapshot["snapshots"], snapshot["liabilities"], transfers, transfers[0]["assets"]]
+    for records in (*(told[name] for name in (*RECORDS, "checks", "manifests")), *nested):
+        records.insert(0, None)
+    assert render_liquidation_page(**told) == page
+    assert "No object was named" in rendered(told | {"manifests": [None]}).text
+
+
+@pytest.mark.parametrize(
+    ("levels", "like"), [(None, []), ("0.8", ["0.8"]), (0.8, ["0.8"]), (Decimal("0.8"), ["0.8"])]
+)
+def test_takes_one_level_or_none(told: Story, levels: Any, like: list[str]) -> None:
+    """A level that stands alone is one, and None is none."""
+    expected = render_liquidation_page(**told | {"levels": like})
+    assert render_liquidation_page(**told | {"levels": levels}) == expected
 
 
 def test_many_records_stay_readable(told: Story) -> None:
