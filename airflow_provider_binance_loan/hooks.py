@@ -42,8 +42,8 @@ class BinanceLoanHook(BinanceLoanBaseHook):
     A method `get_…` returns the records of a dataset, `iter_…` yields those of a window a part at a time, and
     `aget_…` returns them without blocking an event loop.
 
-    :param binance_loan_conn_id: the connection that holds the API key: a credit account's, or for LTVs also
-        the parent account's.
+    :param binance_loan_conn_id: the connection that holds the API key: a credit account's; for active risk
+        units the parent account's, and for LTVs either.
     :param clock: the clock to go by; the machine's own by default.
     :param retry_policy: how often a request that met a passing fault is sent again; five attempts by default.
     :param shares_log: whether several hooks write to one log, as those of watchers do.

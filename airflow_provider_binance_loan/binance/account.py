@@ -12,8 +12,8 @@ from airflow_provider_binance_loan.exceptions import TransientError
 OTHER_ACCOUNT_CODES = frozenset({-3003, -3999})
 _CREDIT = "Binance accepts the key for the institutional loan records of its account."
 _PARENT = (
-    "Binance accepts the key for the LTVs of its risk units alone, as a parent account's: liquidations need "
-    "the key of a credit account."
+    "Binance accepts the key for the LTVs of its risk units, as a parent account's: liquidations need the "
+    "key of a credit account."
 )
 
 

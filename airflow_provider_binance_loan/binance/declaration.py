@@ -167,7 +167,11 @@ class Snapshot(Dataset):
 
     Each record has the column `asked_at` of this package's own: when Binance was asked, by Binance's clock.
     It is a part of the key, since two snapshots differ by it alone.
+
+    :param for_parent: whether it is for the key of the parent account, and for no credit account's.
     """
+
+    for_parent: bool = False
 
     def parse(self, payload: Any) -> list[Record]:
         """Return the records, yet without `asked_at`, from the JSON of an answer.
@@ -179,4 +183,11 @@ class Snapshot(Dataset):
 
     def request(self) -> Request:
         """Return the request, which is dated by Binance's clock."""
-        return Request(self.path, self.params, parse=self.parse, weight=self.weight, dated=True)
+        return Request(
+            self.path,
+            self.params,
+            parse=self.parse,
+            weight=self.weight,
+            dated=True,
+            for_parent=self.for_parent,
+        )

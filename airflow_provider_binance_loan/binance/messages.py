@@ -41,6 +41,7 @@ _AUTH_CODES = frozenset({-1002, -1022, -1099, -2008, -2014, -2015, -4004})
 
 # What to do about a refusal, by code: 74 characters at most, since Airflow's log page cuts off the rest.
 _CREDIT_ACCOUNT = "Use the key of a credit account that is enabled for institutional loans"
+_PARENT_ACCOUNT = "Use the parent account's key, as credit accounts' are refused here"
 _ADVICE = {
     -1022: "Check that the secret or private key belongs to the API key",
     -1002: "Check the key's permissions",
@@ -83,6 +84,7 @@ class Request(NamedTuple):
     :param weight: the weight that Binance counts for it.
     :param signed: whether it is signed.
     :param dated: whether its time is data, so that the clock is set by Binance's before it is sent.
+    :param for_parent: whether it is for the key of the parent account, and for no credit account's.
     :param handled_codes: the codes of refusals that the plan wants as answers, in :attr:`Response.refusal`.
     """
 
@@ -92,6 +94,7 @@ class Request(NamedTuple):
     weight: int = 1
     signed: bool = True
     dated: bool = False
+    for_parent: bool = False
     handled_codes: frozenset[int] = frozenset()
 
 
@@ -204,7 +207,9 @@ class Response:
     def _advice(self, code: int | None) -> tuple[str, str]:
         """Return what to do about a refusal, and the reason for it where Binance states none."""
         if code in _ADVICE:
-            return _ADVICE[code], ""
+            advice = _ADVICE[code]
+            wrong_account = advice is _CREDIT_ACCOUNT and self.request.for_parent
+            return _PARENT_ACCOUNT if wrong_account else advice, ""
         if code is None and self.status in _ADVICE_BY_STATUS:
             return _ADVICE_BY_STATUS[self.status]
         if 200 < self.status < 300:

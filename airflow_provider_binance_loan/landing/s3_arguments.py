@@ -96,6 +96,17 @@ def require_verify(verify: Any) -> None:
         )
 
 
+def require_extra_args(extra_args: Any) -> None:
+    """Require the further arguments of an upload as a dict, or None.
+
+    :raises ConfigurationError: they are something else.
+    """
+    if not isinstance(extra_args or {}, Mapping):
+        raise ConfigurationError(
+            f"Give s3_extra_args as a dict of boto3's upload arguments: it is {shown(extra_args)}."
+        )
+
+
 def parse_extra_args(
     extra_args: Mapping[str, Any] | None, *, encrypt: bool, acl_policy: str | None
 ) -> dict[str, Any]:
@@ -105,10 +116,7 @@ def parse_extra_args(
     """
     from boto3.s3.transfer import S3Transfer  # type: ignore[import-untyped]
 
-    if not isinstance(extra_args or {}, Mapping):
-        raise ConfigurationError(
-            f"Give s3_extra_args as a dict of boto3's upload arguments: it is {shown(extra_args)}."
-        )
+    require_extra_args(extra_args)
     args = dict(extra_args or {})
     for name in args:
         if name not in S3Transfer.ALLOWED_UPLOAD_ARGS:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_binance_loan import __version__
-from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.landing.s3 import S3Destination
-from airflow_provider_binance_loan.landing.s3_arguments import parse_s3_location
-from airflow_provider_binance_loan.validation import shown
+from airflow_provider_binance_loan.landing.s3_arguments import parse_s3_location, require_extra_args
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # A browser downloads an object that has no type.
 _CONTENT_TYPE = "text/html; charset=utf-8"
@@ -51,10 +51,7 @@ def land_page(
     :raises TransientError: there are no AWS credentials.
     """
     bucket, key = parse_s3_location(s3_bucket, s3_key)
-    if not isinstance(s3_extra_args or {}, Mapping):
-        raise ConfigurationError(
-            f"Give s3_extra_args as a dict of boto3's upload arguments: it is {shown(s3_extra_args)}."
-        )
+    require_extra_args(s3_extra_args)
     destination = S3Destination(
         bucket,
         aws_conn_id=aws_conn_id,

@@ -36,6 +36,7 @@ ACTIVE_RISK_UNITS = Snapshot(
     record=ActiveRiskUnit,
     key_fields=("groupId", ASKED_AT),
     weight=10,
+    for_parent=True,
     marks=frozenset({"members", "createTime"}),
     table="risk_units",
 )

@@ -18,6 +18,7 @@ from tests.integration.bad_input import (
     test_landing,
     test_ltv,
     test_operator,
+    test_page,
     test_private_keys,
     test_risk_units,
     test_sensor,
@@ -57,6 +58,8 @@ SECTIONS = [
     Section("States of an LTV watcher", test_ltv.STATES, test_ltv.provoke_state),
     Section("Answers about LTVs", test_ltv.ANSWERS, test_ltv.provoke_answer),
     Section("Answers of Binance", test_answers.CASES, test_answers.provoke),
+    Section("Pages", test_page.CASES, test_page.provoke),
+    Section("Landing of pages", test_page.LANDED, test_page.provoke_landed),
     Section("Plans", test_answers.PLANS, test_answers.provoke_plan),
     Section("No answer", test_answers.UNANSWERED, test_answers.provoke_unanswered),
 ]

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_binance_loan import exceptions as errors
+from airflow_provider_binance_loan.binance.datasets.active_risk_units import ACTIVE_RISK_UNITS
 from airflow_provider_binance_loan.binance.datasets.api_key_permissions import read_key_warnings
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.messages import TIME, Request, Response
-from airflow_provider_binance_loan.binance.plans import paginate
+from airflow_provider_binance_loan.binance.plans import gather, paginate
 from airflow_provider_binance_loan.client.sync import SyncClient
 from airflow_provider_binance_loan.exceptions import BadResponseError, BinanceLoanError, TransientError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
@@ -166,6 +167,18 @@ PLANS = [
             "kind": "TransientError",
         },
     ),
+]
+PLANS += [
+    Case(
+        f"active risk units, code {code}",
+        "parent account's key",
+        {
+            "answers": [TIME_OF_RUN, *refusal("400 Bad Request", code, "Not available to this user.")],
+            "plan": lambda: gather([ACTIVE_RISK_UNITS.request()]),
+            "kind": "RequestRefusedError",
+        },
+    )
+    for code in (-3003, -3999)
 ]
 UNANSWERED = [
     Case("timeout", "timeout", {"error": TimeoutError()}),

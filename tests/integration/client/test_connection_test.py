@@ -58,12 +58,12 @@ def test_warns_of_a_key_that_may_do_too_much(
 
 
 def test_accepts_the_key_of_a_parent_account(exchange: Exchange, connect: Any, clock: FakeClock) -> None:
-    """A parent account reads LTVs alone, and the message says so."""
+    """A parent account reads no liquidations, and the message says so."""
     exchange.add_key(ApiKey(KEY, SECRET, account="parent"))
     connect(login=KEY, password=SECRET)
     accepted, message = BinanceLoanHook(clock=clock).test_connection()
     assert accepted
-    assert message.startswith("Binance accepts the key for the LTVs of its risk units alone")
+    assert message.startswith("Binance accepts the key for the LTVs of its risk units, as a parent account's")
 
 
 def test_refuses_a_key_that_sees_nothing(exchange: Exchange, connect: Any, clock: FakeClock) -> None:

@@ -71,6 +71,20 @@ def test_reads_the_closed_ones(ltvs: LtvServer, kind: str, clock: FakeClock) -> 
     assert set(ltvs.paths) == {TIME_PATH, CLOSED_PATH}
 
 
+@pytest.mark.parametrize(
+    ("status", "says"), [("active", "parent account's key"), ("closed", "credit account")]
+)
+def test_says_whose_key_is_needed(ltvs: LtvServer, clock: FakeClock, status: str, says: str) -> None:
+    """The parent account's for active risk units, and a credit account's for closed ones."""
+    ltvs.active = ltvs.closed = (
+        b'{"code":-3999,"msg":"This function can only be available for invited users."}'
+    )
+    operator = BinanceLoanRiskUnitOperator(task_id="land", status=status)
+    operator.hook = BinanceLoanHook(clock=clock)
+    with pytest.raises(AirflowFailException, match=f"^Use the .*{says}"):
+        operator.execute(run_context())
+
+
 def test_refuses_rows_of_another_endpoint(ltvs: LtvServer, kind: str, clock: FakeClock) -> None:
     """Rows that have none of the fields of a risk unit are not taken for risk units."""
     ltvs.active = b'[{"groupId":6,"ltv":"0.5"}]'
