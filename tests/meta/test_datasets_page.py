@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,7 +21,15 @@ from tests.support.clock import HOUR, NOW, FakeClock
 from tests.support.datasets import DATASETS
 
 READING = docs.table("Dataset", "Operator", "Methods of the hook", "Key", "Weight")
-ROWS = docs.table("Dataset", "API key of the", "A request spans up to", "A row may change", "Flat tables")
+ROWS = docs.table(
+    "Dataset",
+    "Name in manifests",
+    "API key of the",
+    "A request spans up to",
+    "A row may change",
+    "Flat tables",
+)
+LISTS = docs.table("Flat table", "Name in manifests", "One row for each", "Columns besides the fields")
 SECRET = "secret"
 
 
@@ -69,7 +78,7 @@ def test_a_dataset_is_read_as_its_line_says(
     for account in ("credit", "parent"):
         keys(account)
         exchange.requests.clear()
-        if account in ROWS[number][1]:
+        if account in ROWS[number][2]:
             assert read(methods, clock)
             assert {one.weight for one in exchange.requests if one.path == path} == {int(weight)}
         else:
@@ -81,8 +90,9 @@ def test_a_dataset_is_read_as_its_line_says(
 def test_a_dataset_is_as_it_is_declared(number: int) -> None:
     """The operator, the methods, the key, the span and the flat tables are those of the code."""
     _, operator, methods, key, _ = READING[number]
-    _, _, span, change, tables = ROWS[number]
+    _, name_in_manifests, _, span, change, tables = ROWS[number]
     dataset = dataset_of(methods)
+    assert docs.names(name_in_manifests) == [dataset.name]
     for name in docs.names(operator):
         assert name.startswith("status=") or hasattr(operators, name)
     *starts, complete = docs.names(methods)
@@ -96,6 +106,43 @@ def test_a_dataset_is_as_it_is_declared(number: int) -> None:
         assert dataset.is_final is None or "`liquidationEndTime`" in change
     else:
         assert span.startswith("none")
+
+
+def test_a_manifest_has_the_name_of_the_table(keys: Any, clock: FakeClock, s3: Any) -> None:
+    """A manifest says which dataset it is of, by the name that the table gives."""
+    for operator, account, name in (
+        (operators.BinanceLoanInterestOperator, "credit", "interest_history"),
+        (operators.BinanceLoanRiskUnitOperator, "parent", "active_risk_units"),
+    ):
+        keys(account)
+        window = {"start": NOW - HOUR, "end": NOW} if account == "credit" else {}
+        task = operator(task_id="land", s3_key="s3://lake/a.jsonl", **window)
+        task.hook = BinanceLoanHook(clock=clock)
+        assert task.execute({})["dataset"] == name
+        assert name in {docs.names(row[1])[0] for row in ROWS}
+
+
+def test_the_columns_of_flat_tables() -> None:
+    """The table has each list of the other datasets, and the columns that say where a row is from."""
+    expected = [
+        [table.name, dataset.name, *table.key, *table.positions]
+        for dataset in DATASETS.values()
+        if dataset.name != "force_liquidations"
+        for table in flat_tables(dataset)
+        if table.positions
+    ]
+    assert sorted(
+        [*docs.names(table), *docs.names(name), *docs.names(added)] for table, name, _, added in LISTS
+    ) == sorted(expected)
+
+
+def test_names_the_tables_that_two_datasets_have() -> None:
+    """The warning names each such table."""
+    found = Counter(table.name for dataset in DATASETS.values() for table in flat_tables(dataset))
+    (warning,) = re.findall(
+        r"^- \*\*Two datasets have a table of one name\*\*: (.*?)\.", docs.TEXT, re.MULTILINE
+    )
+    assert set(docs.names(warning)) == {name for name, count in found.items() if count > 1}
 
 
 def test_a_window_longer_than_a_span_is_read(keys: Any, exchange: Exchange, clock: FakeClock) -> None:
