@@ -38,7 +38,7 @@ from airflow.sdk.execution_time import macros
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from airflow_provider_binance_loan import exceptions
+from airflow_provider_binance_loan import exceptions, operators
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.messages import Request, Response
 from airflow_provider_binance_loan.binance.time_range import parse_window
@@ -513,16 +513,25 @@ def test_the_table_of_extras() -> None:
 
 
 def test_the_table_of_classes() -> None:
-    """Each class is where the table says, and each kind that Airflow lists is in the table."""
-    modules = set()
-    for thing, place, _ in docs.table("Class", "Module", "What it does"):
+    """Each class or function is where the table says; each operator and each kind of Airflow's is in it."""
+    modules, names = set(), set()
+    for thing, place, _ in docs.table("Class or function", "Module", "What it does"):
         (name,) = docs.names(thing)
         if place == "command":
             assert entry_points(group="console_scripts")[name].value.startswith(PACKAGE)
         else:
             module = PACKAGE + docs.names(place)[0]
-            assert inspect.isclass(getattr(import_module(module), name))
-            modules.add(module)
+            found = getattr(import_module(module), name)
+            assert inspect.isclass(found) or inspect.isfunction(found)
+            names.add(name)
+            if inspect.isclass(found):
+                modules.add(module)
+    found = [
+        getattr(operators, name) for name in dir(operators) if re.fullmatch(r"BinanceLoan\w+Operator", name)
+    ]
+    bases = {base for operator in found for base in operator.__mro__[1:]}
+    assert {operator.__name__ for operator in found if operator not in bases} <= names
+    assert {"render_liquidation_page", "land_page"} <= names
     info = get_provider_info()
     listed = [info[kind] for kind in ("hooks", "operators", "sensors", "triggers")]
     assert modules == {

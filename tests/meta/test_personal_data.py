@@ -23,6 +23,7 @@ from airflow_provider_binance_loan.exceptions import BadResponseError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.landing.tables import flat_tables
 from airflow_provider_binance_loan.operators import BinanceLoanForceLiquidationOperator
+from airflow_provider_binance_loan.report.liquidation_page import render_liquidation_page
 from airflow_provider_binance_loan.sandbox.exchange import Exchange
 from tests.support import docs
 from tests.support.clock import HOUR, NOW, FakeClock
@@ -245,6 +246,27 @@ def test_a_copy_has_no_address(lake: Lake, number: int) -> None:
 
 def _without(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in {"subEmail", "extra"}}
+
+
+def test_the_page_of_a_liquidation_shows_addresses_and_uids(lake: Lake, clock: FakeClock) -> None:
+    """The page has each address and UID, and none once the columns that are named are left out."""
+    (cell,) = (then for landed, then in docs.table("You land", "Then") if "the page" in landed)
+    function, *columns = docs.names(cell)
+    assert function == "render_liquidation_page"
+    (record,) = BinanceLoanHook(clock=clock).get_force_liquidations(NOW - HOUR, NOW)
+    transfer = {"transferTime": ms(NOW - HOUR) + 5, "fromUid": 777000111, "toUid": 777000222}
+    transfers = [{"liquidationId": 1, "liquidationTransferRecord": [transfer]}]
+    window = {"start": NOW - HOUR, "end": NOW}
+    uids = ["777000111", "777000222"]
+    page = render_liquidation_page(record, transfers=transfers, **window)
+    assert addresses_in(page) == ADDRESSES
+    assert all(uid in page for uid in uids)
+    for row in (*record["liquidationSnapshot"]["snapshots"], transfer):
+        for name in columns:
+            row.pop(name, None)
+    page = render_liquidation_page(record, transfers=transfers, **window)
+    assert (addresses_in(page), [uid for uid in uids if uid in page]) == ([], [])
+    assert "not stated" in page
 
 
 def test_a_task_of_your_own_returns_no_address(lake: Lake, real_time: None) -> None:
