@@ -15,7 +15,11 @@ from airflow_provider_binance_loan.binance.datasets.closed_risk_units import CLO
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.datasets.interest_history import INTEREST_HISTORY
 from airflow_provider_binance_loan.binance.datasets.liquidation_transfers import LIQUIDATION_TRANSFERS
-from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS, read_ltvs
+from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import (
+    NOT_CREDIT_CODES,
+    RISK_UNIT_LTVS,
+    read_ltvs,
+)
 from airflow_provider_binance_loan.binance.risk_units import parse_risk_units
 from airflow_provider_binance_loan.binance.snapshots import read_listing
 from airflow_provider_binance_loan.binance.time_range import utc_datetime
@@ -189,7 +193,7 @@ class _DatasetReader:
         try:
             first = next(records, None)
         except RequestRefusedError as error:
-            missing = _missing(error)
+            missing = _missing(error, OTHER_ACCOUNT_CODES)
             self.counted[dataset.name] = Counted((), missing.reason)
             return missing
         return chain(() if first is None else (first,), records)
@@ -198,18 +202,20 @@ class _DatasetReader:
         try:
             sample = self._hook.sample(plan)
         except RequestRefusedError as error:
-            return _missing(error)
+            # A credit account's key may be refused so at this endpoint alone.
+            return _missing(error, NOT_CREDIT_CODES if dataset is RISK_UNIT_LTVS else OTHER_ACCOUNT_CODES)
         add_input(self._hook, dataset, {"asked_at": utc_datetime(sample.asked_at_ms).isoformat()})
         # Of the closed risk units also those that were not asked for: they are what is looked for.
         return sample.of(self._risk_units) if dataset is RISK_UNIT_LTVS else sample.records
 
 
-def _missing(error: RequestRefusedError) -> Missing:
+def _missing(error: RequestRefusedError, codes: frozenset[int]) -> Missing:
     """Return why a dataset is missing, where it is not for the account of the key.
 
+    :param codes: how Binance says so.
     :raises RequestRefusedError: it is refused for another reason, such as a key that was revoked.
     """
-    if error.code not in OTHER_ACCOUNT_CODES:
+    if error.code not in codes:
         raise error
     return Missing(f"Binance refused it: {error}")
 

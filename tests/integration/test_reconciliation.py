@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -368,8 +369,13 @@ def test_a_dataset_that_is_refused_is_not_compared(
     assert sum("Binance refused it" in str(row["note"]) for row in records) == 2
 
 
-@pytest.mark.parametrize("path", ["/interest-history", "/borrow-repay", "/ltv-details"])
-@pytest.mark.parametrize(("status", "code"), [(401, -2015), (401, -2014), (400, -1022), (400, -1102)])
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        *product(["/interest-history", "/borrow-repay"], [401], [-2015, -2014]),
+        *product(["/interest-history", "/borrow-repay", "/ltv-details"], [400], [-1022, -1102]),
+    ],
+)
 def test_a_key_that_is_refused_later_fails_the_task(
     world: Exchange, path: str, status: int, code: int
 ) -> None:
@@ -378,6 +384,15 @@ def test_a_key_that_is_refused_later_fails_the_task(
     world.fail(fault, fault)  # reading the risk units handles that the LTVs are refused
     with pytest.raises(AirflowFailException, match=str(code)):
         BinanceLoanReconciliationOperator(task_id="reconcile").execute(run_context(START, NOW))
+
+
+def test_a_credit_account_that_may_not_read_ltvs_reconciles_all_else(world: Exchange) -> None:
+    """Binance may refuse that endpoint alone to its key, and may call the key invalid there."""
+    fault = Fault("error", 401, -2015, "Invalid API-key, IP, or permissions for action.", path="/ltv-details")
+    world.fail(fault, fault)
+    outcomes = {row["check"]: row["outcome"] for row in reconcile()}
+    assert outcomes["ltv_now"] == "not_compared"
+    assert "equal" in outcomes.values()
 
 
 def test_whoever_may_not_read_liquidations_cannot_reconcile(world: Exchange) -> None:
