@@ -56,8 +56,11 @@ liquidations = Asset(
     ],
 )
 
-# Where the story of a mapped task is landed.
-FOLDER = "{{ ti.xcom_pull(task_ids='story.choose', key='folder', map_indexes=ti.map_index) }}"
+# Where the story of a mapped task is landed, and when it ends.
+FOLDER, END = (
+    f"{{{{ ti.xcom_pull(task_ids='story.choose', key='{key}', map_indexes=ti.map_index) }}}}"
+    for key in ("folder", "end")
+)
 
 
 def margin() -> timedelta:
@@ -206,7 +209,7 @@ def story(group_id: int, started: str) -> None:
     chosen = choose(group_id, started)
     settle = DateTimeSensor(
         task_id="settle",
-        target_time=chosen["end"],
+        target_time=END,
         mode="reschedule",
         poke_interval=300,
     )
