@@ -219,17 +219,17 @@ def _window(manifest: Manifest) -> TimeRange | None:
 
 def _check_gaps(dataset: str, landed: Iterable[TimeRange], window: TimeRange) -> Iterator[Check]:
     """Yield a row for each time of the window that no landing covers, or one for the whole window."""
-    check, covered_ms, missing_ms = "landed_window", window.start_ms, 0
+    check, covered_ms, is_whole = "landed_window", window.start_ms, True
     for start_ms, end_ms in (*landed, TimeRange(window.end_ms, window.end_ms)):
         if start_ms > covered_ms < window.end_ms:
             gap = TimeRange(covered_ms, min(start_ms, window.end_ms))
-            missing_ms += gap.length_ms
+            is_whole = False
             note = "no landing covers these seconds"
             yield build(check, f"{dataset} of {gap}", "different", note, _seconds(gap.length_ms), Decimal(0))
         covered_ms = max(covered_ms, end_ms)
-    if not missing_ms:
-        whole, covered = _seconds(window.length_ms), _seconds(window.length_ms - missing_ms)
-        yield compare(check, f"{dataset} of {window}", whole, covered, "seconds, without a gap")
+    if is_whole:
+        whole = _seconds(window.length_ms)
+        yield build(check, f"{dataset} of {window}", "equal", "seconds, without a gap", whole, whole)
 
 
 def _check_overlaps(dataset: str, landed: Sequence[TimeRange]) -> Iterator[Check]:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from airflow_provider_binance_loan.binance.datasets.borrow_repay import BORROW, REPAYMENTS
 from airflow_provider_binance_loan.reconciliation.check import ZERO, amount, total
 
 if TYPE_CHECKING:
@@ -20,10 +21,9 @@ Part = Literal["principal", "interest"]
 PARTS: tuple[Part, ...] = ("principal", "interest")
 UNKNOWN_MOVEMENT = "an amount, asset, type, status or risk unit is unknown"
 
-BORROW, CHARGE, FORCE_REPAY = "BORROW", "CHARGE", "FORCE_REPAY"
+CHARGE, FORCE_REPAY = "CHARGE", "FORCE_REPAY"
 # Binance's example has "REPAY", which does not say whether the repayment is forced.
 UNSPECIFIC_REPAY = "REPAY"
-_REPAYMENTS = frozenset({FORCE_REPAY, "NORMAL_REPAY", UNSPECIFIC_REPAY})
 _CONTENTS = ("timestamp", "tranId", "type", "status", "assetName", "amount", "principal", "interest")
 _CONFIRMED, _FAILED = "CONFIRM", "FAILED"
 
@@ -52,7 +52,7 @@ class Movement(NamedTuple):
     @property
     def is_repayment(self) -> bool:
         """Whether it repays a part of the loan."""
-        return self.kind in _REPAYMENTS
+        return self.kind in REPAYMENTS
 
 
 _by_time = attrgetter("at_ms")
@@ -178,7 +178,7 @@ def _movement(transaction: Transaction) -> Movement:
     interest: Decimal | None = None
     if kind == BORROW:
         principal, interest = amount(record["amount"]), ZERO
-    elif kind in _REPAYMENTS:
+    elif kind in REPAYMENTS:
         principal, interest = amount(record["principal"]), amount(record["interest"])
     if principal is None or interest is None or not is_confirmed(record):
         return Movement(at_ms, None, is_repeat=is_repeat)

@@ -6,6 +6,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from airflow_provider_binance_loan.binance.datasets.borrow_repay import BORROW
 from airflow_provider_binance_loan.binance.time_range import utc_text
 from airflow_provider_binance_loan.reconciliation.check import ZERO, amount, build, rounding_of, total
 from airflow_provider_binance_loan.reconciliation.interpretations import (
@@ -15,7 +16,6 @@ from airflow_provider_binance_loan.reconciliation.interpretations import (
     compare_interpretations,
 )
 from airflow_provider_binance_loan.reconciliation.ledger import (
-    BORROW,
     CHARGE,
     FORCE_REPAY,
     PARTS,

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow_provider_binance_loan.binance.datasets.borrow_repay import BORROW
 from airflow_provider_binance_loan.binance.time_range import utc_text
 from airflow_provider_binance_loan.reconciliation.check import (
     EXACT,
@@ -15,7 +16,7 @@ from airflow_provider_binance_loan.reconciliation.check import (
     last_unit,
     total,
 )
-from airflow_provider_binance_loan.reconciliation.ledger import BORROW, is_confirmed
+from airflow_provider_binance_loan.reconciliation.ledger import is_confirmed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -100,9 +101,9 @@ def check_interest_rates(records: Iterable[Mapping[str, Any]]) -> Iterator[Check
 
 
 def check_transactions(transactions: Iterable[Transaction]) -> Iterator[Check]:
-    """Yield a row `repeated_transaction` for each that came again, and the rows `repayment_parts`.
+    """Yield a row `repeated_transaction` for each that Binance sent again, and the rows `repayment_parts`.
 
-    One that came again with other contents, such as another asset, is not compared.
+    One that was sent again with other contents, such as another asset, is not compared.
     There is a row of parts for each repayment whose parts do not sum to its amount, and for each asset one of
     all others.
     """

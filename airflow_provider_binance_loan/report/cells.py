@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from decimal import Context, Decimal, Inexact
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from unicodedata import category
 
 from airflow_provider_binance_loan.binance.time_range import utc_datetime
-from airflow_provider_binance_loan.binance.values import is_plain_number
+from airflow_provider_binance_loan.reconciliation.check import amount, known_total
 from airflow_provider_binance_loan.validation import LATEST_S, is_number
 
 if TYPE_CHECKING:
@@ -27,9 +26,6 @@ _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
     "\U0001d159\U000e0000-\U000e0fff]"
 )
-# No amount is longer; a sum of some million of them has a few digits more.
-_MAX_DIGITS = 200
-_EXACT = Context(prec=3 * _MAX_DIGITS, traps=[Inexact])
 
 
 class Cell(NamedTuple):
@@ -139,9 +135,5 @@ def _needs_escape(character: str) -> bool:
 
 def add_up(amounts: Iterable[Any]) -> str | None:
     """Return the sum of decimal texts, exactly, in plain notation; None where one of them is no number."""
-    total = Decimal(0)
-    for amount in amounts:
-        if not isinstance(amount, str) or len(amount) > _MAX_DIGITS or not is_plain_number(amount):
-            return None
-        total = _EXACT.add(total, Decimal(amount))
-    return f"{total:f}"
+    total = known_total(map(amount, amounts))
+    return None if total is None else f"{total:f}"

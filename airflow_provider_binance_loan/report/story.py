@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_binance_loan.binance.datasets.borrow_repay import REPAYMENTS
+from airflow_provider_binance_loan.binance.datasets.borrow_repay import BORROW, REPAYMENTS
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import started_ms
 from airflow_provider_binance_loan.binance.loan_to_value import known_ltv
 from airflow_provider_binance_loan.report import chart, tables
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _TABLE_BUCKETS = 15  # of each at most four samples are in the table
 _MAX_LABEL = 12
-_BORROWED, _DONE = "BORROW", "CONFIRM"
+_DONE = "CONFIRM"
 _UNSTATED = dict.fromkeys(("ltv", "totalLiability", "totalNetEquity", "totalMaintenanceMargin"))
 
 
@@ -244,7 +244,7 @@ def _during(transfers: Records | None, start_ms: int, end_ms: int) -> Records | 
 
 
 def _is_borrowing(transaction: Record) -> bool:
-    return transaction.get("type") == _BORROWED
+    return transaction.get("type") == BORROW
 
 
 def _is_repayment(transaction: Record) -> bool:
@@ -253,7 +253,7 @@ def _is_repayment(transaction: Record) -> bool:
 
 
 def _is_of_another_type(transaction: Record) -> bool:
-    return transaction.get("type") not in {_BORROWED, *REPAYMENTS}
+    return transaction.get("type") not in {BORROW, *REPAYMENTS}
 
 
 def _added_up(repayments: Records) -> list[Repaid]:

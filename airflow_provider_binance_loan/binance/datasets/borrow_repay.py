@@ -15,6 +15,8 @@ from airflow_provider_binance_loan.binance.windowed_dataset import Kind, Windowe
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: The type of what was borrowed.
+BORROW = "BORROW"
 #: The types of repayments.
 REPAYMENTS = frozenset({"REPAY", "NORMAL_REPAY", "FORCE_REPAY"})
 
@@ -56,7 +58,7 @@ def _may_be_borrowed(record: Mapping[str, Any]) -> bool:
 
 
 def _may_be_repaid(record: Mapping[str, Any]) -> bool:
-    return bool(record["type"] != "BORROW")
+    return bool(record["type"] != BORROW)
 
 
 BORROW_REPAY = WindowedDataset(
@@ -70,7 +72,7 @@ BORROW_REPAY = WindowedDataset(
     start_ms=created_ms,
     group_field=ASKED_GROUP_ID,
     kinds=(
-        Kind((("type", "BORROW"),), _may_be_borrowed),
+        Kind((("type", BORROW),), _may_be_borrowed),
         Kind((("type", "REPAY"),), _may_be_repaid),
     ),
     # The page speaks of 7, 30 and 100 days at most. A day less than the shortest, since it does not say
