@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError, TransientError
 from airflow_provider_binance_loan.report.landing import land_page
+from tests.support.connections import remove_aws_credentials
 
 KEY = "stories/unit=6/page.html"
 
@@ -57,11 +57,6 @@ def test_says_that_there_are_no_credentials(
     s3: Any, s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Missing credentials are a transient error, as with the operators."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    extra = {"endpoint_url": s3_url, "region_name": "us-east-1"}
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": extra}))
+    remove_aws_credentials(monkeypatch, s3_url, tmp_path)
     with pytest.raises(TransientError, match="there are no AWS credentials"):
         land_page("page", s3_key=f"s3://lake/{KEY}")

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from airflow_provider_binance_loan.exceptions import ConfigurationError, TransientError
 from airflow_provider_binance_loan.landing.s3 import S3Destination
-from tests.support.connections import aws_client, aws_connection
+from tests.support.connections import aws_client, aws_connection, remove_aws_credentials
 from tests.support.s3_answers import Refusal, ScriptedDestination
 
 KEY = "a/b.jsonl"
@@ -133,12 +133,7 @@ def test_says_that_there_are_no_credentials(
     s3: Any, s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Missing credentials are a transient error, as a machine's role may provide them a moment later."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    extra = {"endpoint_url": s3_url, "region_name": "us-east-1"}
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": extra}))
+    remove_aws_credentials(monkeypatch, s3_url, tmp_path)
     with pytest.raises(TransientError, match="there are no AWS credentials") as caught:
         S3Destination("lake").check([KEY])
     assert caught.value.conn_id == "aws_default"
