@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from airflow_provider_binance_loan.connections import aget_settings, get_setting
 from airflow_provider_binance_loan.exceptions import BinanceLoanError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from datetime import datetime
 
     import requests
@@ -115,7 +116,7 @@ class BinanceLoanBaseHook(BaseHook):
     ) -> list[Record]:
         """Return the records of :meth:`iter_window`, without blocking the event loop."""
         records: list[Record] = []
-        async with await self._aclient() as client:
+        async with self._aclient() as client:
             for plan in self._plans(client, dataset, window, risk_units):
                 records += await client.run(plan)
         return records
@@ -131,7 +132,7 @@ class BinanceLoanBaseHook(BaseHook):
 
     async def asample(self, plan: Plan[Sample]) -> Sample:
         """Return what :meth:`sample` returns, without blocking the event loop."""
-        async with await self._aclient() as client:
+        async with self._aclient() as client:
             return await client.run(plan)
 
     def get_conn(self) -> requests.Session:
@@ -167,10 +168,15 @@ class BinanceLoanBaseHook(BaseHook):
 
         return SyncClient(settings, **(self._client_arguments() | changes))
 
-    async def _aclient(self) -> AsyncClient:
+    @asynccontextmanager
+    async def _aclient(self) -> AsyncIterator[AsyncClient]:
+        """Yield the client of one call."""
+        async with await self._new_aclient(await self._asettings()) as client:
+            yield client
+
+    async def _new_aclient(self, settings: Settings) -> AsyncClient:
         # In a thread, since the import would hold up the event loop of the triggerer.
         module = await asyncio.to_thread(import_module, _ASYNC_CLIENT)
-        settings = await aget_settings(self, self.binance_loan_conn_id)
         client: AsyncClient = module.AsyncClient(settings, **self._client_arguments())
         return client
 
@@ -189,6 +195,9 @@ class BinanceLoanBaseHook(BaseHook):
     def _settings(self) -> Settings:
         # Read again for each call, so that a rotated key works from the next one on.
         return get_settings(self, self.binance_loan_conn_id)
+
+    async def _asettings(self) -> Settings:
+        return await aget_settings(self, self.binance_loan_conn_id)
 
 
 def _key_warnings(client: SyncClient) -> list[str]:

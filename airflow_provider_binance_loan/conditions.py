@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.hooks import BinanceLoanHook
+    from airflow_provider_binance_loan.shared_polls import SharedPolls
 
 WaitFor = Literal["started", "finished"]
 
@@ -53,8 +54,8 @@ class Condition(Protocol):
         :raises BinanceLoanError: one of its subclasses, by what to do.
         """
 
-    async def apoll(self, hook: BinanceLoanHook) -> Poll:
-        """Return what :meth:`poll` returns, without blocking the event loop."""
+    async def apoll(self, polls: SharedPolls) -> Poll:
+        """Return what :meth:`poll` returns, by a poll that others may share, without blocking the loop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +93,10 @@ class LiquidationCondition:
             event = self.event(hook.iter_window(FORCE_LIQUIDATIONS.for_polls, window, self.risk_units))
         return Poll(event, self._NOTHING)
 
-    async def apoll(self, hook: BinanceLoanHook) -> Poll:
+    async def apoll(self, polls: SharedPolls) -> Poll:
         """Return what :meth:`poll` returns, without blocking the event loop."""
-        window = self.window(hook.now_ms)
-        records = await hook.aget_window(FORCE_LIQUIDATIONS.for_polls, window, self.risk_units)
-        return Poll(self.event(records), self._NOTHING)
+        found = await polls.liquidations(self.window(polls.now_ms), self.risk_units)
+        return Poll(self.event(found.records), self._NOTHING)
 
     def window(self, now_ms: int) -> TimeRange:
         """Return the window that holds every matching record at a time, in epoch milliseconds."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.snapshots import Sample
     from airflow_provider_binance_loan.hooks import BinanceLoanHook
+    from airflow_provider_binance_loan.shared_polls import SharedPolls
 
 #: A level for all risk units, or one for each of some; a number, or a decimal number as text.
 LevelArgument = float | str | Mapping[int | str, float | str]
@@ -63,11 +64,11 @@ class LtvCondition:
             poll = self.evaluate(hook.sample(read_ltvs(RISK_UNIT_LTVS.for_polls)))
         return poll
 
-    async def apoll(self, hook: BinanceLoanHook) -> Poll:
+    async def apoll(self, polls: SharedPolls) -> Poll:
         """Return what :meth:`poll` returns, without blocking the event loop."""
-        poll = self.evaluate(await hook.asample(read_ltvs(RISK_UNIT_LTVS.for_polls)))
+        poll = self.evaluate(await polls.ltvs())
         if poll.event and poll.event["gone"]:  # for a moment only, perhaps
-            poll = self.evaluate(await hook.asample(read_ltvs(RISK_UNIT_LTVS.for_polls)))
+            poll = self.evaluate(await polls.ltvs())
         return poll
 
     def evaluate(self, sample: Sample) -> Poll:

@@ -22,8 +22,8 @@ _MAX_TEXT = 200
 def first_wait_s(interval_s: float) -> float:
     """Return a random time before the first poll, up to the interval: the sensor has just poked.
 
-    Random, since a triggerer that starts has all its triggers start at once: a thousand of them that poll
-    together would block its event loop, then and after every interval.
+    Random, since a triggerer that starts has all its triggers start at once: the polls of a thousand
+    connections at one moment would block its event loop, then and after every interval.
     """
     return uniform(min(interval_s, MIN_FIRST_WAIT_S), interval_s)  # noqa: S311 - no secret
 

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
-from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS, read_ltvs
 from airflow_provider_binance_loan.binance.loan_to_value import (
     known_ltv,
     level_text,
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from airflow_provider_binance_loan.binance.snapshots import Sample
-    from airflow_provider_binance_loan.hooks import BinanceLoanHook
     from airflow_provider_binance_loan.ltv_condition import LtvCondition
+    from airflow_provider_binance_loan.shared_polls import SharedPolls
     from airflow_provider_binance_loan.watcher_state import WatcherState
 
 
@@ -169,28 +168,28 @@ class BinanceLoanForceLiquidationEventTrigger(WatchingTrigger[FiredEvents]):
         return f"{self.risk_units} {self.finished}"
 
     async def _poll(
-        self, hook: BinanceLoanHook, state: WatcherState[FiredEvents]
+        self, polls: SharedPolls, state: WatcherState[FiredEvents]
     ) -> AsyncGenerator[dict[str, Any]]:
         lookback_ms = int(self.lookback * 1000)
         fired = await state.load()
-        oldest_ms = fired.oldest_ms if fired else max(0, hook.now_ms - lookback_ms)
-        window = LiquidationCondition(since_ms=oldest_ms).window(hook.now_ms)
-        records = await hook.aget_window(FORCE_LIQUIDATIONS.for_polls, window, self._risk_units)
+        oldest_ms = fired.oldest_ms if fired else max(0, polls.now_ms - lookback_ms)
+        window = LiquidationCondition(since_ms=oldest_ms).window(polls.now_ms)
+        found = await polls.liquidations(window, self._risk_units)
         if fired is None:
             # By Binance's clock, less how long ago the watcher started, as polls may have failed.
-            started_ms = hook.passed_ms - state.age_ms
+            started_ms = found.passed_ms - state.age_ms
             fired = state.begin(
                 FiredEvents(started_ms if state.has_store else started_ms - lookback_ms),
                 without_store=f"liquidations that started in the last {self.lookback / 3600:.0f} h fire now, "
                 "perhaps again",
             )
-        records.sort(key=FORCE_LIQUIDATIONS.key)  # so that events come in the order of the starts
-        for record in records:
+        # In the order of the starts, so that the events are.
+        for record in sorted(found.records, key=FORCE_LIQUIDATIONS.key):
             for payload in fired.add(record, finished=self.finished):
                 yield payload
         # Only after the poll, so that nothing is forgotten that this poll did not cover; and by what
         # Binance's clock has passed, since one wrong moment of this machine's would be kept for good.
-        if fired.forget_before(hook.passed_ms - lookback_ms, keep_running=self.finished):
+        if fired.forget_before(found.passed_ms - lookback_ms, keep_running=self.finished):
             state.note_change()
 
 
@@ -272,10 +271,10 @@ class BinanceLoanLtvEventTrigger(WatchingTrigger[PassedLevels]):
         return f"{self.risk_units} {self.levels} {self.hysteresis}"
 
     async def _poll(
-        self, hook: BinanceLoanHook, state: WatcherState[PassedLevels]
+        self, polls: SharedPolls, state: WatcherState[PassedLevels]
     ) -> AsyncGenerator[dict[str, Any]]:
         passed = await state.load()
-        sample = await hook.asample(read_ltvs(RISK_UNIT_LTVS.for_polls))
+        sample = await polls.ltvs()
         if passed is None:
             passed = state.begin(
                 PassedLevels(), without_store="what is above a level fires now, perhaps again"

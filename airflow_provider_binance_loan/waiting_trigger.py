@@ -13,11 +13,11 @@ from airflow_provider_binance_loan.exceptions import BadResponseError, Configura
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.polling import (
     MIN_FIRST_WAIT_S,
-    first_wait_s,
     is_waited_out,
     one_line,
     rate_limit_s,
 )
+from airflow_provider_binance_loan.shared_polls import shared_polls
 from airflow_provider_binance_loan.validation import LATEST_S, require_seconds
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_loan.client.clock import Clock
     from airflow_provider_binance_loan.conditions import Condition
+    from airflow_provider_binance_loan.shared_polls import SharedPolls
 
 # Failed polls in a row, each of several attempts, after which a deferred sensor's trigger gives up.
 _MAX_FAILURES = 10
@@ -114,35 +115,35 @@ class WaitingTrigger(BaseTrigger):
         :raises BadResponseError: an answer is malformed.
         :raises Exception: ten polls in a row failed; the error of the last one.
         """
-        hook = BinanceLoanHook(self.binance_loan_conn_id, clock=self._clock)
-        try:
-            self._require_arguments()
-            condition = self._parse_condition()
-        except ConfigurationError as error:
-            await hook.clock.asleep(MIN_FIRST_WAIT_S)
-            yield TriggerEvent({"status": "refused", "message": str(error)})
-            return
-        yield TriggerEvent(await self._wait(hook, condition))
+        async with shared_polls(self.binance_loan_conn_id, self._clock) as polls:
+            try:
+                self._require_arguments()
+                condition = self._parse_condition()
+            except ConfigurationError as error:
+                await polls.clock.asleep(MIN_FIRST_WAIT_S)
+                payload = {"status": "refused", "message": str(error)}
+            else:
+                payload = await self._wait(polls, condition)
+        yield TriggerEvent(payload)
 
-    async def _wait(self, hook: BinanceLoanHook, condition: Condition) -> dict[str, Any]:
+    async def _wait(self, polls: SharedPolls, condition: Condition) -> dict[str, Any]:
         """Poll until the outcome is known, and return it as the payload of the event."""
-        clock = hook.clock
-        polls = failures = 0
+        clock = polls.clock
+        polled = failures = 0
         # On the monotonic clock, so that setting the machine's clock neither ends nor prolongs the wait.
         started_at, now_s = clock.monotonic(), clock.now_ms() / 1000
         not_before = started_at + (self.not_before or 0) - now_s
         ends_at = inf if self.deadline is None else started_at + self.deadline - now_s
-        wait_s = max(first_wait_s(self._interval_s(0)), not_before - started_at)
+        polls_at = max(polls.first_at(self._interval_s(0)), not_before)
         while True:
-            left_s = ends_at - clock.monotonic()
-            is_last = wait_s >= left_s
-            await clock.asleep(max(0, min(wait_s, left_s)))
+            is_last = polls_at >= ends_at
+            await clock.asleep(max(0, min(polls_at, ends_at) - clock.monotonic()))
             if is_last and not_before > ends_at:
                 return {"status": "timeout"}
-            wait_s = self._interval_s(polls)
-            polls += 1
+            wait_s, limit_s = self._interval_s(polled), 0.0
+            polled += 1
             try:
-                event, reason = await condition.apoll(hook)
+                event, reason = await condition.apoll(polls)
             except PermanentError as error:
                 return {"status": "refused", "message": str(error)}
             except BadResponseError:
@@ -153,7 +154,6 @@ class WaitingTrigger(BaseTrigger):
                     raise
                 limit_s = rate_limit_s(error, clock)
                 not_before = clock.monotonic() + limit_s
-                wait_s = max(wait_s, limit_s)
                 log, reason = self.log.warning, one_line(error, conn_id_to_show(self.binance_loan_conn_id))
             else:
                 if event:
@@ -163,7 +163,8 @@ class WaitingTrigger(BaseTrigger):
             if is_last:
                 log("This was the last poll, at the sensor's timeout: %s", reason)
                 return {"status": "timeout"}
-            log("Polling again in %.0f s: %s", min(wait_s, ends_at - clock.monotonic()), reason)
+            polls_at = polls.next_at(wait_s, self._interval_s(0), limit_s)
+            log("Polling again in %.0f s: %s", min(polls_at, ends_at) - clock.monotonic(), reason)
 
     def _require_arguments(self) -> None:
         require_poll_interval(self.poke_interval, "poke_interval")

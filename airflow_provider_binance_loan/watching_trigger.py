@@ -14,6 +14,7 @@ from airflow_provider_binance_loan.conditions import require_poll_interval
 from airflow_provider_binance_loan.exceptions import ConfigurationError, PermanentError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.polling import back_off_s, is_waited_out, one_line, rate_limit_s
+from airflow_provider_binance_loan.shared_polls import shared_polls
 from airflow_provider_binance_loan.validation import described, shown
 from airflow_provider_binance_loan.watcher_state import M, WatcherState
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from airflow_provider_binance_loan.client.clock import Clock
+    from airflow_provider_binance_loan.shared_polls import SharedPolls
 
 
 # Airflow's scheduler makes a run of an event within a second or two, and within ten if it is busy.
@@ -103,7 +105,7 @@ class WatchingTrigger(BaseEventTrigger, Generic[M]):
         """
         raise NotImplementedError
 
-    def _poll(self, hook: BinanceLoanHook, state: WatcherState[M]) -> AsyncGenerator[dict[str, Any]]:
+    def _poll(self, polls: SharedPolls, state: WatcherState[M]) -> AsyncGenerator[dict[str, Any]]:
         """Poll once, and yield the payloads of the events, each when the memory has it.
 
         :raises Exception: the poll failed.
@@ -125,31 +127,36 @@ class WatchingTrigger(BaseEventTrigger, Generic[M]):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll without end, and yield the events; back off while polls fail."""
-        hook = BinanceLoanHook(self.binance_loan_conn_id, clock=self._clock, shares_log=True)
-        conn_id = conn_id_to_show(self.binance_loan_conn_id)
-        state = self._open_state(hook.clock, conn_id)
-        failures = 0
-        fired_at = -inf
-        while True:
-            wait_s = self.poke_interval
-            try:
-                async with aclosing(_spaced(self._poll(hook, state), hook.clock, fired_at)) as payloads:
-                    async for payload in payloads:
-                        state.note_event()
-                        self.log.info("Fired for asset %r: %s", self.asset_name, payload)
-                        fired_at = hook.clock.monotonic()
-                        yield TriggerEvent(payload)
-                failures = 0
-            except Exception as error:  # noqa: BLE001 - the triggerer restarts a trigger that raises at once
-                failures += not is_waited_out(error)
-                wait_s = max(back_off_s(wait_s, failures), rate_limit_s(error, hook.clock))
-                log = self.log.error if isinstance(error, PermanentError) else self.log.warning
-                line = one_line(error, conn_id)
-                log("Polling again in %.0f s (asset %r): %s", wait_s, self.asset_name, line)
-            # Airflow tries for ten seconds to write what its database refuses; that is part of the wait.
-            polls_at = hook.clock.monotonic() + wait_s
-            await state.save()
-            await hook.clock.asleep(max(0.0, polls_at - hook.clock.monotonic()))
+        async with shared_polls(self.binance_loan_conn_id, self._clock) as polls:
+            clock = polls.clock
+            conn_id = conn_id_to_show(self.binance_loan_conn_id)
+            state = self._open_state(clock, conn_id)
+            failures = 0
+            fired_at = -inf
+            while True:
+                try:
+                    async with aclosing(_spaced(self._poll(polls, state), clock, fired_at)) as payloads:
+                        async for payload in payloads:
+                            state.note_event()
+                            self.log.info("Fired for asset %r: %s", self.asset_name, payload)
+                            fired_at = clock.monotonic()
+                            yield TriggerEvent(payload)
+                    failures = 0
+                    polls_at = polls.next_at(self.poke_interval, self.poke_interval)
+                except Exception as error:  # noqa: BLE001 - the triggerer restarts a trigger that raises at once
+                    failures += not is_waited_out(error)
+                    wait_s = back_off_s(self.poke_interval, failures)
+                    polls_at = polls.next_at(wait_s, self.poke_interval, rate_limit_s(error, clock))
+                    log = self.log.error if isinstance(error, PermanentError) else self.log.warning
+                    log(
+                        "Polling again in %.0f s (asset %r): %s",
+                        polls_at - clock.monotonic(),
+                        self.asset_name,
+                        one_line(error, conn_id),
+                    )
+                # Airflow tries for ten seconds to write what its database refuses; that is part of the wait.
+                await state.save()
+                await clock.asleep(max(0.0, polls_at - clock.monotonic()))
 
     def _open_state(self, clock: Clock, conn_id: str) -> WatcherState[M]:
         return WatcherState(

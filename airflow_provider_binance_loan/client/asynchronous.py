@@ -18,7 +18,7 @@ from airflow_provider_binance_loan.client.base import (
 )
 from airflow_provider_binance_loan.client.body import Body
 from airflow_provider_binance_loan.client.network import FAILURES, Transport
-from airflow_provider_binance_loan.client.session import headers
+from airflow_provider_binance_loan.client.session import headers, proxy_url
 from airflow_provider_binance_loan.client.tls import tls_context
 from airflow_provider_binance_loan.exceptions import BinanceLoanError
 
@@ -42,12 +42,13 @@ class AsyncClient(BaseClient):
     def __init__(self, settings: Settings, **kwargs: Any) -> None:
         super().__init__(settings, **kwargs)
         self._exclusive = asyncio.Lock()
+        self._tls_context = tls_context(settings)
         self._client = httpx.AsyncClient(
             headers=headers(settings),
             timeout=httpx.Timeout(
                 settings.timeout, connect=min(CONNECT_TIMEOUT_S, settings.timeout), pool=None
             ),
-            transport=Transport(tls_context(settings), self._proxy_url, settings.max_concurrency),
+            transport=Transport(self._tls_context, self._proxy_url, settings.max_concurrency),
             event_hooks={"response": [_drop_location]},
             trust_env=False,
         )
@@ -56,7 +57,22 @@ class AsyncClient(BaseClient):
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections to Binance."""
         await self._client.aclose()
+
+    def serves(self, settings: Settings) -> bool:
+        """Return whether a client of these settings would be the same.
+
+        :raises ConfigurationError: no client can be made of them.
+        """
+        return (
+            settings.fingerprint == self._settings.fingerprint
+            and tls_context(settings) is self._tls_context
+            and proxy_url(settings) == self._proxy_url
+        )
 
     async def run(self, plan: Plan[T]) -> T:
         """Run a plan to its end and return its result.

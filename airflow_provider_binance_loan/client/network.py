@@ -27,8 +27,9 @@ _MAX_AHEAD_BYTES = 2**18
 # The recommended delay of RFC 8305, "Happy Eyeballs": another address is tried after it.
 _NEXT_ADDRESS_S = 0.25
 _CLOSING_S = 1.0
-# How long a connection is kept.
-_KEPT_S = 5.0
+# How long an idle connection is kept: from one poll to the next, and for less time than NAT gateways and load
+# balancers take to forget it.
+_KEPT_S = 90.0
 
 #: What httpcore raises.
 FAILURES = (

@@ -1,8 +1,10 @@
-"""Redaction of logs: secrets by Airflow's masker, and signatures by a filter on the HTTP clients' loggers."""
+"""Redaction: of secrets by Airflow's masker or by a digest, of signatures by a filter on loggers."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 import re
 from typing import Any
 
@@ -10,6 +12,8 @@ from airflow.sdk.log import mask_secret
 
 from airflow_provider_binance_loan.binance.pem import holds_pem, normalised_pem
 
+# Of this process alone, so that a digest says nothing to others.
+_FINGERPRINT_KEY = os.urandom(32)
 # A PEM's last line may be short; a shorter one reveals nothing, and masking it would hide common words.
 _MIN_SECRET_LINE = 16
 
@@ -59,3 +63,8 @@ def _remove_signature(record: logging.LogRecord) -> bool:
         record.msg, record.args = _SIGNED.sub(r"\1***", text), None
         record.exc_info = record.exc_text = None  # repeats the message
     return True
+
+
+def fingerprint(*secrets: str | None) -> bytes:
+    """Return a digest by which secrets can be compared in this process; it says nothing about them."""
+    return hashlib.blake2b(repr(secrets).encode(), key=_FINGERPRINT_KEY).digest()

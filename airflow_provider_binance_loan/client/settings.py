@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_binance_loan.binance.pem import holds_pem
 from airflow_provider_binance_loan.binance.signing import Credentials, hmac_signer
 from airflow_provider_binance_loan.client.key_file import key_file_warnings, read_key_file
-from airflow_provider_binance_loan.client.redaction import is_asterisks, mask
+from airflow_provider_binance_loan.client.redaction import fingerprint, is_asterisks, mask
 from airflow_provider_binance_loan.client.urls import parse_base_url, parse_proxy
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.validation import is_number, shown_unless_secret
@@ -55,6 +55,7 @@ class Settings:
     :param proxy: the proxy's URL, or None for the environment's.
     :param verify: whether to check certificates, or the path of a CA bundle.
     :param max_concurrency: how many requests of a pull may run concurrently.
+    :param fingerprint: a digest of all that they were parsed from, also of the secrets and a key's file.
     :param warnings: what works, and should be changed.
     """
 
@@ -67,6 +68,7 @@ class Settings:
     proxy: str | None
     verify: bool | str
     max_concurrency: int
+    fingerprint: bytes
     warnings: tuple[str, ...] = ()
 
     @property
@@ -116,10 +118,12 @@ def _parse(connection: Connection, conn_id: str) -> Settings:
     base_url = parse_base_url(connection.host, connection.port)
     if connection.schema:
         raise ConfigurationError("Leave schema empty, and put https:// into host: schema is not used.")
+    api_key = _parse_api_key(connection.login)
+    name, secret = _find_secret(connection.password, extra)
     return Settings(
         conn_id=conn_id,
         base_url=base_url,
-        credentials=Credentials(_parse_api_key(connection.login), _parse_signer(connection.password, extra)),
+        credentials=Credentials(api_key, _parse_signer(name, secret, extra.get("private_key_passphrase"))),
         # https://developers.binance.com/legacy-docs/institutional_loan/general-info says "not greater than
         # 60000" in one place and "less than" in another.
         recv_window=int(_parse_number(extra, "recv_window", 5000, 1, 59_999, whole=True)),
@@ -128,6 +132,7 @@ def _parse(connection: Connection, conn_id: str) -> Settings:
         proxy=_parse_proxies(extra.get("proxies"), base_url),
         verify=_parse_verify(extra.get("verify")),
         max_concurrency=int(_parse_number(extra, "max_concurrency", 16, 1, 64, whole=True)),
+        fingerprint=fingerprint(base_url, connection.login, secret, connection.extra),
         warnings=key_file_warnings(extra.get("private_key_file")),
     )
 
@@ -182,8 +187,8 @@ def _refuse_asterisks(login: str | None, password: str | None, extra: Mapping[st
             )
 
 
-def _parse_signer(password: str | None, extra: Mapping[str, Any]) -> Callable[[bytes], str]:
-    """Return the signing function of the one secret that is filled in; its type is found by reading it."""
+def _find_secret(password: str | None, extra: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the name and the text of the one secret that is filled in; of a key's file, what it holds."""
     sources = {
         name: value
         for name, value in (
@@ -209,7 +214,12 @@ def _parse_signer(password: str | None, extra: Mapping[str, Any]) -> Callable[[b
     if name == "private_key_file":
         value = _read_key_file(value)
         mask(value)
-    elif name == "password" and not holds_pem(value):
+    return name, value
+
+
+def _parse_signer(name: str, value: str, passphrase: str | None) -> Callable[[bytes], str]:
+    """Return the signing function of a secret, whose type is found by reading it."""
+    if name == "password" and not holds_pem(value):
         if passphrase:
             raise ConfigurationError("Leave private_key_passphrase empty: there is no private key.")
         bare = "".join(value.split())

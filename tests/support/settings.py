@@ -24,5 +24,6 @@ def new_settings(**changes: Any) -> Settings:
         "proxy": None,
         "verify": True,
         "max_concurrency": 16,
+        "fingerprint": b"",
     }
     return Settings(**{**fields, **changes})  # type: ignore[arg-type]

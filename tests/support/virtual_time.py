@@ -37,16 +37,24 @@ class VirtualClock:
     async def asleep(self, seconds: float) -> None:
         future = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (self._now_s + max(0.0, seconds), next(self._order), future))
-        if len(self._sleepers) == self._tasks:
-            self._wake_next()
+        self._move_on()
         await future
 
-    def _wake_next(self) -> None:
-        at_s, _, future = heapq.heappop(self._sleepers)
-        self._now_s = max(self._now_s, at_s)
-        if self._now_s > self._ends_after_s:
-            future.cancel()
-            for *_, other in self._sleepers:
-                other.cancel()
+    def leave(self) -> None:
+        """Note that one task less waits on it from now on."""
+        self._tasks -= 1
+        self._move_on()
+
+    def _move_on(self) -> None:
+        """Wake all that wait for the next moment, if all tasks wait."""
+        if not self._tasks or len(self._sleepers) < self._tasks:
             return
-        future.set_result(None)
+        self._now_s = max(self._now_s, self._sleepers[0][0])
+        if self._now_s > self._ends_after_s:
+            for *_, future in self._sleepers:
+                future.cancel()
+            return
+        while self._sleepers and self._sleepers[0][0] <= self._now_s:
+            future = heapq.heappop(self._sleepers)[-1]
+            if not future.done():
+                future.set_result(None)

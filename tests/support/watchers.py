@@ -89,7 +89,7 @@ class EndingClock(FakeClock):
         await super().asleep(seconds)
 
     def _is_interval(self, seconds: float) -> bool:
-        return seconds >= 0.8 * self.interval_s and seconds != HANDOVER_S
+        return seconds >= 0.7 * self.interval_s and seconds != HANDOVER_S
 
 
 def watch(store: Any, clock: EndingClock, polls: int, **arguments: Any) -> list[Any]:

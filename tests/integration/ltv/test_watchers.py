@@ -231,7 +231,7 @@ def test_refuses_wrong_arguments(arguments: Any, text: str) -> None:
 
 
 class TestTwelveWatchers:
-    """Twelve watchers of one IP address that ask every five seconds: two and a half times what is allowed."""
+    """Twelve accounts of one IP address, asked every five seconds: two and a half times what is allowed."""
 
     MINUTES = 9
 
@@ -243,8 +243,12 @@ class TestTwelveWatchers:
         exchange.add_unit(1)
         watchers = [
             BinanceLoanLtvEventTrigger(
-                asset_name=f"asset {number}", levels=[0.7], poke_interval=5, clock=clock
-            )  # type: ignore[arg-type]
+                asset_name=f"asset {number}",
+                levels=[0.7],
+                poke_interval=5,
+                binance_loan_conn_id=f"account_{number}",
+                clock=clock,  # type: ignore[arg-type]
+            )
             for number in range(12)
         ]
 
@@ -257,7 +261,8 @@ class TestTwelveWatchers:
             await asyncio.wait_for(asyncio.gather(*map(run, watchers)), 120)
 
         with SandboxServer(exchange) as server:
-            monkeypatch.setenv("AIRFLOW_CONN_BINANCE_LOAN_DEFAULT", binance_connection(server.url))
+            for number in range(12):
+                monkeypatch.setenv(f"AIRFLOW_CONN_ACCOUNT_{number}", binance_connection(server.url))
             capsys.readouterr()
             asyncio.run(run_all())
         return exchange
