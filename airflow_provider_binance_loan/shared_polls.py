@@ -36,6 +36,8 @@ _GATHER_S = 0.05
 # After a rate limit, triggers poll at moments that are as far apart.
 _LIMIT_STEP_S = 5.0
 _HOUR_MS = 3_600_000
+# Of so many connections a client is kept: with TLS it has a socket, and takes a third of a megabyte.
+_MAX_KEPT = 200
 # What a window may reach beyond now, and be shared all the same.
 _AHEAD_MS = 120_000
 
@@ -68,14 +70,17 @@ class _Poll(Generic[T]):
 class SharedPolls:
     """The polls of a connection, for all triggers that use it in one event loop.
 
-    One client serves them all, with its connections to Binance. The credentials are read anew for each poll.
+    One client serves them all, and keeps its socket to Binance. The credentials are read anew for each poll.
 
     :param conn_id: the connection that holds the API key.
     :param clock: the clock to go by; the machine's own by default.
+    :param keeps_client: returns whether the client is kept between two polls.
     """
 
-    def __init__(self, conn_id: str, clock: Clock | None) -> None:
-        self._hook = _KeepingHook(conn_id, clock=clock, shares_log=True)
+    def __init__(
+        self, conn_id: str, clock: Clock | None, keeps_client: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._hook = _KeepingHook(conn_id, keeps_client, clock=clock, shares_log=True)
         self._open: dict[Hashable, _Poll[Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._anchor_s: float | None = None
@@ -200,7 +205,7 @@ async def shared_polls(conn_id: str, clock: Clock | None) -> AsyncIterator[Share
     key = (conn_id, clock)
     polls = of_loop.get(key)
     if polls is None:
-        polls = of_loop[key] = SharedPolls(conn_id, clock)
+        polls = of_loop[key] = SharedPolls(conn_id, clock, lambda: len(of_loop) <= _MAX_KEPT)
     polls.users += 1
     try:
         yield polls
@@ -212,10 +217,15 @@ async def shared_polls(conn_id: str, clock: Clock | None) -> AsyncIterator[Share
 
 
 class _KeepingHook(BinanceLoanHook):
-    """A hook whose calls share one asynchronous client, as long as the connection stays as it is."""
+    """A hook whose calls share one asynchronous client, as long as the connection stays as it is.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    :param conn_id: the connection that holds the API key.
+    :param keeps_client: returns whether the client is kept between two calls.
+    """
+
+    def __init__(self, conn_id: str, keeps_client: Callable[[], bool], **kwargs: Any) -> None:
+        super().__init__(conn_id, **kwargs)
+        self._keeps_client = keeps_client
         self._kept: AsyncClient | None = None
         self._users: Counter[AsyncClient] = Counter()
 
@@ -231,6 +241,8 @@ class _KeepingHook(BinanceLoanHook):
             yield client
         finally:
             self._users[client] -= 1
+            if not self._keeps_client():
+                self._kept = None
             await self._close_unused()
 
     async def _close_unused(self) -> None:

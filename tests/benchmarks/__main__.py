@@ -1,6 +1,6 @@
 """All benchmarks but the soak, one after another, each with its table.
 
-    uv run python -m tests.benchmarks [imports capacity pull growth datasets triggers]
+    uv run python -m tests.benchmarks [imports hourly capacity pull growth datasets triggers]
 
 It takes about half an hour. Let the machine do nothing else meanwhile.
 """
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-NAMES = ("imports", "capacity", "pull", "growth", "datasets", "triggers")
+NAMES = ("imports", "hourly", "capacity", "pull", "growth", "datasets", "triggers")
 
 
 def machine() -> str:

@@ -11,6 +11,7 @@ import asyncio
 import gzip
 import hmac
 import json
+import ssl
 import time
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import timedelta
     from multiprocessing.connection import Connection
+    from pathlib import Path
 
 COUNTS_PATH = "/counts"
 _HEAD = (
@@ -164,15 +166,26 @@ def serve_canned(
     round_trips_s: list[float],
     closed: bool = False,
     unusual: bool = False,
+    certificate: Path | None = None,
 ) -> None:
     """Serve liquidations under a URL for each round trip, and send the URLs."""
-    serve_rows(ready, liquidations(records, length, unusual=unusual), round_trips_s, closed)
+    serve_rows(ready, liquidations(records, length, unusual=unusual), round_trips_s, closed, certificate)
 
 
 def serve_rows(
-    ready: Connection, rows: Iterable[CannedRow], round_trips_s: list[float], closed: bool = False
+    ready: Connection,
+    rows: Iterable[CannedRow],
+    round_trips_s: list[float],
+    closed: bool = False,
+    certificate: Path | None = None,
 ) -> None:
-    """Serve rows under a URL for each round trip, and send the URLs."""
+    """Serve rows under a URL for each round trip, and send the URLs.
+
+    :param certificate: a file with a certificate and its key, to serve with TLS.
+    """
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
+    if tls and certificate:
+        tls.load_cert_chain(certificate)
 
     async def serve() -> None:
         answer, loop = canned(rows, closed), asyncio.get_running_loop()
@@ -180,9 +193,9 @@ def serve_rows(
         for round_trip_s in round_trips_s:
             counts = {"requests": 0, "connections": 0}
             server = await loop.create_server(
-                lambda s=round_trip_s, c=counts: _Protocol(answer, s, c), "127.0.0.1", 0
+                lambda s=round_trip_s, c=counts: _Protocol(answer, s, c), "127.0.0.1", 0, ssl=tls, backlog=4096
             )
-            urls.append(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            urls.append(f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         ready.send(urls)
         await asyncio.to_thread(ready.recv)
 

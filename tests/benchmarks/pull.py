@@ -15,6 +15,7 @@ from __future__ import annotations
 import gc
 import gzip
 import json
+import ssl
 import sys
 import time
 from contextlib import ExitStack
@@ -29,6 +30,7 @@ from tests.benchmarks.stage import END, local_s3, peak_mb, process, row, set_up_
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+    from pathlib import Path
 
 LENGTH = timedelta(days=99)
 ROUND_TRIPS_MS = (0, 20, 150)
@@ -77,9 +79,13 @@ def pull_once(name: str, urls: list[str], length: timedelta, records: int, s3_ur
     return took
 
 
-def counted(url: str) -> dict[str, int]:
-    """Return what the server has counted since the last call."""
-    with urlopen(url + COUNTS_PATH) as answer:
+def counted(url: str, certificate: Path | None = None) -> dict[str, int]:
+    """Return what the server has counted since the last call.
+
+    :param certificate: the file with its certificate, if it has one.
+    """
+    tls = ssl.create_default_context(cafile=certificate) if certificate else None
+    with urlopen(url + COUNTS_PATH, context=tls) as answer:
         return json.loads(gzip.decompress(answer.read()))  # type: ignore[no-any-return]
 
 

@@ -384,6 +384,24 @@ class TestClient:
 
         asyncio.run(run())
 
+    def test_is_not_kept_for_very_many_connections(
+        self, connect: Any, exchange: Exchange, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Beyond a number of connections, a poll opens a client of its own, and closes it."""
+        monkeypatch.setenv("AIRFLOW_CONN_OTHER", os.environ["AIRFLOW_CONN_BINANCE_LOAN_DEFAULT"])
+        monkeypatch.setattr(module, "_MAX_KEPT", 1)
+
+        async def run() -> None:
+            async with shared_polls(CONN_ID, clock) as polls:
+                await polls.liquidations(WINDOW, "active")
+                assert len(polls._hook._users) == 1
+                async with shared_polls("other", clock) as others:
+                    for one in (polls, others):
+                        await one.liquidations(WINDOW, "active")
+                        assert not one._hook._users
+
+        asyncio.run(run())
+
     def test_a_replaced_one_serves_its_polls_to_their_end(
         self, connect: Any, exchange: Exchange, clock: FakeClock
     ) -> None:
