@@ -1,11 +1,9 @@
-"""The client for the triggerer, over `httpx`: requests of one plan run concurrently in one event loop."""
+"""The client for the triggerer, over `httpcore`: requests of one plan run concurrently in one event loop."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-
-import httpx
 
 from airflow_provider_binance_loan.client.base import (
     CONNECT_TIMEOUT_S,
@@ -17,20 +15,22 @@ from airflow_provider_binance_loan.client.base import (
     Wait,
 )
 from airflow_provider_binance_loan.client.body import Body
-from airflow_provider_binance_loan.client.network import FAILURES, Transport
+from airflow_provider_binance_loan.client.network import FAILURES, open_pool
 from airflow_provider_binance_loan.client.session import headers, proxy_url
 from airflow_provider_binance_loan.client.tls import tls_context
 from airflow_provider_binance_loan.exceptions import BinanceLoanError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from airflow_provider_binance_loan.binance.messages import Request, Response
     from airflow_provider_binance_loan.binance.plans import Plan
     from airflow_provider_binance_loan.client.settings import Settings
 
 T = TypeVar("T")
 
-# What httpx and httpcore raise, and what they let through.
-_FAILURES = (httpx.HTTPError, httpx.InvalidURL, *FAILURES, OSError, ValueError)
+# What httpcore raises, and what it lets through.
+_FAILURES = (*FAILURES, OSError, ValueError)
 
 
 class AsyncClient(BaseClient):
@@ -43,15 +43,16 @@ class AsyncClient(BaseClient):
         super().__init__(settings, **kwargs)
         self._exclusive = asyncio.Lock()
         self._tls_context = tls_context(settings)
-        self._client = httpx.AsyncClient(
-            headers=headers(settings),
-            timeout=httpx.Timeout(
-                settings.timeout, connect=min(CONNECT_TIMEOUT_S, settings.timeout), pool=None
-            ),
-            transport=Transport(self._tls_context, self._proxy_url, settings.max_concurrency),
-            event_hooks={"response": [_drop_location]},
-            trust_env=False,
-        )
+        self._pool = open_pool(self._tls_context, self._proxy_url, settings.max_concurrency)
+        self._headers = list({"Accept": "*/*", **headers(settings)}.items())
+        timeout_s = settings.timeout
+        self._extensions = {
+            "timeout": {
+                "connect": min(CONNECT_TIMEOUT_S, timeout_s),
+                "read": timeout_s,
+                "write": timeout_s,
+            }
+        }
 
     async def __aenter__(self) -> Self:
         return self
@@ -61,7 +62,7 @@ class AsyncClient(BaseClient):
 
     async def aclose(self) -> None:
         """Close the connections to Binance."""
-        await self._client.aclose()
+        await self._pool.aclose()
 
     def serves(self, settings: Settings) -> bool:
         """Return whether a client of these settings would be the same.
@@ -136,15 +137,18 @@ class AsyncClient(BaseClient):
                 outcome = await self._fetch(step)
 
     async def _fetch(self, step: Send) -> Outcome:
-        # Errors are returned and not raised: error trackers record frame locals, and httpx's frames hold the
-        # signed URL.
+        # Errors are returned and not raised: error trackers record frame locals, and httpcore's frames hold
+        # the signed URL.
         try:
             async with (
                 asyncio.timeout(self._retry_policy.deadline_s),
-                self._client.stream("GET", self._url(step)) as answer,
+                self._pool.stream(
+                    "GET", self._url(step), headers=self._headers, extensions=self._extensions
+                ) as answer,
             ):
-                body = Body(step.request.path, answer.status_code, answer.headers.get("content-encoding"))
-                async for chunk in answer.aiter_raw():
+                fields = _joined(answer.headers)
+                body = Body(step.request.path, answer.status, fields.get("content-encoding"))
+                async for chunk in answer.aiter_stream():
                     if not body.add(chunk):
                         break
                 content = body.content()
@@ -152,9 +156,13 @@ class AsyncClient(BaseClient):
             return error.with_traceback(None)
         except _FAILURES as error:
             return self._unreachable(step.request, error)
-        return self._response(content, step, answer.status_code, answer.headers)
+        return self._response(content, step, answer.status, fields)
 
 
-async def _drop_location(answer: Any) -> None:
-    """Drop a header that httpx parses, and may fail on, although it follows no redirect."""
-    answer.headers.pop("location", None)
+def _joined(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return the headers of an answer by their names in lower case; one that comes twice is a list."""
+    fields: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        fields[name] = f"{fields[name]}, {value}" if name in fields else value
+    return fields

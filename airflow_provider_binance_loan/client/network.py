@@ -15,12 +15,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpcore
-import httpx
+from requests.utils import get_auth_from_url
 from urllib3.util import wait_for_read
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import Iterable
 
 # What a server may send ahead of what is read.
 _MAX_AHEAD_BYTES = 2**18
@@ -41,70 +41,29 @@ FAILURES = (
 )
 
 
-class Transport(httpx.AsyncBaseTransport):
-    """Sends the requests of an `httpx.AsyncClient` over connections that are never used with bytes left.
+def open_pool(context: ssl.SSLContext, proxy: str | None, max_kept: int) -> httpcore.AsyncConnectionPool:
+    """Return a pool of connections, which are never used again with bytes left.
 
     :param context: the TLS context, of Binance and of an https proxy.
     :param proxy: the proxy's URL, or None.
     :param max_kept: how many connections are kept.
     """
-
-    def __init__(self, context: ssl.SSLContext, proxy: str | None, max_kept: int) -> None:
-        options: dict[str, Any] = {
-            "ssl_context": context,
-            "max_connections": None,
-            "max_keepalive_connections": max_kept,
-            "keepalive_expiry": _KEPT_S,
-            "network_backend": _Backend(),
-        }
-        self._pool: httpcore.AsyncConnectionPool
-        if proxy:
-            parsed = httpx.Proxy(proxy)
-            self._pool = httpcore.AsyncHTTPProxy(
-                proxy_url=_url(parsed.url),
-                proxy_auth=parsed.raw_auth,
-                proxy_ssl_context=context if parsed.url.scheme == "https" else None,
-                **options,
-            )
-        else:
-            self._pool = httpcore.AsyncConnectionPool(**options)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Return the answer to a request; its body is not read yet."""
-        answer = await self._pool.handle_async_request(
-            httpcore.Request(
-                request.method,
-                _url(request.url),
-                headers=request.headers.raw,
-                content=request.stream,
-                extensions=request.extensions,
-            )
-        )
-        return httpx.Response(
-            answer.status, headers=answer.headers, stream=_Body(answer.stream), extensions=answer.extensions
-        )
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._pool.aclose()
-
-
-def _url(url: httpx.URL) -> httpcore.URL:
-    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-
-
-class _Body(httpx.AsyncByteStream):
-    """The raw bytes of an answer's body."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
+    options: dict[str, Any] = {
+        "ssl_context": context,
+        "max_connections": None,
+        "max_keepalive_connections": max_kept,
+        "keepalive_expiry": _KEPT_S,
+        "network_backend": _Backend(),
+    }
+    if not proxy:
+        return httpcore.AsyncConnectionPool(**options)
+    user, password = (part.encode() for part in get_auth_from_url(proxy))
+    return httpcore.AsyncHTTPProxy(
+        proxy_url=proxy,
+        proxy_auth=(user, password) if user or password else None,
+        proxy_ssl_context=context if proxy.startswith("https:") else None,
+        **options,
+    )
 
 
 class _Backend(httpcore.AsyncNetworkBackend):

@@ -22,7 +22,6 @@ _HTTP_LOGGERS = (
     "urllib3.connection",
     "urllib3.connectionpool",
     "urllib3.util.retry",
-    "httpx",
     "httpcore.connection",
     "httpcore.http11",
     "httpcore.proxy",

@@ -396,7 +396,7 @@ def test_a_connection_takes_no_debug_level(connect: Any) -> None:
 )
 def test_removes_signatures_from_logs(said: str, left: str) -> None:
     """A signature is removed wherever an HTTP client logs it, also in a quoted address; the rest stays."""
-    record = logging.LogRecord("httpx", logging.DEBUG, "", 0, "HTTP: %s", (said,), None)
+    record = logging.LogRecord("urllib3", logging.DEBUG, "", 0, "HTTP: %s", (said,), None)
     assert redaction._remove_signature(record)
     assert record.getMessage() == f"HTTP: {left}"
 

@@ -529,7 +529,7 @@ def test_no_figures_and_no_addresses_in_events(exchange: Exchange, clock: FakeCl
 
 
 def test_imports_the_http_client_off_the_event_loop(connect: Any) -> None:
-    """The first poll of a triggerer imports httpx in a thread, so that it holds up no other trigger."""
+    """The first poll of a triggerer imports httpcore in a thread, so that it holds up no other trigger."""
     script = """
 import asyncio, sys, threading
 from datetime import UTC, datetime

@@ -106,7 +106,7 @@ def test_importing_the_protocol_loads_nothing_heavy() -> None:
     """Reading a window can be imported without Airflow, an HTTP client or pendulum."""
     loaded = loaded_by(f"import sys, {PACKAGE}.binance.reader; print(*sys.modules)")
     assert f"{PACKAGE}.binance.reader" in loaded
-    assert not loaded & {"airflow", "requests", "httpx", "pendulum"}
+    assert not loaded & {"airflow", "requests", "httpcore", "pendulum"}
 
 
 def test_discovery_imports_the_description_alone() -> None:
