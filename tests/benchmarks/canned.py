@@ -193,7 +193,11 @@ def serve_rows(
         for round_trip_s in round_trips_s:
             counts = {"requests": 0, "connections": 0}
             server = await loop.create_server(
-                lambda s=round_trip_s, c=counts: _Protocol(answer, s, c), "127.0.0.1", 0, ssl=tls, backlog=4096
+                lambda s=round_trip_s, c=counts: _Protocol(answer, s, c),
+                "127.0.0.1",
+                0,
+                ssl=tls,
+                backlog=4096,
             )
             urls.append(f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         ready.send(urls)

@@ -2,8 +2,9 @@
 
     uv run python -m tests.benchmarks.triggers [TRIGGERS:CONNECTIONS …]
 
-All start at once, as when a triggerer starts, and each polls once a minute, with TLS. The first minute, in which
-they start, is shown apart from the two that follow. The share of a core excludes what the measurement takes.
+All start at once, as when a triggerer starts, and each polls once a minute, with TLS. The first minute, in
+which they start, is shown apart from the two that follow. The share of a core excludes what the measurement
+takes.
 """
 
 from __future__ import annotations

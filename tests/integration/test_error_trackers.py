@@ -65,7 +65,7 @@ sentry_sdk.flush()
 def test_sentry_records_no_signature_with_the_hook(
     exchange: Exchange, connect: Any, kind: str, hook: str
 ) -> None:
-    """What Sentry would be sent has signatures without the hook alone, and of the asynchronous client never."""
+    """What Sentry would be sent of the synchronous client has signatures without the hook alone."""
     exchange.fail(None, None, None, Fault("error", 401, -2015))
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(

@@ -115,10 +115,10 @@ class TestTriggers:
 
     def test_each_finds_its_own(self, exchange: Exchange, virtual: Any) -> None:
         """A record fires the triggers that it matches, and no other; the others wait on."""
-        agos = [timedelta(minutes=minutes) for minutes in (5, 20, 40, 60, 80)]
+        looking_back = [timedelta(minutes=minutes) for minutes in (5, 20, 40, 60, 80)]
         exchange.add_liquidation(1, NOW_MS - 30 * MINUTE_MS)
-        clock = virtual(len(agos), 5.5)
-        sensors = [BinanceLoanForceLiquidationTrigger(since=since(ago), clock=clock) for ago in agos]
+        clock = virtual(len(looking_back), 5.5)
+        sensors = [BinanceLoanForceLiquidationTrigger(since=since(ago), clock=clock) for ago in looking_back]
         exchange.schedule(7, lambda moved: moved.liquidate(2))
         events = asyncio.run(fired(sensors, clock))
         assert [event["group_ids"] for (event,) in events] == [[2], [2], [1], [1], [1]]
@@ -376,8 +376,8 @@ class TestClient:
                     assert same is polls
                     await polls.liquidations(WINDOW, "active")
                 (client,) = polls._hook._users
-                assert not client._client.is_closed
-            assert client._client.is_closed
+                assert client._pool.connections
+            assert not client._pool.connections
             assert not module._POLLS[asyncio.get_running_loop()]
             async with shared_polls(CONN_ID, clock) as other:
                 assert other is not polls

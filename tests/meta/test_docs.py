@@ -68,6 +68,7 @@ from tests.support.ltvs import ltv_server
 from tests.support.ltvs import unit as ltv_unit
 from tests.support.package import PACKAGE
 from tests.support.paths import DATA
+from tests.support.watchers import first_payload
 
 DISTRIBUTION = metadata("airflow-provider-binance-loan")
 DOCUMENTED_HOUR = datetime(2025, 5, 27, 21, tzinfo=UTC), datetime(2025, 5, 27, 22, tzinfo=UTC)
@@ -226,7 +227,7 @@ def test_the_payload_that_is_shown_is_that_of_a_watcher(exchange: Exchange, conn
     lookback = (datetime.now(UTC) - start + timedelta(hours=1)).total_seconds()
     watcher = BinanceLoanForceLiquidationEventTrigger(asset_name="liquidations", lookback=lookback)
 
-    payload = asyncio.run(anext(watcher.run())).payload
+    payload = asyncio.run(first_payload(watcher))
     assert payload == shown(PAYLOAD)
     (record,) = BinanceLoanForceLiquidationOperator(
         task_id="pull", start=payload["start"], end=payload["end"]
@@ -243,7 +244,7 @@ def test_the_crossing_that_is_shown_is_that_of_a_watcher(monkeypatch: pytest.Mon
         server.body = json.dumps([ltv_unit(6, "0.81", maxAllowedBorrowLimit="0", **totals)]).encode()
         clock: Any = FakeClock(datetime.fromtimestamp(now_ms / 1000, UTC))
         watcher = BinanceLoanLtvEventTrigger(asset_name="ltvs", levels=[0.8], clock=clock)
-        assert asyncio.run(anext(watcher.run())).payload == shown(CROSSING)
+        assert asyncio.run(first_payload(watcher)) == shown(CROSSING)
 
 
 def test_every_json_block_is_checked() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 from airflow_provider_binance_loan.triggers import BinanceLoanForceLiquidationEventTrigger
@@ -90,6 +90,12 @@ class EndingClock(FakeClock):
 
     def _is_interval(self, seconds: float) -> bool:
         return seconds >= 0.7 * self.interval_s and seconds != HANDOVER_S
+
+
+async def first_payload(watcher: Any) -> Any:
+    """Return the payload of the first event of a watcher, and end it."""
+    async with aclosing(watcher.run()) as events:
+        return (await anext(events)).payload
 
 
 def watch(store: Any, clock: EndingClock, polls: int, **arguments: Any) -> list[Any]:
