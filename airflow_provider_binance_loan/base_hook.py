@@ -14,6 +14,7 @@ from airflow_provider_binance_loan.binance.account import read_account
 from airflow_provider_binance_loan.binance.datasets.api_key_permissions import read_key_warnings
 from airflow_provider_binance_loan.binance.reader import read_window
 from airflow_provider_binance_loan.binance.time_range import utc_datetime
+from airflow_provider_binance_loan.binance.typed_records import plain
 from airflow_provider_binance_loan.client.clock import SYSTEM_CLOCK, Clock, ClockSkew
 from airflow_provider_binance_loan.client.progress import Progress
 from airflow_provider_binance_loan.client.settings import CONN_TYPE
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from airflow_provider_binance_loan.binance.risk_units import RiskUnits
     from airflow_provider_binance_loan.binance.snapshots import Sample
     from airflow_provider_binance_loan.binance.time_range import TimeRange
+    from airflow_provider_binance_loan.binance.typed_records import AnyRecord
     from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
     from airflow_provider_binance_loan.client.asynchronous import AsyncClient
     from airflow_provider_binance_loan.client.base import BaseClient, RetryPolicy
@@ -102,9 +104,15 @@ class BinanceLoanBaseHook(BaseHook):
         :param risk_units: the parsed choice of risk units.
         :raises BinanceLoanError: one of its subclasses, by what to do.
         """
+        return map(plain, self.iter_parsed(dataset, window, risk_units))
+
+    def iter_parsed(
+        self, dataset: WindowedDataset, window: TimeRange, risk_units: RiskUnits
+    ) -> Iterator[AnyRecord]:
+        """Yield the records of :meth:`iter_window` as they were parsed, typed ones and dicts."""
         settings = self._settings()  # at once, and not when the first record is asked for
 
-        def records() -> Iterator[Record]:
+        def records() -> Iterator[AnyRecord]:
             with self._client(settings) as client:
                 for plan in self._plans(client, dataset, window, risk_units):
                     yield from client.run(plan)
@@ -118,7 +126,7 @@ class BinanceLoanBaseHook(BaseHook):
         records: list[Record] = []
         async with self._aclient() as client:
             for plan in self._plans(client, dataset, window, risk_units):
-                records += await client.run(plan)
+                records += map(plain, await client.run(plan))
         return records
 
     def sample(self, plan: Plan[Sample]) -> Sample:
@@ -187,7 +195,7 @@ class BinanceLoanBaseHook(BaseHook):
 
     def _plans(
         self, client: BaseClient, dataset: WindowedDataset, window: TimeRange, risk_units: RiskUnits
-    ) -> Iterator[Plan[list[Record]]]:
+    ) -> Iterator[Plan[list[AnyRecord]]]:
         progress = Progress(dataset, client.throttle, self.clock, self.log)
         for plan in read_window(dataset, window, risk_units, span_limits_ms=self._span_limits_ms):
             yield progress.follow(plan)

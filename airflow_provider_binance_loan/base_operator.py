@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_binance_loan.binance.typed_records import plain
 from airflow_provider_binance_loan.exceptions import ConfigurationError, PermanentError
 from airflow_provider_binance_loan.hooks import BinanceLoanHook
 from airflow_provider_binance_loan.landing.s3 import S3Destination
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_binance_loan.binance.declaration import Dataset, OnBadAmount
-    from airflow_provider_binance_loan.binance.fields import Record
+    from airflow_provider_binance_loan.binance.typed_records import AnyRecord
     from airflow_provider_binance_loan.landing.formats import FileFormat
     from airflow_provider_binance_loan.landing.parquet import Amounts
 
@@ -175,9 +176,9 @@ class BinanceLoanLandingOperator(BinanceLoanBaseOperator):
                 )
         require_max_xcom_records(self.max_xcom_records)
 
-    def _collect(self, records: Iterable[Record]) -> list[Any]:
+    def _collect(self, records: Iterable[AnyRecord]) -> list[Any]:
         """Return the records for XCom."""
-        collected = collect_for_xcom(records, self.max_xcom_records)
+        collected = collect_for_xcom(map(plain, records), self.max_xcom_records)
         self.log.info("Pulled %s.", _count(len(collected)))
         return collected
 

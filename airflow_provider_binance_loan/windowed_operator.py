@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context
 
-    from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.risk_units import RiskUnits
     from airflow_provider_binance_loan.binance.time_range import TimeRange
+    from airflow_provider_binance_loan.binance.typed_records import AnyRecord
     from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
     from airflow_provider_binance_loan.windows import ResolvedWindow
 
@@ -146,7 +146,7 @@ class BinanceLoanDatasetOperator(BinanceLoanWindowOperator, BinanceLoanLandingOp
         sink = self._open_sink(dataset, self.s3_key)
         is_final, running = dataset.is_final, 0
 
-        def counted() -> Iterator[Record]:
+        def counted() -> Iterator[AnyRecord]:
             nonlocal running
             for record in self._read(dataset, window, risk_units):
                 running += bool(is_final and not is_final(record))
@@ -155,9 +155,11 @@ class BinanceLoanDatasetOperator(BinanceLoanWindowOperator, BinanceLoanLandingOp
         manifest = sink.land(counted(), window.bounds)
         return self._report(sink, manifest | ({"running": running} if is_final else {}), context)
 
-    def _read(self, dataset: WindowedDataset, window: TimeRange, risk_units: RiskUnits) -> Iterator[Record]:
+    def _read(
+        self, dataset: WindowedDataset, window: TimeRange, risk_units: RiskUnits
+    ) -> Iterator[AnyRecord]:
         add_input(self.hook, dataset, window.bounds)
-        records = self.hook.iter_window(dataset, window, risk_units)
+        records = self.hook.iter_parsed(dataset, window, risk_units)
         if self.add_window:
             own = {WINDOW_END: window.end_ms}
             records = (with_own_columns(record, own) for record in records)

@@ -15,11 +15,14 @@ from airflow_provider_binance_loan.binance.fields import Field, Record, fields_o
 from airflow_provider_binance_loan.binance.messages import Request
 from airflow_provider_binance_loan.binance.own_columns import OWN_COLUMNS
 from airflow_provider_binance_loan.binance.parser import Page, Shape, build_shape, parse_list, parse_page
+from airflow_provider_binance_loan.binance.typed_parser import TypedParser, typed_parser
 from airflow_provider_binance_loan.exceptions import BadResponseError, ConfigurationError
 from airflow_provider_binance_loan.validation import described
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
+
+    from airflow_provider_binance_loan.binance.typed_records import AnyRecord, TypedRecord
 
 #: What a caller may choose about a text that is no number where an amount should be.
 OnBadAmount = Literal["fail", "keep"]
@@ -56,12 +59,17 @@ class Source:
         return fields_of(self.record)
 
     @cached_property
-    def key(self) -> Callable[[Mapping[str, Any]], Key]:
+    def key(self) -> Callable[[AnyRecord], Key]:
         """A function that returns the natural key of a record."""
         if len(self.key_fields) == 1:
             (name,) = self.key_fields
             return lambda record: (record[name],)
         return itemgetter(*self.key_fields)
+
+    @property
+    def _answered_fields(self) -> tuple[Field, ...]:
+        """The fields that Binance's answer has."""
+        return tuple(field for field in self.fields if field.name not in OWN_COLUMNS)
 
     @property
     def _answered_key_fields(self) -> tuple[str, ...]:
@@ -71,7 +79,12 @@ class Source:
     @cached_property
     def _shape(self) -> Shape:
         """What a row is parsed to."""
-        return build_shape(self.fields)
+        return build_shape(self._answered_fields)
+
+    @property
+    def _typed_parser(self) -> TypedParser | None:
+        """The parser of answers that are exactly as documented; None where records are not whole."""
+        return typed_parser(self.name, self._answered_fields)
 
     def _require_marks(self, rows: Any, name: str) -> None:
         """Require that the rows of a list, which is called `name` in the answer, are of this endpoint.
@@ -105,12 +118,17 @@ class Listing(Source):
         self._require_marks(payload.get("rows") if isinstance(payload, dict) else None, "rows")
         return parse_page(payload, self._shape, self._answered_key_fields)
 
+    def parse_documented(self, body: bytes) -> Page | None:
+        """Return what :meth:`parse` does, from a body that is exactly as documented; None for any other."""
+        return self._typed_parser.parse_page(body) if self._typed_parser else None
+
     def page_request(self, page: int, *params: tuple[str, str | int]) -> Request:
         """Return the request of a page, counted from 1, with further parameters in front."""
         return Request(
             self.path,
             (*self.params, *params, ("current", page), ("size", self.page_size)),
             parse=self.parse,
+            parse_documented=self.parse_documented,
             weight=self.weight,
         )
 
@@ -133,11 +151,15 @@ class Dataset(Source):
 
     @cached_property
     def _shape(self) -> Shape:
-        fields = [field for field in self.fields if field.name not in OWN_COLUMNS]
         if self.is_poll:
-            read = [field for field in fields if field.name in {*self.key_fields, *self.poll_fields}]
-            return build_shape(read, keeps_others=False, on_bad_amount="drop")
-        return build_shape(fields, on_bad_amount=self.on_bad_amount)
+            read = {*self.key_fields, *self.poll_fields}
+            fields = [field for field in self._answered_fields if field.name in read]
+            return build_shape(fields, keeps_others=False, on_bad_amount="drop")
+        return build_shape(self._answered_fields, on_bad_amount=self.on_bad_amount)
+
+    @property
+    def _typed_parser(self) -> TypedParser | None:
+        return None if self.is_poll else super()._typed_parser
 
     def with_bad_amounts(self, on_bad_amount: Any) -> Self:
         """Return the same dataset with this choice of what to do about bad amounts.
@@ -181,12 +203,17 @@ class Snapshot(Dataset):
         self._require_marks(payload, "")
         return parse_list(payload, self._shape, self._answered_key_fields)
 
+    def parse_documented(self, body: bytes) -> list[TypedRecord] | None:
+        """Return what :meth:`parse` does, from a body that is exactly as documented; None for any other."""
+        return self._typed_parser.parse_list(body) if self._typed_parser else None
+
     def request(self) -> Request:
         """Return the request, which is dated by Binance's clock."""
         return Request(
             self.path,
             self.params,
             parse=self.parse,
+            parse_documented=self.parse_documented,
             weight=self.weight,
             dated=True,
             for_parent=self.for_parent,

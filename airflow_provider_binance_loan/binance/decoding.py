@@ -45,7 +45,7 @@ def decode(body: bytes) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError):
         flaw = _flaw_of(body)
     else:
-        if not _may_have_key_twice(body, payload) or not _has_key_twice(body):
+        if not may_have_key_twice(body, payload) or not _has_key_twice(body):
             return payload
         flaw = Flaw.KEY_TWICE
     raise DecodingError(flaw)
@@ -61,11 +61,13 @@ def _flaw_of(body: bytes) -> Flaw:
     return Flaw.NOT_STRICT  # Python's parser is more lenient, so the text is complete
 
 
-def _may_have_key_twice(body: bytes, payload: Any) -> bool:
+def may_have_key_twice(body: bytes, payload: Any) -> bool:
     """Return whether a body has a key that its payload lacks, or may have one.
 
     Each key is followed by a colon, so a lost key shows by a missing colon in what the payload is written as.
     Where texts are escaped, a colon may be written otherwise, so that the numbers say nothing.
+
+    :param payload: what the body was decoded to, with all its fields: dicts, or typed records.
     """
     return b"\\" in body or body.count(b":") != msgspec.json.encode(payload).count(b":")
 

@@ -71,8 +71,12 @@ _WEIGHT = re.compile(r"[0-9]{1,9}")
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b")
 
 
-def _unparsed(payload: Any) -> Any:
-    return payload
+def _unchanged(content: Any) -> Any:
+    return content
+
+
+def _undecided(_: bytes) -> None:
+    return None
 
 
 class Request(NamedTuple):
@@ -81,6 +85,9 @@ class Request(NamedTuple):
     :param path: the path.
     :param params: its parameters in order, without recvWindow, timestamp and signature.
     :param parse: returns the content of the answer, from its JSON.
+    :param parse_documented: returns the same content straight from a body, if that is exactly as documented;
+        None for any other body, about which `parse` decides.
+    :param check: returns the content of an answer that can be one to this request.
     :param weight: the weight that Binance counts for it.
     :param signed: whether it is signed.
     :param dated: whether its time is data, so that the clock is set by Binance's before it is sent.
@@ -90,7 +97,9 @@ class Request(NamedTuple):
 
     path: str
     params: tuple[tuple[str, str | int], ...] = ()
-    parse: Callable[[Any], Any] = _unparsed
+    parse: Callable[[Any], Any] = _unchanged
+    parse_documented: Callable[[bytes], Any] = _undecided
+    check: Callable[[Any], Any] = _unchanged
     weight: int = 1
     signed: bool = True
     dated: bool = False
@@ -158,7 +167,7 @@ class Response:
 
     @cached_property
     def content(self) -> Any:
-        """What the request's `parse` returns for the payload, which may be modified in place.
+        """What the request makes of the answer; the payload may be modified in place.
 
         :raises BadResponseError: the payload is not what Binance documents.
         :raises RequestRefusedError: the answer is a refusal.
@@ -166,10 +175,16 @@ class Response:
         if self.refusal:
             raise self.refusal
         try:
-            return self.request.parse(self.payload)
+            documented = self._documented
+            return self.request.check(self.request.parse(self.payload) if documented is None else documented)
         except BadResponseError as error:
             error.path = self.request.path
             raise
+
+    @cached_property
+    def _documented(self) -> Any:
+        """The content of data that is exactly as documented; None for any other answer."""
+        return self.request.parse_documented(self.body) if self.status == 200 else None
 
     def _summary(self) -> str:
         content_type = _one_line(self.headers.get("content-type", ""), 60)
@@ -222,6 +237,8 @@ class Response:
 
     def _error(self) -> tuple[int | None, str] | None:
         """Return the code and the text of an error, also with status 200 or beside data; None for data."""
+        if self._documented is not None:
+            return None
         try:
             payload = self.payload
         except BinanceLoanError:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_binance_loan.binance.typed_records import (
+    AnyRecord,
+    TypedRecord,
+    plain,
+    with_fields_in_front,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from airflow_provider_binance_loan.binance.fields import Record
 
 #: When Binance was asked for a snapshot, by Binance's clock.
 ASKED_AT: Final = "asked_at"
@@ -21,13 +26,17 @@ WINDOW_END: Final = "window_end"
 OWN_COLUMNS: Final = frozenset({ASKED_AT, ASKED_GROUP_ID, OCCURRENCE, WINDOW_END})
 
 
-def with_own_columns(record: Record, columns: Mapping[str, Any]) -> Record:
+def with_own_columns(record: AnyRecord, columns: Mapping[str, Any]) -> AnyRecord:
     """Return a record with own columns in front; a field of Binance's of such a name gets an underscore."""
-    theirs = {f"{name}_": record.pop(name) for name in columns if name in record}
+    if isinstance(record, TypedRecord):  # which has declared fields alone, so that none is of such a name
+        return with_fields_in_front(record, columns)
+    theirs = {f"{name}_": record[name] for name in columns if name in record}
+    if theirs:
+        record = {name: value for name, value in record.items() if name not in columns}
     return {**columns, **record, **theirs}
 
 
-def count_occurrences(rows: Sequence[Record], key: Callable[[Record], Any]) -> list[int]:
+def count_occurrences(rows: Sequence[AnyRecord], key: Callable[[AnyRecord], Any]) -> list[int]:
     """Return the occurrence of each row of one answer.
 
     Rows of one key are counted in the order of their contents, so that an answer in another order gives each
@@ -39,7 +48,7 @@ def count_occurrences(rows: Sequence[Record], key: Callable[[Record], Any]) -> l
     occurrences = [0] * len(rows)
     if len(set(keys)) < len(keys):
         counts: dict[Any, int] = {}
-        for index in sorted(range(len(rows)), key=lambda index: repr(rows[index])):
+        for index in sorted(range(len(rows)), key=lambda index: repr(plain(rows[index]))):
             occurrences[index] = counts.get(keys[index], 0)
             counts[keys[index]] = occurrences[index] + 1
     return occurrences

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_binance_loan.binance.fields import Field, FieldType, Record
 from airflow_provider_binance_loan.binance.values import (
@@ -23,6 +23,9 @@ from airflow_provider_binance_loan.binance.values import (
 from airflow_provider_binance_loan.exceptions import BadResponseError
 from airflow_provider_binance_loan.validation import TOO_LARGE, is_number
 
+if TYPE_CHECKING:
+    from airflow_provider_binance_loan.binance.typed_records import AnyRecord
+
 
 class Page(NamedTuple):
     """One page of an answer.
@@ -32,7 +35,7 @@ class Page(NamedTuple):
         of rows, so at most a hint.
     """
 
-    rows: list[Record]
+    rows: Sequence[AnyRecord]
     total: int | None
 
 
@@ -66,14 +69,21 @@ def build_shape(
         elif field.type is FieldType.OBJECT:
             parser = _objects_of(build(field.fields))
         else:
-            parser = PARSERS[field.type]
-            if parser in {parse_decimals, parse_decimals_or_empty}:
-                parser = partial(parser, on_bad=on_bad_amount)
-            if field.required:
-                parser = _required(parser, field.type.value)
+            parser = build_scalar_parser(field, on_bad_amount)
         parsers[field.name] = parser
     scalars = {field.name for field in fields if field.required and not field.fields}
     return Shape(parsers, frozenset(scalars), keeps_others)
+
+
+def build_scalar_parser(field: Field, on_bad_amount: AmountRule = "fail") -> Parser:
+    """Return the parser of a field that is neither a list nor an object.
+
+    :param on_bad_amount: what to do about a value that is no number where an amount should be.
+    """
+    parser = PARSERS[field.type]
+    if parser in {parse_decimals, parse_decimals_or_empty}:
+        parser = partial(parser, on_bad=on_bad_amount)
+    return _required(parser, field.type.value) if field.required else parser
 
 
 def parse_page(payload: Any, shape: Shape, key_fields: Sequence[str]) -> Page:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_binance_loan.binance.declaration import Key
-    from airflow_provider_binance_loan.binance.fields import Record
+    from airflow_provider_binance_loan.binance.typed_records import AnyRecord
     from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
     from airflow_provider_binance_loan.exceptions import RequestRefusedError
 
@@ -61,7 +61,7 @@ class Part:
     """
 
     def __init__(self, dataset: WindowedDataset, time_range: TimeRange, max_rows: float = inf) -> None:
-        self.found: dict[Key, Record] = {}
+        self.found: dict[Key, AnyRecord] = {}
         self.start_ms, self.end_ms = time_range
         self._time_ms = dataset.time_ms
         self._max_rows = max_rows
@@ -79,7 +79,7 @@ class Part:
         """How long it is by now."""
         return self.end_ms - self.start_ms
 
-    def add(self, records: Mapping[Key, Record]) -> None:
+    def add(self, records: Mapping[Key, AnyRecord]) -> None:
         """Add records; they replace those with the same key, which are older."""
         if self._was_shortened:  # since the request was sent
             records = {key: record for key, record in records.items() if self.may_hold(record)}
@@ -113,7 +113,7 @@ class Part:
         for key in [key for key, record in self.found.items() if not self.may_hold(record)]:
             del self.found[key]
 
-    def may_hold(self, record: Record) -> bool:
+    def may_hold(self, record: AnyRecord) -> bool:
         """Return whether a record that was returned belongs to this part, and not to what follows it."""
         time_ms = self._time_ms(record)
         return time_ms is None or time_ms < self.end_ms

@@ -17,8 +17,8 @@ from airflow_provider_binance_loan.exceptions import BadResponseError, Transient
 
 if TYPE_CHECKING:
     from airflow_provider_binance_loan.binance.declaration import Key, Listing, Source
-    from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.parser import Page
+    from airflow_provider_binance_loan.binance.typed_records import AnyRecord
 
 # How often a list of pages is read before the plan gives up. Where rows are in another order at each request,
 # two sweeps of two pages take about ten passes.
@@ -87,7 +87,7 @@ def interleave_while(next_plan: Callable[[], Plan[Any] | None]) -> Plan[None]:
 
 def paginate(
     listing: Listing, request: Callable[[int], Request], caps: Collection[int] = LIKELY_CAPS
-) -> Plan[list[Record]]:
+) -> Plan[list[AnyRecord]]:
     """Return all rows of a list that is read by page number.
 
     A list of one short page is complete. A longer list is swept: it is read, once or more often, until as
@@ -102,7 +102,7 @@ def paginate(
     :raises TransientError: the list changed again and again.
     """
     swept: set[object] | None = None
-    seen: dict[object, Record] = {}
+    seen: dict[object, AnyRecord] = {}
     length = 0
     for _ in range(_MAX_PASSES):
         pages = yield from _read_pages(listing, request, caps)
@@ -130,7 +130,7 @@ class _Pages(NamedTuple):
     :param is_one_page: whether the list is one page, and complete.
     """
 
-    rows: dict[Key, Record]
+    rows: dict[Key, AnyRecord]
     length: int
     is_one_page: bool
 
@@ -138,7 +138,7 @@ class _Pages(NamedTuple):
 def _read_pages(listing: Listing, request: Callable[[int], Request], caps: Collection[int]) -> Plan[_Pages]:
     """Read page after page, until the last one, or until two in a row show nothing new."""
     page_size = listing.page_size
-    rows: dict[Key, Record] = {}
+    rows: dict[Key, AnyRecord] = {}
     sizes: list[int] = []
     totals: set[int] = set()
     fruitless = 0
@@ -163,7 +163,7 @@ def _read_pages(listing: Listing, request: Callable[[int], Request], caps: Colle
     return _Pages(rows, length if is_regular and has_ended else 0, is_one_page)
 
 
-def by_key(source: Source, rows: Sequence[Record]) -> dict[Key, Record]:
+def by_key(source: Source, rows: Sequence[AnyRecord]) -> dict[Key, AnyRecord]:
     """Return the rows of one answer by their natural key.
 
     :raises BadResponseError: two different rows share the key, so that one would hide the other.

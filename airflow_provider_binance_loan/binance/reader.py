@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from airflow_provider_binance_loan.binance.declaration import Key, Listing
-    from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.risk_units import RiskUnits
+    from airflow_provider_binance_loan.binance.typed_records import AnyRecord
     from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
 
 # How much wider the next part of a span may be than one that held few records.
@@ -54,7 +54,7 @@ def read_window(
     span_limits_ms: dict[str, int] | None = None,
     limits: ReadLimits = DEFAULT_LIMITS,
     closed_units: Listing = CLOSED_RISK_UNITS,
-) -> Iterator[Plan[list[Record]]]:
+) -> Iterator[Plan[list[AnyRecord]]]:
     """Yield the plans of a window's parts, oldest first. Run each to its end before taking the next.
 
     Each plan returns the records of its part, oldest first; no record is returned twice in the whole window.
@@ -79,7 +79,7 @@ def read_window(
             yield _read_part(read, cursor)
 
 
-def read_closed_units(listing: Listing = CLOSED_RISK_UNITS) -> Plan[list[Record]]:
+def read_closed_units(listing: Listing = CLOSED_RISK_UNITS) -> Plan[list[AnyRecord]]:
     """Return the plan that reads all closed risk units of the account."""
     return paginate(listing, listing.page_request)
 
@@ -168,7 +168,7 @@ class _Read:
         return list(dict.fromkeys(group_ids))
 
 
-def _read_part(read: _Read, cursor: _Cursor) -> Plan[list[Record]]:
+def _read_part(read: _Read, cursor: _Cursor) -> Plan[list[AnyRecord]]:
     active = read.active
     part = cursor.next_part(active)
     if isinstance(read.risk_units, tuple):

@@ -22,10 +22,10 @@ from airflow_provider_binance_loan.exceptions import TransientError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.messages import Request
     from airflow_provider_binance_loan.binance.parser import Page
     from airflow_provider_binance_loan.binance.part import Part, SpanLimit
+    from airflow_provider_binance_loan.binance.typed_records import AnyRecord
     from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
 
 # The share of a page that a slice aims to fill, with room for uneven spread.
@@ -248,6 +248,6 @@ def _cut(query: Query, time_slice: Slice, page: Page) -> int:
     return (time_slice.start_ms + time_slice.end_ms) // 2
 
 
-def _read_dense(query: Query, time_slice: Slice) -> Plan[list[Record]]:
+def _read_dense(query: Query, time_slice: Slice) -> Plan[list[AnyRecord]]:
     """Read by page number a slice that cannot be cut: more than a page of rows within one millisecond."""
     return paginate(query.dataset, lambda page: query.request(time_slice, page), query.caps)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_binance_loan.binance.own_columns import ASKED_AT, with_own_columns
 from airflow_provider_binance_loan.binance.plans import Plan, by_key, gather, paginate
+from airflow_provider_binance_loan.binance.typed_records import plain
 
 if TYPE_CHECKING:
     from airflow_provider_binance_loan.binance.declaration import Listing, Snapshot
@@ -40,10 +41,9 @@ class Sample(NamedTuple):
 def read_snapshot(dataset: Snapshot) -> Plan[Sample]:
     """Return the plan that reads a snapshot in one request."""
     (answer,) = yield from gather([dataset.request()])
-    keyed = by_key(
-        dataset, [with_own_columns(record, {ASKED_AT: answer.sent_ms}) for record in answer.content]
-    )
-    return Sample(answer.sent_ms, [keyed[key] for key in sorted(keyed)])
+    own = {ASKED_AT: answer.sent_ms}
+    keyed = by_key(dataset, [with_own_columns(record, own) for record in answer.content])
+    return Sample(answer.sent_ms, [plain(keyed[key]) for key in sorted(keyed)])
 
 
 def read_listing(listing: Listing) -> Plan[Sample]:
@@ -51,4 +51,4 @@ def read_listing(listing: Listing) -> Plan[Sample]:
     first = listing.page_request(1)._replace(dated=True)
     (answer,) = yield from gather([first])
     records = yield from paginate(listing, listing.page_request)
-    return Sample(answer.sent_ms, sorted(records, key=listing.key))
+    return Sample(answer.sent_ms, list(map(plain, sorted(records, key=listing.key))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from airflow_provider_binance_loan.binance.declaration import Dataset, Listing
 from airflow_provider_binance_loan.binance.fields import Field, FieldType
@@ -22,15 +22,16 @@ from airflow_provider_binance_loan.exceptions import BadResponseError, Configura
 from airflow_provider_binance_loan.validation import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from airflow_provider_binance_loan.binance.parser import Page
     from airflow_provider_binance_loan.binance.risk_units import RiskUnits
+    from airflow_provider_binance_loan.binance.typed_records import AnyRecord
 
 _WINDOW_END = Field(WINDOW_END, FieldType.TIME, required=True, description="end of the window of the pull")
 
 
-def no_time(record: Mapping[str, Any]) -> None:
+def no_time(record: AnyRecord) -> None:
     """Return None, for records whose time is not known."""
 
 
@@ -42,7 +43,7 @@ class Kind(NamedTuple):
     """
 
     params: tuple[tuple[str, str], ...] = ()
-    may_hold: Callable[[Mapping[str, Any]], bool] = lambda _: True
+    may_hold: Callable[[AnyRecord], bool] = lambda _: True
 
 
 #: All records of a dataset that one request can ask for.
@@ -67,11 +68,11 @@ class WindowedDataset(Listing, Dataset):
     :param has_window_end: whether records have the column `WINDOW_END`.
     """
 
-    time_ms: Callable[[Mapping[str, Any]], int | None]
+    time_ms: Callable[[AnyRecord], int | None]
     group_field: str | None = "groupId"
     kinds: tuple[Kind, ...] = (ANY_KIND,)
-    start_ms: Callable[[Mapping[str, Any]], int | None] = no_time
-    is_final: Callable[[Mapping[str, Any]], bool] | None = None
+    start_ms: Callable[[AnyRecord], int | None] = no_time
+    is_final: Callable[[AnyRecord], bool] | None = None
     # Binance refuses a span of more than 100 days, and does not say whether exactly 100 passes.
     max_span_ms: int = 99 * DAY_MS
     has_window_end: bool = False
@@ -116,15 +117,16 @@ class WindowedDataset(Listing, Dataset):
         # slices share it, so that no record is lost between them either way.
         times = (("startTime", span.start_ms), ("endTime", span.end_ms))
         request = self.page_request(page, *group, *kind.params, *times)
-        parse = partial(self._parse_answer, span=span, group_id=group_id, kind=kind)
-        return request._replace(parse=parse, handled_codes=SPAN_CODES)
+        check = partial(self._check_answer, span=span, group_id=group_id, kind=kind)
+        return request._replace(check=check, handled_codes=SPAN_CODES)
 
-    def _parse_answer(self, payload: Any, span: TimeRange, group_id: int | None, kind: Kind) -> Page:
+    def _check_answer(self, page: Page, span: TimeRange, group_id: int | None, kind: Kind) -> Page:
         """Return a page whose rows can answer the question, under every interpretation of Binance's page.
+
+        They get the own columns that say what was asked, where Binance's do not.
 
         :raises BadResponseError: a row cannot: times in microseconds and mixed-up answers look like this.
         """
-        page = self.parse(payload)
         for index, row in enumerate(page.rows):
             start_ms = self.start_ms(row)
             if start_ms is not None and not EARLIEST_MS <= start_ms <= span.end_ms:
@@ -138,12 +140,14 @@ class WindowedDataset(Listing, Dataset):
             if not kind.may_hold(row):
                 ((name, wanted),) = kind.params
                 raise _other_answer(index, f"{name} {shown(row[name])}", wanted)
-        if self.group_field == ASKED_GROUP_ID:
-            occurrences = count_occurrences(page.rows, itemgetter(*self._answered_key_fields))
-            for index, row in enumerate(page.rows):
-                own = {ASKED_GROUP_ID: group_id, OCCURRENCE: occurrences[index]}
-                page.rows[index] = with_own_columns(row, own)
-        return page
+        if self.group_field != ASKED_GROUP_ID:
+            return page
+        occurrences = count_occurrences(page.rows, itemgetter(*self._answered_key_fields))
+        rows = [
+            with_own_columns(row, {ASKED_GROUP_ID: group_id, OCCURRENCE: occurrence})
+            for row, occurrence in zip(page.rows, occurrences, strict=True)
+        ]
+        return page._replace(rows=rows)
 
 
 def _other_answer(index: int, received: str, wanted: str) -> BadResponseError:

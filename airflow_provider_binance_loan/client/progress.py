@@ -9,9 +9,9 @@ from airflow_provider_binance_loan.binance.time_range import utc_text
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-    from airflow_provider_binance_loan.binance.fields import Record
     from airflow_provider_binance_loan.binance.messages import Response
     from airflow_provider_binance_loan.binance.plans import Plan
+    from airflow_provider_binance_loan.binance.typed_records import AnyRecord
     from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
     from airflow_provider_binance_loan.client.clock import Clock
     from airflow_provider_binance_loan.client.throttle import Throttle
@@ -37,14 +37,14 @@ class Progress:
         self._requests = self._parts = self._records = 0
         self._until = ""
 
-    def follow(self, plan: Plan[list[Record]]) -> Plan[list[Record]]:
+    def follow(self, plan: Plan[list[AnyRecord]]) -> Plan[list[AnyRecord]]:
         """Pass on the requests and answers of a plan, and return its records."""
         response: Response | None = None
         while True:
             try:
                 request = plan.send(response)
             except StopIteration as stop:
-                records: list[Record] = stop.value
+                records: list[AnyRecord] = stop.value
                 break
             self._requests += request is not None
             if response is not None:

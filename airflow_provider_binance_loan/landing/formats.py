@@ -16,8 +16,7 @@ from airflow_provider_binance_loan.exceptions import ConfigurationError, Transie
 from airflow_provider_binance_loan.validation import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from airflow_provider_binance_loan.binance.typed_records import AnyRecord
     from airflow_provider_binance_loan.landing.parquet import AmountTypes
     from airflow_provider_binance_loan.landing.tables import Table
 
@@ -69,7 +68,7 @@ def parse_format(key: str, file_format: str | None) -> FileFormat:
 class Writer(Protocol):
     """Writes rows to a file in some format."""
 
-    def write(self, row: Mapping[str, Any]) -> None:
+    def write(self, row: AnyRecord) -> None:
         """Add a row."""
 
     def close(self) -> None:
@@ -88,7 +87,7 @@ class JsonLinesWriter:
         )
         self._file = self._gzip or file
 
-    def write(self, row: Mapping[str, Any]) -> None:
+    def write(self, row: AnyRecord) -> None:
         """Add a row."""
         self._file.write(msgspec.json.encode(row) + b"\n")
 
@@ -140,7 +139,7 @@ class Spool:
         with suppress(OSError):  # closing writes what is left, which a full disk refuses again
             self.file.close()
 
-    def write(self, row: Mapping[str, Any]) -> None:
+    def write(self, row: AnyRecord) -> None:
         """Add a row.
 
         :raises TransientError: the file cannot be written, for example because the disk is full.

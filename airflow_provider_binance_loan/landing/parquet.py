@@ -17,6 +17,7 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from airflow_provider_binance_loan.binance.fields import Field, FieldType, fields_by_name, walk_fields
+from airflow_provider_binance_loan.binance.typed_records import AnyRecord, TypedRecord, are_typed, column_of
 from airflow_provider_binance_loan.binance.values import is_plain_number
 from airflow_provider_binance_loan.exceptions import ConfigurationError
 from airflow_provider_binance_loan.landing.tables import Table, unused_name
@@ -99,10 +100,10 @@ class ParquetWriter:
         self._writer = pq.ParquetWriter(file, self._schema)
         self._batch_rows = batch_rows
         self._group_batches = group_batches
-        self._rows: list[Mapping[str, Any]] = []
+        self._rows: list[AnyRecord] = []
         self._batches: list[pa.RecordBatch] = []
 
-    def write(self, row: Mapping[str, Any]) -> None:
+    def write(self, row: AnyRecord) -> None:
         """Add a row.
 
         :raises ConfigurationError: a column cannot hold an amount exactly, in this row or one before it.
@@ -135,11 +136,11 @@ class ParquetWriter:
         if len(self._batches) == self._group_batches:
             self._end_group()
 
-    def _build_batch(self, rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
+    def _build_batch(self, rows: Sequence[AnyRecord]) -> pa.RecordBatch:
         arrays = _build_columns(rows, self._table.columns, self._schema)
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
-    def _require_fit(self, row: Mapping[str, Any]) -> None:
+    def _require_fit(self, row: AnyRecord) -> None:
         try:
             self._build_batch([row])
         except _UnfitError as error:
@@ -181,14 +182,16 @@ def _arrow_type(field: Field, amount_types: AmountTypes) -> pa.DataType:
 
 
 def _build_columns(
-    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Field], arrow_fields: Sequence[pa.Field]
+    rows: Sequence[AnyRecord], columns: Mapping[str, Field], arrow_fields: Sequence[pa.Field]
 ) -> list[pa.Array]:
     """Return an array for each column, and at last the one of undeclared fields."""
+    typed = are_typed(rows)
     arrays = [
-        _build_array([row[name] for row in rows], field, arrow_field.type)
+        _build_array(column_of(rows, name) if typed else [row[name] for row in rows], field, arrow_field.type)
         for (name, field), arrow_field in zip(columns.items(), arrow_fields, strict=False)
     ]
-    return [*arrays, pa.array([_extra(row, columns) for row in rows], pa.string())]
+    extra = [None] * len(rows) if typed else [_extra(row, columns) for row in rows]
+    return [*arrays, pa.array(extra, pa.string())]
 
 
 def _build_array(values: Sequence[Any], field: Field, column_type: pa.DataType) -> pa.Array:
@@ -205,15 +208,13 @@ def _build_array(values: Sequence[Any], field: Field, column_type: pa.DataType) 
     return pa.array(values, column_type)
 
 
-def _build_structs(
-    values: Sequence[Mapping[str, Any]], field: Field, struct: pa.StructType
-) -> pa.StructArray:
+def _build_structs(values: Sequence[AnyRecord], field: Field, struct: pa.StructType) -> pa.StructArray:
     arrays = _build_columns(values, fields_by_name(field.fields), list(struct))
     return pa.StructArray.from_arrays(arrays, fields=list(struct))
 
 
-def _extra(row: Mapping[str, Any], columns: Mapping[str, Field]) -> str | None:
-    if len(row) == len(columns):
+def _extra(row: AnyRecord, columns: Mapping[str, Field]) -> str | None:
+    if isinstance(row, TypedRecord) or len(row) == len(columns):
         return None
     extra = {name: value for name, value in row.items() if name not in columns}
     return json.dumps(extra, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

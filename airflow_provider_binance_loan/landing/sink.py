@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from airflow_provider_binance_loan.binance.declaration import Dataset
+    from airflow_provider_binance_loan.binance.typed_records import AnyRecord
     from airflow_provider_binance_loan.landing.formats import Content
     from airflow_provider_binance_loan.landing.parquet import Amounts, AmountTypes
     from airflow_provider_binance_loan.landing.target import Destination
@@ -79,7 +80,7 @@ class Sink:
         """The page of the object of the records in the object store's console; empty without one."""
         return self._destination.console_url(self._keys[self._tables[-1].name])
 
-    def land(self, records: Iterable[Mapping[str, Any]], about: Mapping[str, str]) -> dict[str, Any]:
+    def land(self, records: Iterable[AnyRecord], about: Mapping[str, str]) -> dict[str, Any]:
         """Write the records, and return the manifest of the objects.
 
         All records are read before the first byte is uploaded.

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_binance_loan.binance.fields import Field, FieldType, Record, fields_by_name
 from airflow_provider_binance_loan.binance.own_columns import WINDOW_END
+from airflow_provider_binance_loan.binance.typed_records import AnyRecord, shallow
 
 if TYPE_CHECKING:
     from airflow_provider_binance_loan.binance.declaration import Dataset
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 PLACEHOLDER = "{table}"
 
 #: Yields the rows of a record, each with the name of its table.
-RowBuilder = Callable[[Mapping[str, Any]], Iterator[tuple[str, Mapping[str, Any]]]]
+RowBuilder = Callable[[AnyRecord], Iterator[tuple[str, AnyRecord]]]
 
 _POSITION = Field("position", FieldType.INTEGER, required=True)
 
@@ -75,7 +76,7 @@ def flat_tables(dataset: Dataset) -> tuple[Table, ...]:
     return tables
 
 
-def whole_rows(record: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def whole_rows(record: AnyRecord) -> Iterator[tuple[str, AnyRecord]]:
     """Yield the one row of :func:`whole_table`: the record as it is."""
     yield "", record
 
@@ -89,7 +90,7 @@ def flat_rows(dataset: Dataset) -> RowBuilder:
     parent = tuple(fields_by_name(_parent_fields(dataset)))
     split = _build_splitter(dataset.fields)
 
-    def build_rows(record: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def build_rows(record: AnyRecord) -> Iterator[tuple[str, Record]]:
         row, lists = split(record)
         yield dataset.table, row
         place = {name: record[name] for name in parent}
@@ -172,12 +173,12 @@ class _FoundList(NamedTuple):
     """A list that was found in an object, how it is declared, and what splits its items."""
 
     field: Field
-    items: Sequence[Mapping[str, Any]]
+    items: Sequence[AnyRecord]
     split: _Splitter
 
 
 # Returns the row of an object, without its lists, and these lists.
-_Splitter = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], list[_FoundList]]]
+_Splitter = Callable[[AnyRecord], tuple[Record, list[_FoundList]]]
 
 
 def _build_splitter(fields: Sequence[Field]) -> _Splitter:
@@ -189,10 +190,10 @@ def _build_splitter(fields: Sequence[Field]) -> _Splitter:
     ]
 
     if not lists and not objects:
-        return lambda values: (values, [])
+        return lambda values: (shallow(values), [])
 
-    def split(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[_FoundList]]:
-        row = dict(values)
+    def split(values: AnyRecord) -> tuple[Record, list[_FoundList]]:
+        row = shallow(values)
         found = [_FoundList(field, row.pop(field.name), split_item) for field, split_item in lists]
         for name, split_object, stays in objects:
             inner_row, inner_found = split_object(row[name] if stays else row.pop(name))

@@ -47,7 +47,7 @@ def test_a_record_tells_its_event(described: Windowed) -> None:
         unit = event.unit if described.dataset.by_risk_unit else None
         request = described.dataset.span_request(TimeRange(NOW_MS, NOW_MS), unit, kind=kind)
         body = write_json(described.payload(described.row(event)))
-        (record,) = request.parse(json.loads(body, parse_float=str)).rows
+        (record,) = request.check(request.parse(json.loads(body, parse_float=str))).rows
         assert described.identity(record) == event.identity
         assert set(described.figures(record)) == {event.figure}
         assert described.is_asked_for(event, dict(request.params), is_active=True)

@@ -127,14 +127,14 @@ def test_the_file_on_the_disk_has_no_name(
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     entries = []
-    iterate = BinanceLoanHook.iter_window
+    iterate = BinanceLoanHook.iter_parsed
 
     def watched(*arguments: Any) -> Any:
         for record in iterate(*arguments):
             yield record
             entries.append(list(folder.iterdir()))
 
-    monkeypatch.setattr(BinanceLoanHook, "iter_window", watched)
+    monkeypatch.setattr(BinanceLoanHook, "iter_parsed", watched)
     lake.land(BinanceLoanForceLiquidationOperator, NOW, s3_key="s3://lake/a.jsonl")
     assert [*entries, list(folder.iterdir())] == [[], []]
 

@@ -5,7 +5,7 @@ https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-lo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from airflow_provider_binance_loan.binance.fields import FieldType
 from airflow_provider_binance_loan.binance.own_columns import ASKED_GROUP_ID, OCCURRENCE
@@ -13,7 +13,7 @@ from airflow_provider_binance_loan.binance.time_range import DAY_MS
 from airflow_provider_binance_loan.binance.windowed_dataset import Kind, WindowedDataset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from airflow_provider_binance_loan.binance.typed_records import AnyRecord
 
 #: The type of what was borrowed.
 BORROW = "BORROW"
@@ -47,17 +47,17 @@ class BorrowRepayRecord(TypedDict):
     timestamp: Annotated[int, FieldType.TIME, "when it was created"]
 
 
-def created_ms(record: Mapping[str, Any]) -> int:
+def created_ms(record: AnyRecord) -> int:
     """Return when a transaction was created, in epoch milliseconds."""
     created: int = record["timestamp"]
     return created
 
 
-def _may_be_borrowed(record: Mapping[str, Any]) -> bool:
+def _may_be_borrowed(record: AnyRecord) -> bool:
     return record["type"] not in REPAYMENTS
 
 
-def _may_be_repaid(record: Mapping[str, Any]) -> bool:
+def _may_be_repaid(record: AnyRecord) -> bool:
     return bool(record["type"] != BORROW)
 
 

@@ -5,7 +5,7 @@ https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-lo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from airflow_provider_binance_loan.binance.declaration import ListedDataset
 from airflow_provider_binance_loan.binance.fields import FieldType
@@ -13,9 +13,8 @@ from airflow_provider_binance_loan.binance.time_range import DAY_MS, EARLIEST_MS
 from airflow_provider_binance_loan.validation import LATEST_S
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow_provider_binance_loan.binance.time_range import TimeRange
+    from airflow_provider_binance_loan.binance.typed_records import AnyRecord
 
 
 class ClosedRiskUnit(TypedDict):
@@ -43,7 +42,7 @@ CLOSED_RISK_UNITS = ListedDataset(
 _SLACK_MS = DAY_MS
 
 
-def was_open_in(unit: Mapping[str, Any], window: TimeRange) -> bool:
+def was_open_in(unit: AnyRecord, window: TimeRange) -> bool:
     """Return whether a closed unit may have been open at some time of a window, give or take a day.
 
     A createTime or closeTime that is missing, or cannot be right, counts as unbounded: the unit is asked for.

@@ -5,13 +5,13 @@ https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-lo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from airflow_provider_binance_loan.binance.fields import FieldType
 from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from airflow_provider_binance_loan.binance.typed_records import AnyRecord
 
 
 class Snapshot(TypedDict):
@@ -61,12 +61,12 @@ class ForceLiquidation(TypedDict):
     liquidationSnapshot: Annotated[LiquidationSnapshot, "the wallets and the loans of the risk unit"]
 
 
-def is_finished(record: Mapping[str, Any]) -> bool:
+def is_finished(record: AnyRecord) -> bool:
     """Return whether a liquidation has ended, so that its figures no longer change."""
     return bool(record["liquidationEndTime"])
 
 
-def started_ms(record: Mapping[str, Any]) -> int:
+def started_ms(record: AnyRecord) -> int:
     """Return when a liquidation began, in epoch milliseconds."""
     start_ms: int = record["liquidationStartTime"]
     return start_ms

@@ -5,13 +5,13 @@ https://developers.binance.com/en/docs/catalog/advanced-trading-institutional-lo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from airflow_provider_binance_loan.binance.fields import FieldType
 from airflow_provider_binance_loan.binance.windowed_dataset import WindowedDataset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from airflow_provider_binance_loan.binance.typed_records import AnyRecord
 
 
 class InterestRecord(TypedDict):
@@ -29,7 +29,7 @@ class InterestRecord(TypedDict):
     interestTimestamp: Annotated[int, FieldType.TIME, "when the interest was last updated"]
 
 
-def accrued_ms(record: Mapping[str, Any]) -> int:
+def accrued_ms(record: AnyRecord) -> int:
     """Return when an interest accrued, in epoch milliseconds."""
     accrued: int = record["interestTimestamp"]
     return accrued
