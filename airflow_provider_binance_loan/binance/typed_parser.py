@@ -111,8 +111,9 @@ def _parse_columns(records: Sequence[TypedRecord], columns: Sequence[_Column]) -
         values = column_of(records, name)
         parsed = parse(values, _no_path)
         if parsed is not values:
-            for record, value in zip(records, parsed, strict=True):
-                setattr(record, name, value)
+            for record, sent, value in zip(records, values, parsed, strict=True):
+                if value is not sent:
+                    setattr(record, name, value)
 
 
 def _lists_of(columns: Sequence[_Column]) -> Parser:

@@ -137,6 +137,10 @@ class Described:
         """The requests of a read, without one for Binance's time that may come first."""
         return self.requests[self.requests[0] == TIME.path :]
 
+    def documented_row(self, event: Event) -> Record:
+        """Return the row of an event with every documented field, null where its row has none."""
+        return _with_all_fields(self.dataset.fields, self.row(event))
+
     def payload(self, *rows: Record) -> Any:
         """Return an answer with rows."""
         return list(rows) if isinstance(self.dataset, Snapshot) else {"total": len(rows), "rows": list(rows)}
@@ -239,6 +243,20 @@ class Windowed(Described):
             for kind in kinds
             for row in self._shown(exchange, **asked, **group, **kind)
         ]
+
+
+def _with_all_fields(fields: Sequence[Field], row: Mapping[str, Any]) -> Record:
+    """Return a row with all fields that an answer has, in their order; lists and objects are there."""
+    whole: Record = {}
+    for one in fields:
+        value = row.get(one.name)
+        if one.fields and isinstance(value, dict):
+            value = _with_all_fields(one.fields, value)
+        elif one.fields:
+            value = [_with_all_fields(one.fields, item) for item in value or ()]
+        if one.name not in OWN_COLUMNS:
+            whole[one.name] = value
+    return whole
 
 
 def _amounts(fields: Sequence[Field], row: Mapping[str, Any]) -> Iterator[Decimal | None]:

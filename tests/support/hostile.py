@@ -67,6 +67,8 @@ class Hostile:
         self.faulty_at = dice.randrange(1, 12)
         self.was_faulty = False
         self.requests = 0
+        # Which answers have every documented field: those are parsed by the typed parser.
+        self.whole = random.Random(seed)
         # For each part of the window: which units the lists that were read for it showed, all the time.
         self.shown: list[dict[str, set[int]]] = []
         self.always, self.ever = self._in_window(), self._may_be_returned()
@@ -111,7 +113,8 @@ class Hostile:
         events = self._events(asked)
         if self.requests >= self.faulty_at and self.faulty and not self.was_faulty:
             events = self._spoil(events, asked)
-        return self._page(request, [self.described.row(event) for event in events])
+        row = self.whole.choice([self.described.row, self.described.documented_row])
+        return self._page(request, [row(event) for event in events])
 
     def check(self) -> str:
         """Read it, and compare with what was true; return how the read ended."""

@@ -33,6 +33,7 @@ from airflow_provider_binance_loan.binance.plans import Plan
 from airflow_provider_binance_loan.binance.reader import read_closed_units, read_window
 from airflow_provider_binance_loan.binance.snapshots import read_listing, read_snapshot
 from airflow_provider_binance_loan.binance.time_range import TimeRange
+from airflow_provider_binance_loan.binance.typed_records import TypedRecord, plain
 from airflow_provider_binance_loan.exceptions import BinanceLoanError
 from tests.support.descriptions import DESCRIBED, Described, Windowed
 from tests.support.places import START_MS as ROW_MS
@@ -227,7 +228,8 @@ def read(kind: str, answer: Callable[[Request], Answer]) -> list[Any]:
         return response
 
     runner = PlanRunner(checked, max_concurrency=4)
-    return [item for plan in PLANS[kind]() for item in runner.run(plan)]
+    items = (item for plan in PLANS[kind]() for item in runner.run(plan))
+    return [plain(item) if isinstance(item, TypedRecord) else item for item in items]
 
 
 def check_error(error: BinanceLoanError) -> None:
@@ -400,7 +402,7 @@ def test_any_page_of_any_dataset_gives_its_records_or_an_error(described: Descri
         check_error(error)
         event(type(error).__name__)
         return
-    found = [record for result in results for record in getattr(result, "records", result)]
+    found = [plain(record) for result in results for record in getattr(result, "records", result)]
     for record in found:
         check_types(described.dataset.fields, record)
     text = json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
