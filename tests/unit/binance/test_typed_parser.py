@@ -1,4 +1,4 @@
-"""The typed parser gives what the careful one gives, or nothing; documented answers of any dataset are typed."""
+"""The typed parser: what the careful one gives, or nothing; documented answers of any dataset are typed."""
 
 from __future__ import annotations
 
