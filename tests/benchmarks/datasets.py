@@ -3,7 +3,7 @@
     uv run python -m tests.benchmarks.datasets [DATASET …]
 
 The interest is that of twelve risk units in two assets, hour by hour; all others are spread at random over
-the year. It fails when a pull takes more than 70 MB beyond what its process had when it was idle, or when a
+the year. It fails when a pull takes more than 60 MB beyond what its process had when it was idle, or when a
 hundred records of interest take more requests than a hundred liquidations do, but for whole hours.
 """
 

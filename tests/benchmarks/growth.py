@@ -3,7 +3,7 @@
     uv run python -m tests.benchmarks.growth [RECORDS …]
 
 The records are spread at random over three years. Each pull has a process of its own; it fails when one takes
-more than 70 MB beyond what the process had when it was idle.
+more than 60 MB beyond what the process had when it was idle.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.benchmarks.pull import pull_once
 from tests.benchmarks.stage import local_s3, process, row
 
 LENGTH = timedelta(days=3 * 365)
-BOUND_MB = 70
+BOUND_MB = 60
 WIDTHS = (16, 36, 9, 10, 15, 9)
 
 

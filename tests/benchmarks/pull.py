@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LENGTH = timedelta(days=99)
+IDLE_MS = 2 * 24 * 3_600_000
 ROUND_TRIPS_MS = (0, 20, 150)
 ROUNDS = 3
 WIDTHS = (30, 10, 15, 9, 9, 12, 9, 9)
@@ -55,7 +56,8 @@ def run(ready: Connection, name: str, urls: list[str], length: timedelta, s3_url
     import airflow.sdk  # noqa: F401 - every client runs in a task
 
     client = {**CLIENTS, **LANDINGS, **DATASETS}[name]
-    client(urls[0])(end_ms - 60_000, end_ms)  # imports, and the first connections
+    # Imports, and the first connections. With records, for which pyarrow imports pandas, if it is there.
+    client(urls[0])(end_ms - IDLE_MS, end_ms)
     idle_mb = peak_mb()
     ready.send("ready")
     while (url := ready.recv()) != "stop":
