@@ -182,10 +182,10 @@ class BinanceLoanBaseHook(BaseHook):
         async with await self._new_aclient(await self._asettings()) as client:
             yield client
 
-    async def _new_aclient(self, settings: Settings) -> AsyncClient:
+    async def _new_aclient(self, settings: Settings, **changes: Any) -> AsyncClient:
         # In a thread, since the import would hold up the event loop of the triggerer.
         module = await asyncio.to_thread(import_module, _ASYNC_CLIENT)
-        client: AsyncClient = module.AsyncClient(settings, **self._client_arguments())
+        client: AsyncClient = module.AsyncClient(settings, **self._client_arguments(), **changes)
         return client
 
     def _client_arguments(self) -> dict[str, Any]:

@@ -68,7 +68,8 @@ class LiquidationCondition:
 
     :param since_ms: the instant, in epoch milliseconds, UTC.
     :param wait_for: `"started"` or `"finished"`.
-    :param lookback_ms: how long before `since_ms` a matching liquidation may have started.
+    :param lookback_ms: how long before `since_ms` a matching liquidation may have started, at least: one that
+        started earlier matches too, where Binance or a shared poll returns it.
     :param risk_units: the risk units to read.
     """
 

@@ -46,7 +46,7 @@ class BinanceLoanForceLiquidationSensor(BinanceLoanBaseSensor):
     :param since: the instant, a datetime or ISO 8601 text, with time zone; empty for the start of the window
         that an operator in the same run would pull. (templated)
     :param wait_for: `"started"` or `"finished"`.
-    :param lookback: for liquidations that finish, how long before `since` they may have started.
+    :param lookback: for liquidations that finish, how long before `since` they may have started, at least.
     :param risk_units: `"all"`, `"active"`, or ids, as a list or separated by commas. (templated)
     """
 

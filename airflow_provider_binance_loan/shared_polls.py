@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
-from weakref import WeakKeyDictionary
 
 from airflow_provider_binance_loan.binance.datasets.force_liquidations import FORCE_LIQUIDATIONS
 from airflow_provider_binance_loan.binance.datasets.risk_unit_ltvs import RISK_UNIT_LTVS, read_ltvs
@@ -31,14 +30,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The timers of one moment go off one after another. It is by the event loop's time, whose order it is about.
+# How long a poll waits for others to join: the timers of one moment go off one after another.
 _GATHER_S = 0.05
 # After a rate limit, triggers poll at moments that are as far apart.
 _LIMIT_STEP_S = 5.0
 _HOUR_MS = 3_600_000
-# Of so many connections a client is kept: with TLS it has a socket, and takes a third of a megabyte.
+# The most connections of which a client is kept. With TLS, each takes a third of a megabyte.
 _MAX_KEPT = 200
-# What a window may reach beyond now, and be shared all the same.
+# How many idle sockets a client keeps: most polls send their requests one after another.
+_KEPT_SOCKETS = 1
+# A window that ends later than this from now waits for liquidations to come.
 _AHEAD_MS = 120_000
 
 
@@ -47,10 +48,13 @@ class Liquidations(NamedTuple):
 
     :param records: the records, of the poll fields alone; the window may be wider than the one asked for.
     :param passed_ms: a time that Binance's clock had passed then: see :attr:`.BinanceLoanHook.passed_ms`.
+    :param began_ms: a time no later than the beginning of the poll, by Binance's clock. What became visible
+        after it may be missing.
     """
 
     records: tuple[Record, ...]
     passed_ms: int
+    began_ms: int
 
 
 @dataclass
@@ -93,7 +97,7 @@ class SharedPolls:
         return self._hook.now_ms
 
     def first_at(self, interval_s: float) -> float:
-        """Return when to poll first, on the monotonic clock: within an interval, but not at once.
+        """Return when to poll first, on the monotonic clock: at a shared moment, but not at once.
 
         The first trigger of a connection draws it at random, so that the connections of a triggerer that
         starts are not all asked at once.
@@ -107,16 +111,19 @@ class SharedPolls:
         """Return when to poll after a wait from now, on the monotonic clock: at a shared moment.
 
         It is no later than the wait, unless it were sooner than half of it. The moments of two triggers are
-        the same where one's interval is a multiple of the other's.
+        the same where one's interval is a multiple of the other's. A wait that is no multiple of the interval
+        is kept to the second, and not shared.
 
         :param wait_s: the wait, in seconds; the interval at least.
         :param interval_s: the trigger's interval, in seconds.
         :param limit_s: how long Binance asked to wait from now, in seconds: the moment is not before its end.
         """
         now_s = self.clock.monotonic()
-        next_s = self._moment(floor, now_s + wait_s, interval_s)
-        if next_s < now_s + wait_s / 2:
-            next_s += interval_s
+        next_s = now_s + wait_s
+        if round(wait_s / interval_s, 6) % 1 == 0:
+            next_s = self._moment(floor, next_s, interval_s)
+            if next_s < now_s + wait_s / 2:
+                next_s += interval_s
         if limit_s:
             next_s = max(next_s, self._moment(ceil, now_s + limit_s, min(interval_s, _LIMIT_STEP_S)))
         return next_s
@@ -135,13 +142,17 @@ class SharedPolls:
         """
 
         async def read(window: TimeRange) -> Liquidations:
+            began_ms = self._hook.now_ms
             records = await self._hook.aget_window(FORCE_LIQUIDATIONS.for_polls, window, risk_units)
-            return Liquidations(tuple(records), self._hook.passed_ms)
+            passed_ms = self._hook.passed_ms
+            return Liquidations(tuple(records), passed_ms, min(began_ms, passed_ms))
 
-        # A window that begins long ago costs more requests, so it is shared with those that do so too.
-        is_past = window.end_ms <= self.now_ms + _AHEAD_MS
-        reach = (window.length_ms // _HOUR_MS).bit_length() // 2 if is_past else window
-        return await self._share(("liquidations", risk_units, reach), window, read)
+        # A longer window costs more requests, so only windows of about one length share a poll.
+        length: Hashable = (window.length_ms // _HOUR_MS).bit_length() // 2
+        if window.end_ms > self.now_ms + _AHEAD_MS:
+            length = (window.start_ms // _HOUR_MS, window.end_ms // _HOUR_MS)
+        units = risk_units if isinstance(risk_units, str) else tuple(sorted(risk_units))
+        return await self._share(("liquidations", units, length), window, read)
 
     async def ltvs(self) -> Sample:
         """Return the LTVs of all risk units that the key sees.
@@ -187,11 +198,13 @@ class SharedPolls:
 
     async def aclose(self) -> None:
         """Wait for the polls that were cancelled, and close the client."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._hook.aclose()
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:  # also when that is cancelled
+            await self._hook.aclose()
 
 
-_POLLS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, SharedPolls]] = WeakKeyDictionary()
+_POLLS: dict[asyncio.AbstractEventLoop, dict[Hashable, SharedPolls]] = {}
 
 
 @asynccontextmanager
@@ -201,8 +214,10 @@ async def shared_polls(conn_id: str, clock: Clock | None) -> AsyncIterator[Share
     :param conn_id: the connection that holds the API key.
     :param clock: the clock to go by; the machine's own by default.
     """
+    for loop in [loop for loop in _POLLS if loop.is_closed()]:  # its triggers had no time to end
+        del _POLLS[loop]
     of_loop = _POLLS.setdefault(asyncio.get_running_loop(), {})
-    key = (conn_id, clock)
+    key = (str(conn_id), clock)  # what is not a text is refused when the connection is read
     polls = of_loop.get(key)
     if polls is None:
         polls = of_loop[key] = SharedPolls(conn_id, clock, lambda: len(of_loop) <= _MAX_KEPT)
@@ -233,7 +248,7 @@ class _KeepingHook(BinanceLoanHook):
     async def _aclient(self) -> AsyncIterator[AsyncClient]:
         settings = await self._asettings()
         if self._kept is None or not self._kept.serves(settings):
-            self._kept = await self._new_aclient(settings)
+            self._kept = await self._new_aclient(settings, max_kept=_KEPT_SOCKETS)
         client = self._kept
         self._users[client] += 1
         try:

@@ -55,7 +55,8 @@ class BinanceLoanForceLiquidationTrigger(WaitingTrigger):
     :param since: the instant, as ISO 8601 text with time zone.
     :param wait_for: `"started"` or `"finished"`.
     :param risk_units: `"all"`, `"active"`, or ids.
-    :param lookback: for liquidations that finish, how long before `since` they may have started, in seconds.
+    :param lookback: for liquidations that finish, how long before `since` they may have started at least, in
+        seconds.
     """
 
     def __init__(
@@ -187,9 +188,9 @@ class BinanceLoanForceLiquidationEventTrigger(WatchingTrigger[FiredEvents]):
         for record in sorted(found.records, key=FORCE_LIQUIDATIONS.key):
             for payload in fired.add(record, finished=self.finished):
                 yield payload
-        # Only after the poll, so that nothing is forgotten that this poll did not cover; and by what
-        # Binance's clock has passed, since one wrong moment of this machine's would be kept for good.
-        if fired.forget_before(found.passed_ms - lookback_ms, keep_running=self.finished):
+        # Only after the poll, and by its beginning, so that nothing is forgotten that it did not cover; by
+        # Binance's clock, since one wrong moment of this machine's would be kept for good.
+        if fired.forget_before(found.began_ms - lookback_ms, keep_running=self.finished):
             state.note_change()
 
 

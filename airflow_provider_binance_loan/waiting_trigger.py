@@ -164,7 +164,8 @@ class WaitingTrigger(BaseTrigger):
                 log("This was the last poll, at the sensor's timeout: %s", reason)
                 return {"status": "timeout"}
             polls_at = polls.next_at(wait_s, self._interval_s(0), limit_s)
-            log("Polling again in %.0f s: %s", min(polls_at, ends_at) - clock.monotonic(), reason)
+            wait_s = max(0, min(polls_at, ends_at) - clock.monotonic())
+            log("Polling again in %.0f s: %s", wait_s, reason)
 
     def _require_arguments(self) -> None:
         require_poll_interval(self.poke_interval, "poke_interval")

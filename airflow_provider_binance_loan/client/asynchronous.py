@@ -36,14 +36,17 @@ _FAILURES = (*FAILURES, OSError, ValueError)
 class AsyncClient(BaseClient):
     """Runs request plans in an event loop. Use it in an `async with` block.
 
-    The parameters are those of the base class.
+    Further parameters are those of the base class.
+
+    :param settings: the connection.
+    :param max_kept: how many idle sockets are kept; by default as many as requests may run concurrently.
     """
 
-    def __init__(self, settings: Settings, **kwargs: Any) -> None:
+    def __init__(self, settings: Settings, *, max_kept: int | None = None, **kwargs: Any) -> None:
         super().__init__(settings, **kwargs)
         self._exclusive = asyncio.Lock()
         self._tls_context = tls_context(settings)
-        self._pool = open_pool(self._tls_context, self._proxy_url, settings.max_concurrency)
+        self._pool = open_pool(self._tls_context, self._proxy_url, max_kept or settings.max_concurrency)
         self._headers = list({"Accept": "*/*", **headers(settings)}.items())
         timeout_s = settings.timeout
         self._extensions = {

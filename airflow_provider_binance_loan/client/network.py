@@ -27,8 +27,8 @@ _MAX_AHEAD_BYTES = 2**18
 # The recommended delay of RFC 8305, "Happy Eyeballs": another address is tried after it.
 _NEXT_ADDRESS_S = 0.25
 _CLOSING_S = 1.0
-# How long an idle connection is kept: from one poll to the next, and for less time than NAT gateways and load
-# balancers take to forget it.
+# An idle connection is used again within this time: from one poll to the next, and before NAT gateways and
+# load balancers forget it.
 _KEPT_S = 90.0
 
 #: What httpcore raises.
@@ -46,7 +46,7 @@ def open_pool(context: ssl.SSLContext, proxy: str | None, max_kept: int) -> http
 
     :param context: the TLS context, of Binance and of an https proxy.
     :param proxy: the proxy's URL, or None.
-    :param max_kept: how many connections are kept.
+    :param max_kept: how many idle connections are kept.
     """
     options: dict[str, Any] = {
         "ssl_context": context,

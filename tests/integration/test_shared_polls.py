@@ -155,6 +155,15 @@ class TestTriggers:
         asyncio.run(fired(sensors, clock))
         assert len(exchange.requests) <= 2 * 10
 
+    def test_sensors_share_polls_for_what_is_to_come(self, exchange: Exchange, virtual: Any) -> None:
+        """Sensors whose `since` lies ahead, a little or far, ask as often as a few."""
+        clock = virtual(60, 5.5)
+        ahead = [timedelta(minutes=2 + number / 10) for number in range(30)]
+        ahead += [timedelta(hours=30, minutes=number) for number in range(30)]
+        sensors = [BinanceLoanForceLiquidationTrigger(since=since(-one), clock=clock) for one in ahead]
+        asyncio.run(fired(sensors, clock))
+        assert len(exchange.requests) <= 2 * 6 * 4
+
     def test_a_failed_poll_fails_for_all(
         self, exchange: Exchange, virtual: Any, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
@@ -215,6 +224,30 @@ class TestOnePoll:
         found = [sorted(record["groupId"] for record in answer.records) for answer in answers]
         assert found == [[1, 2], [1, 2], [1], [2]]
 
+    def test_takes_risk_units_in_any_order(self, exchange: Exchange, clock: FakeClock) -> None:
+        """The same risk units in another order are the same question."""
+
+        async def run() -> list[Any]:
+            async with shared_polls(CONN_ID, clock) as polls:
+                return await asyncio.gather(
+                    *(polls.liquidations(WINDOW, units) for units in ((1, 2), (2, 1)))
+                )
+
+        first, second = asyncio.run(run())
+        assert first is second
+        assert len(exchange.requests) == 2
+
+    def test_begins_before_its_answers(self, exchange: Exchange, clock: FakeClock) -> None:
+        """The time from which on records may be missing is that of its beginning, not of its last answer."""
+        exchange.schedule(1, lambda _: clock.sleep(100))
+
+        async def run() -> Any:
+            async with shared_polls(CONN_ID, clock) as polls:
+                return await polls.liquidations(WINDOW, (1, 2))
+
+        found = asyncio.run(run())
+        assert found.began_ms <= NOW_MS
+
     def test_serves_nobody_who_comes_when_it_has_begun(self, exchange: Exchange, clock: FakeClock) -> None:
         """Its answer may be older than the wish of one who comes later."""
 
@@ -270,9 +303,10 @@ class TestOnePoll:
         async def run() -> None:
             async with shared_polls(CONN_ID, clock) as polls:
                 task = asyncio.create_task(polls.liquidations(WINDOW, "active"))
-                await asyncio.to_thread(listener.accept)
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                accepted, _ = await asyncio.to_thread(listener.accept)
+                with accepted:
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
 
         with socket.create_server(("127.0.0.1", 0)) as listener:  # it never answers
             connect(host=f"http://127.0.0.1:{listener.getsockname()[1]}", extra={"timeout": 600})
@@ -399,6 +433,68 @@ class TestClient:
                     for one in (polls, others):
                         await one.liquidations(WINDOW, "active")
                         assert not one._hook._users
+
+        asyncio.run(run())
+
+    def test_keeps_one_socket(self, connect: Any, exchange: Exchange, clock: FakeClock) -> None:
+        """However many requests a poll has under way at once, one socket is kept."""
+        for group_id in range(3, 12):
+            exchange.add_unit(group_id)
+
+        async def run() -> list[int]:
+            async with shared_polls(CONN_ID, clock) as polls:
+                sockets = []
+                for units in ("active", tuple(range(1, 12))):
+                    await polls.liquidations(WINDOW, units)
+                    (client,) = polls._hook._users
+                    sockets.append(len(client._pool.connections))
+                return sockets
+
+        assert asyncio.run(run()) == [1, 1]
+
+    def test_is_closed_though_cancelled_twice(self, connect: Any, clock: FakeClock) -> None:
+        """A trigger that is cancelled again while it waits for its poll to end leaves no socket."""
+
+        async def run() -> None:
+            async def poll() -> None:
+                async with shared_polls(CONN_ID, clock) as polls:
+                    hooks.append(polls._hook)
+                    await polls.liquidations(WINDOW, "active")
+
+            hooks: list[Any] = []
+            task = asyncio.create_task(poll())
+            accepted, _ = await asyncio.to_thread(listener.accept)
+            with accepted:
+                task.cancel()
+                await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            assert not hooks[0]._users
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:  # it never answers
+            connect(host=f"http://127.0.0.1:{listener.getsockname()[1]}", extra={"timeout": 600})
+            asyncio.run(asyncio.wait_for(run(), 30))
+
+    def test_a_closed_loop_is_forgotten(self, clock: FakeClock) -> None:
+        """An event loop that was closed while triggers waited in it is let go when another one has some."""
+
+        async def enter() -> None:
+            await shared_polls(CONN_ID, clock).__aenter__()
+
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(enter())
+        loop.close()
+        assert loop in module._POLLS
+        asyncio.run(enter())
+        assert loop not in module._POLLS
+
+    def test_a_connection_id_that_is_no_text_is_refused_by_the_poll(self, clock: FakeClock) -> None:
+        """The start of a trigger does not refuse it, since Airflow would start the trigger again at once."""
+
+        async def run() -> None:
+            async with shared_polls(["x"], clock) as polls:  # type: ignore[arg-type]
+                with pytest.raises((TypeError, AttributeError, TransientError)):
+                    await polls.liquidations(WINDOW, "active")
 
         asyncio.run(run())
 

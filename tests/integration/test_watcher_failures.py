@@ -197,6 +197,21 @@ class TestPolls:
         assert len(watch(Store(), clock, polls=5)) == 1
         assert [INTERVAL_S / 2 < wait_s <= INTERVAL_S for wait_s in clock.intervals] == [True] * 4
 
+    def test_what_begins_during_a_poll_fires(self, clock: EndingClock, exchange: Exchange) -> None:
+        """A liquidation that starts when its risk unit was read already fires, however long a poll lasts."""
+        limit = Fault("error", 429, -1003, retry_after=30, path="closed")
+        exchange.fail(*[None] * 3, limit)
+
+        class LiquidatingClock(EndingClock):
+            async def asleep(self, seconds: float) -> None:
+                if 20 < seconds <= 31 and not list(exchange.liquidations()):  # for the rate limit
+                    exchange.liquidate(1)
+                await super().asleep(seconds)
+
+        liquidating = LiquidatingClock()
+        exchange.clock = liquidating.time
+        assert len(watch(Store(), liquidating, polls=4, lookback=5)) == 1
+
     def test_a_record_that_fails_loses_no_event(
         self, clock: EndingClock, exchange: Exchange, mocker: Any
     ) -> None:
