@@ -156,11 +156,16 @@ def sync_client(url: str) -> Pull:
     )
 
 
-def sequential_client(url: str) -> Pull:
-    """Return the synchronous client with one request at a time, as in the plain loop."""
-    name = "AIRFLOW_CONN_BINANCE_LOAN_DEFAULT"
-    os.environ[name] = json.dumps(json.loads(os.environ[name]) | {"extra": {"max_concurrency": 1}})
-    return sync_client(url)
+def sync_client_of(max_concurrency: int) -> Callable[[str], Pull]:
+    """Return the synchronous client with so many concurrent requests."""
+
+    def client(url: str) -> Pull:
+        name = "AIRFLOW_CONN_BINANCE_LOAN_DEFAULT"
+        extra = {"max_concurrency": max_concurrency}
+        os.environ[name] = json.dumps(json.loads(os.environ[name]) | {"extra": extra})
+        return sync_client(url)
+
+    return client
 
 
 def async_client(url: str) -> Pull:
@@ -200,9 +205,16 @@ def landing(
     return client
 
 
-PLAIN, HTTPX, AIOHTTP = "requests loop", "httpx loop, 8 at once", "aiohttp loop, 8 at once"
+PLAIN, HTTPX, AIOHTTP, HTTP_OPERATOR = (
+    "requests loop",
+    "httpx loop, 8 at once",
+    "aiohttp loop, 8 at once",
+    "HttpOperator",
+)
 SYNC, ASYNC = "ours, sync", "ours, async"
-SEQUENTIAL = "ours, sync, max_concurrency 1"
+SEQUENTIAL, WIDE = "ours, sync, max_concurrency 1", "ours, sync, max_concurrency 64"
+# Those that send one request after another.
+ONE_BY_ONE = {PLAIN, HTTP_OPERATOR, SEQUENTIAL}
 NESTED = {f"ours, to {suffix} in S3": landing(suffix) for suffix in (".jsonl", ".jsonl.gz", ".parquet")}
 LANDINGS: dict[str, Callable[[str], Pull]] = {
     **NESTED,
@@ -224,9 +236,10 @@ CLIENTS: dict[str, Callable[[str], Pull]] = {
     PLAIN: requests_loop,
     HTTPX: httpx_loop,
     AIOHTTP: aiohttp_loop,
-    "HttpOperator": http_operator,
-    SEQUENTIAL: sequential_client,
+    HTTP_OPERATOR: http_operator,
+    SEQUENTIAL: sync_client_of(1),
     SYNC: sync_client,
+    WIDE: sync_client_of(64),
     ASYNC: async_client,
     **NESTED,
 }
