@@ -2,7 +2,7 @@
 
     uv run python -m tests.benchmarks [imports hourly capacity pull growth datasets triggers]
 
-It takes about half an hour. Let the machine do nothing else meanwhile.
+It takes about an hour. Let the machine do nothing else meanwhile.
 """
 
 from __future__ import annotations
