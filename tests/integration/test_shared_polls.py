@@ -477,15 +477,16 @@ class TestClient:
 
     def test_a_closed_loop_is_forgotten(self, clock: FakeClock) -> None:
         """An event loop that was closed while triggers waited in it is let go when another one has some."""
+        entered = [shared_polls(CONN_ID, clock) for _ in range(2)]
 
-        async def enter() -> None:
-            await shared_polls(CONN_ID, clock).__aenter__()
+        async def enter(number: int) -> None:
+            await entered[number].__aenter__()
 
         loop = asyncio.new_event_loop()
-        loop.run_until_complete(enter())
+        loop.run_until_complete(enter(0))
         loop.close()
         assert loop in module._POLLS
-        asyncio.run(enter())
+        asyncio.run(enter(1))
         assert loop not in module._POLLS
 
     def test_a_connection_id_that_is_no_text_is_refused_by_the_poll(self, clock: FakeClock) -> None:
