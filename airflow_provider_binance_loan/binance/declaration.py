@@ -81,7 +81,7 @@ class Source:
         """What a row is parsed to."""
         return build_shape(self._answered_fields)
 
-    @property
+    @cached_property
     def _typed_parser(self) -> TypedParser | None:
         """The parser of answers that are exactly as documented; None where records are not whole."""
         return typed_parser(self.name, self._answered_fields)
@@ -157,7 +157,7 @@ class Dataset(Source):
             return build_shape(fields, keeps_others=False, on_bad_amount="drop")
         return build_shape(self._answered_fields, on_bad_amount=self.on_bad_amount)
 
-    @property
+    @cached_property
     def _typed_parser(self) -> TypedParser | None:
         return None if self.is_poll else super()._typed_parser
 

@@ -43,9 +43,7 @@ class TypedParser:
     def __init__(self, name: str, fields: Sequence[Field]) -> None:
         row_type, self._columns = _build_type(name, fields)
         rows: Any = list[row_type]  # type: ignore[valid-type]
-        page = msgspec.defstruct(
-            f"{name}_page", [("total", Any), ("rows", rows)], gc=False, forbid_unknown_fields=True
-        )
+        page = build_record_type(f"{name}_page", [("total", Any), ("rows", rows)])
         # As in `decoding.py`: a number with a fraction or an exponent stays the text that was sent.
         self._page_decoder = msgspec.json.Decoder(page, float_hook=str)
         self._list_decoder = msgspec.json.Decoder(rows, float_hook=str)

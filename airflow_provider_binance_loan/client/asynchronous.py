@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What httpcore raises, and what it lets through.
-_FAILURES = (*FAILURES, OSError, ValueError)
-
 
 class AsyncClient(BaseClient):
     """Runs request plans in an event loop. Use it in an `async with` block.
@@ -157,7 +154,7 @@ class AsyncClient(BaseClient):
                 content = body.content()
         except BinanceLoanError as error:
             return error.with_traceback(None)
-        except _FAILURES as error:
+        except FAILURES as error:
             return self._unreachable(step.request, error)
         return self._response(content, step, answer.status, fields)
 

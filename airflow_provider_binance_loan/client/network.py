@@ -31,13 +31,15 @@ _CLOSING_S = 1.0
 # load balancers forget it.
 _KEPT_S = 90.0
 
-#: What httpcore raises.
+#: What httpcore raises, and what it lets through.
 FAILURES = (
     httpcore.NetworkError,
     httpcore.ProtocolError,
     httpcore.ProxyError,
     httpcore.TimeoutException,
     httpcore.UnsupportedProtocol,
+    OSError,
+    ValueError,
 )
 
 
