@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -75,6 +76,14 @@ def virtual(connect: Any, exchange: Exchange) -> Any:
         return made
 
     return clock
+
+
+@pytest.fixture
+def silent(connect: Any) -> Iterator[socket.socket]:
+    """Listen as a Binance that never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connect(host=f"http://127.0.0.1:{listener.getsockname()[1]}", extra={"timeout": 600})
+        yield listener
 
 
 class TestTriggers:
@@ -297,20 +306,18 @@ class TestOnePoll:
         assert not asyncio.run(run()).records
         assert len(exchange.requests) == 1
 
-    def test_is_given_up_with_the_last_one(self, connect: Any, clock: FakeClock) -> None:
+    def test_is_given_up_with_the_last_one(self, silent: socket.socket, clock: FakeClock) -> None:
         """When all that waited are ended, its request is given up, and nobody waits for the answer."""
 
         async def run() -> None:
             async with shared_polls(CONN_ID, clock) as polls:
                 task = asyncio.create_task(polls.liquidations(WINDOW, "active"))
-                accepted, _ = await asyncio.to_thread(listener.accept)
+                accepted, _ = await asyncio.to_thread(silent.accept)
                 with accepted:
                     task.cancel()
                     await asyncio.gather(task, return_exceptions=True)
 
-        with socket.create_server(("127.0.0.1", 0)) as listener:  # it never answers
-            connect(host=f"http://127.0.0.1:{listener.getsockname()[1]}", extra={"timeout": 600})
-            asyncio.run(asyncio.wait_for(run(), 30))
+        asyncio.run(asyncio.wait_for(run(), 30))
 
     def test_fails_for_all(self, clock: FakeClock) -> None:
         """All that wait for it get its error."""
@@ -452,7 +459,7 @@ class TestClient:
 
         assert asyncio.run(run()) == [1, 1]
 
-    def test_is_closed_though_cancelled_twice(self, connect: Any, clock: FakeClock) -> None:
+    def test_is_closed_though_cancelled_twice(self, silent: socket.socket, clock: FakeClock) -> None:
         """A trigger that is cancelled again while it waits for its poll to end leaves no socket."""
 
         async def run() -> None:
@@ -463,7 +470,7 @@ class TestClient:
 
             hooks: list[Any] = []
             task = asyncio.create_task(poll())
-            accepted, _ = await asyncio.to_thread(listener.accept)
+            accepted, _ = await asyncio.to_thread(silent.accept)
             with accepted:
                 task.cancel()
                 await asyncio.sleep(0)
@@ -471,9 +478,7 @@ class TestClient:
                 await asyncio.gather(task, return_exceptions=True)
             assert not hooks[0]._users
 
-        with socket.create_server(("127.0.0.1", 0)) as listener:  # it never answers
-            connect(host=f"http://127.0.0.1:{listener.getsockname()[1]}", extra={"timeout": 600})
-            asyncio.run(asyncio.wait_for(run(), 30))
+        asyncio.run(asyncio.wait_for(run(), 30))
 
     def test_a_closed_loop_is_forgotten(self, clock: FakeClock) -> None:
         """An event loop that was closed while triggers waited in it is let go when another one has some."""
